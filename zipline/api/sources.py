@@ -1,0 +1,179 @@
+"""Where rows come from: tables, streams, snapshots, other joins, and what is read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zipline.api import fields
+from zipline.api.base import Definition, FrozenMap, Wrong, checked, definition
+
+if TYPE_CHECKING:
+    from zipline.api.join import Join
+
+_optional_text = fields.optional(fields.text)
+_optional_day = fields.optional(fields.day)
+
+
+def _select(value: Any) -> FrozenMap | None:
+    if value is None:
+        return None
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = {fields.text(column): column for column in value}
+    selected: FrozenMap = fields.mapping(fields.text)(value)
+    if not selected:
+        raise Wrong("selects no column", hint="select=None takes every column")
+    return selected
+
+
+@definition
+class Query(Definition):
+    """What is read of a table: columns as SQL expressions of the portable subset, conditions, clocks, bounds.
+
+    `select` maps output column to expression (a list of names takes them as they are; None takes every column).
+    `where` lists conditions that must all hold. `time`, `known_at`, `event_id`, `mutation_time` and `is_before` are
+    expressions over the table's own columns. `start` and `end` bound the partitions, both inclusive.
+    """
+
+    select: Mapping[str, str] | Sequence[str] | None = checked(_select, None)
+    where: Sequence[str] = checked(fields.several(fields.text), ())
+    time: str | None = checked(_optional_text, None)
+    known_at: str | None = checked(_optional_text, None)
+    event_id: str | None = checked(_optional_text, None)
+    partition: str = checked(fields.text, "ds")
+    start: str | None = checked(_optional_day, None)
+    end: str | None = checked(_optional_day, None)
+    mutation_time: str | None = checked(_optional_text, None)
+    is_before: str | None = checked(_optional_text, None)
+
+    def _validate(self) -> None:
+        if self.start and self.end and self.start > self.end:
+            raise self.wrong(f"start {self.start} is after end {self.end}")
+        if self.known_at and not self.time:
+            raise self.wrong("known_at needs time: the first clock says when, the second when it was known")
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The selected columns in order, or None where every column is taken."""
+        return None if self.select is None else tuple(self.select)
+
+
+@definition
+class Topic(Definition):
+    """A stream that carries the same rows as a table; `lateness` is how late an event may come and still be tiled."""
+
+    name: str = checked(fields.text)
+    format: str = checked(fields.one_of("json"), "json")
+    lateness: str = checked(fields.duration, "1d")
+
+
+_query = fields.instance(Query)
+_topic = fields.optional(fields.instance(Topic))
+
+
+@definition
+class EventSource(Definition):
+    """Rows that happened at a time, in a table of the warehouse (or a path), and optionally also in a topic."""
+
+    table: str = checked(fields.text)
+    query: Query = checked(_query, Query())
+    topic: Topic | None = checked(_topic, None)
+    name: str | None = checked(_optional_text, None)
+    owner: str | None = checked(_optional_text, None)
+    description: str = checked(fields.any_text, "")
+    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
+
+    def _validate(self) -> None:
+        if self.query.mutation_time or self.query.is_before:
+            raise self.wrong("mutation_time and is_before belong to an EntitySource")
+
+
+@definition
+class EntitySource(Definition):
+    """The state of entities: a daily dump, and optionally the changes between dumps."""
+
+    snapshots: str = checked(fields.text)
+    query: Query = checked(_query, Query())
+    mutations: str | None = checked(_optional_text, None)
+    topic: Topic | None = checked(_topic, None)
+    name: str | None = checked(_optional_text, None)
+    owner: str | None = checked(_optional_text, None)
+    description: str = checked(fields.any_text, "")
+    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
+
+    def _validate(self) -> None:
+        if (self.mutations is None) != (self.query.mutation_time is None):
+            raise self.wrong("mutations and query.mutation_time go together: the changes, and when each was made")
+        if self.mutations and not self.query.is_before:
+            raise self.wrong("mutations need query.is_before: true on the row that a change took away")
+        if self.query.known_at:
+            raise self.wrong(
+                "an entity has no known_at: a snapshot is known at its day's end, a change at its mutation_time"
+            )
+
+
+@definition
+class JoinSource(Definition):
+    """The output of a join as the source of another group-by."""
+
+    join: Join = checked(lambda value: _a_join(value))
+    query: Query = checked(_query, Query())
+    name: str | None = checked(_optional_text, None)
+    owner: str | None = checked(_optional_text, None)
+    description: str = checked(fields.any_text, "")
+    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
+
+
+def _a_join(value: Any) -> Any:
+    from zipline.api.join import Join
+
+    return fields.instance(Join)(value)
+
+
+def _handler(value: Any) -> Any:
+    if not callable(value) and not isinstance(value, str):
+        raise Wrong(f"expected a Python callable or the URL of an HTTP handler, got {value!r}")
+    return value
+
+
+@definition
+class ExternalSource(Definition):
+    """Features fetched at request time from elsewhere; `offline` is the group-by that stands for it in training.
+
+    `keys` and `values` map column to SQL type.
+    """
+
+    keys: Mapping[str, str] = checked(fields.mapping(fields.text))
+    values: Mapping[str, str] = checked(fields.mapping(fields.text))
+    handler: Callable[..., Any] | str = checked(_handler)
+    offline: Any = checked(lambda value: _a_group_by(value), None)
+    timeout: str = checked(fields.duration, "50ms")
+    name: str | None = checked(_optional_text, None)
+    owner: str | None = checked(_optional_text, None)
+    description: str = checked(fields.any_text, "")
+    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
+
+    @property
+    def short_name(self) -> str | None:
+        return getattr(self, "_short_name", None) or (self.name.rsplit(".", 1)[-1] if self.name else None)
+
+
+def _a_group_by(value: Any) -> Any:
+    from zipline.api.group_by import GroupBy
+
+    return fields.optional(fields.instance(GroupBy))(value)
+
+
+@definition
+class StagingQuery(Definition):
+    """A table made by SQL, with `{{ start_date }}`, `{{ end_date }}` and `{{ latest_date(table) }}`."""
+
+    sql: str = checked(fields.text)
+    start: str | None = checked(_optional_day, None)
+    name: str | None = checked(_optional_text, None)
+    owner: str | None = checked(_optional_text, None)
+    description: str = checked(fields.any_text, "")
+    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
+
+
+Source = EventSource | EntitySource | JoinSource
