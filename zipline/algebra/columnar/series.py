@@ -1,0 +1,250 @@
+"""A series: the events of one input column in runs, in canonical order, without nulls; and one operation over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from zipline.algebra.columnar import distinct, extremes, order, ranks, spread, sums
+from zipline.algebra.columnar.spans import Spans, spans
+from zipline.types import DataType
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_SPREAD = {"VARIANCE": 0, "SKEW": 1, "KURTOSIS": 2}
+
+
+class TotalBeyondInt64(Exception):
+    """A SUM of integers does not fit; `query` is the first query that sees it."""
+
+    def __init__(self, query: int) -> None:
+        super().__init__(query)
+        self.query = query
+
+
+@dataclass(frozen=True)
+class Series:
+    """Events of runs `offsets[r]:offsets[r + 1]`, ordered by (t, known, value).
+
+    `known` is None where there is one clock. `ordinals` are the values in their own order, `restore` gives them back.
+    """
+
+    offsets: Ints
+    t: Ints
+    known: Ints | None
+    ordinals: Ints
+    type: DataType
+    restore: Callable[[Ints], pa.Array]
+
+    @cached_property
+    def longest(self) -> int:
+        return int(order.longest(self.offsets))
+
+    @cached_property
+    def floats(self) -> NDArray[np.float64]:
+        from zipline.algebra.columnar.values import floats_of
+
+        if self.type.is_float:
+            return floats_of(self.ordinals)
+        if self.type.is_integer:
+            return self.ordinals.astype(np.float64)
+        return np.asarray(self.restore(self.ordinals).cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+    @cached_property
+    def by_value(self) -> tuple[Ints, Ints, Ints]:
+        """(positions in value order, rank, dense code), local to each run."""
+        found: tuple[Ints, Ints, Ints] = order.sort_within_runs(self.offsets, self.ordinals)
+        return found
+
+    @cached_property
+    def by_position(self) -> tuple[Ints, Ints]:
+        positions = np.arange(len(self.t))
+        lengths = np.diff(self.offsets)
+        return positions, positions - np.repeat(self.offsets[:-1], lengths)
+
+    def spans(self, run: Ints, start: Ints | None, end: Ints) -> Spans:
+        return spans(self.offsets, self.t, self.known, run, start, end)
+
+    def at(self, positions: Ints) -> pa.Array:
+        """The values at positions; null where the position is negative."""
+        missing = positions < 0
+        if not len(self.ordinals):
+            return pa.nulls(len(positions), self.restore(self.ordinals).type)
+        found = self.restore(self.ordinals[np.where(missing, 0, positions)])
+        return nulled(found, missing)
+
+
+def nulled(column: pa.Array, missing: Bools) -> pa.Array:
+    """The column with null where `missing`."""
+    if not missing.any():
+        return column
+    return column.take(pa.array(np.arange(len(column)), mask=missing))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation with its arguments."""
+
+    operation: str
+    k: int | None = None
+    percentiles: tuple[float, ...] | None = None
+
+
+def evaluate(series: Series, call: Call, run: Ints, seen: Spans) -> pa.Array:
+    """The operation's value for each query, in query order; null where it is undefined, as of nothing but COUNTs."""
+    name = call.operation
+    if name == "COUNT":
+        return pa.array(seen.count)
+    if name in ("SUM", "AVERAGE"):
+        return _sum(series, seen, average=name == "AVERAGE")
+    if name in _SPREAD:
+        return _nan_as_null(_spread(series, run, seen)[_SPREAD[name]])
+    if name in ("UNIQUE_COUNT", "APPROX_UNIQUE_COUNT", "BOUNDED_UNIQUE_COUNT"):
+        return _unique(series, seen, call.k)
+    if name in ("HISTOGRAM", "APPROX_HISTOGRAM_K"):
+        return _histogram(series, run, seen, call.k or 0)
+    if name == "APPROX_PERCENTILE":
+        return _percentiles(series, run, seen, call.percentiles or ())
+    if name in ("MIN", "MAX", "FIRST", "LAST"):
+        return series.at(_one(series, name, run, seen))
+    return _lists(series, name, run, seen, call.k or 1)
+
+
+def _sum(series: Series, seen: Spans, *, average: bool) -> pa.Array:
+    enters = (seen.enter, seen.enter_end, seen.leave, seen.leave_end)
+    empty = seen.count == 0
+    if not series.type.is_integer:
+        found = sums.sum_floats(series.floats, *enters, average)
+        return pa.array(found, mask=empty | np.isnan(found))
+    totals, averages, beyond = sums.sum_integers(series.ordinals, *enters, average)
+    if beyond.any():
+        raise TotalBeyondInt64(int(np.argmax(beyond)))
+    return pa.array(averages if average else totals, mask=empty)
+
+
+def _spread(series: Series, run: Ints, seen: Spans) -> NDArray[np.float64]:
+    if seen.is_contiguous:
+        found = spread.spread_of_spans(series.floats, seen.enter_end, seen.leave_end, series.longest)
+    else:
+        found = spread.spread_of_events(
+            series.floats, series.offsets, run, seen.enter, seen.enter_end, seen.leave, seen.leave_end, series.longest
+        )
+    return np.asarray(found)
+
+
+def _nan_as_null(values: NDArray[np.float64]) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))
+
+
+def _unique(series: Series, seen: Spans, k: int | None) -> pa.Array:
+    code = series.by_value[2]
+    found = distinct.unique_counts(code, seen.enter, seen.enter_end, seen.leave, seen.leave_end, series.longest)
+    return pa.array(np.minimum(found, k) if k else found)
+
+
+def _histogram(series: Series, run: Ints, seen: Spans, k: int) -> pa.Array:
+    by_rank, _, code = series.by_value
+    offsets, positions, counts = distinct.histograms(
+        code,
+        by_rank,
+        series.offsets,
+        run,
+        seen.enter,
+        seen.enter_end,
+        seen.leave,
+        seen.leave_end,
+        k,
+        series.longest,
+    )
+    return maps(offsets, series.at(positions), pa.array(counts))
+
+
+def maps(offsets: Ints, keys: pa.Array, items: pa.Array) -> pa.Array:
+    """A map column; an empty map is null."""
+    return pa.MapArray.from_arrays(_null_where_empty(offsets), keys, items)
+
+
+def lists(offsets: Ints, items: pa.Array) -> pa.Array:
+    """A list column; an empty list is null."""
+    return pa.ListArray.from_arrays(_null_where_empty(offsets), items)
+
+
+def _null_where_empty(offsets: Ints) -> pa.Array:
+    empty = np.append(offsets[1:] == offsets[:-1], False)
+    return pa.array(offsets.astype(np.int32), mask=empty)
+
+
+def _percentiles(series: Series, run: Ints, seen: Spans, fractions: tuple[float, ...]) -> pa.Array:
+    by_rank, rank, _ = series.by_value
+    found = ranks.percentiles(
+        rank,
+        by_rank,
+        series.offsets,
+        run,
+        seen.enter,
+        seen.enter_end,
+        seen.leave,
+        seen.leave_end,
+        np.array(fractions),
+        series.longest,
+    )
+    counts = np.where(seen.count > 0, len(fractions), 0)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    positions = found[seen.count > 0].reshape(-1)
+    return lists(offsets, pa.array(series.floats[positions]))
+
+
+def _one(series: Series, name: str, run: Ints, seen: Spans) -> Ints:
+    empty = seen.count == 0
+    if seen.is_contiguous and name in ("FIRST", "LAST"):
+        return np.where(empty, -1, seen.leave_end if name == "FIRST" else seen.enter_end - 1)
+    if seen.is_contiguous:
+        found = extremes.extreme(series.ordinals, seen.enter_end, seen.leave_end, name == "MAX", series.longest)
+        return np.asarray(found)
+    offsets, positions = _pick(series, f"{_LIST_OF[name]}", run, seen, 1)
+    out = np.full(len(run), -1)
+    out[~empty] = positions[offsets[:-1][~empty]]
+    return out
+
+
+_LIST_OF = {"MIN": "BOTTOM_K", "MAX": "TOP_K", "FIRST": "FIRST_K", "LAST": "LAST_K"}
+
+
+def _lists(series: Series, name: str, run: Ints, seen: Spans, k: int) -> pa.Array:
+    offsets, positions = _pick(series, name, run, seen, k)
+    return lists(offsets, series.at(positions))
+
+
+def _pick(series: Series, name: str, run: Ints, seen: Spans, k: int) -> tuple[Ints, Ints]:
+    if seen.is_contiguous and name in ("FIRST_K", "LAST_K"):
+        return _ends(seen, k, newest=name == "LAST_K")
+    by_rank, rank = series.by_position if name in ("FIRST_K", "LAST_K") else series.by_value[:2]
+    found: tuple[Ints, Ints] = ranks.pick(
+        rank,
+        by_rank,
+        series.offsets,
+        run,
+        seen.enter,
+        seen.enter_end,
+        seen.leave,
+        seen.leave_end,
+        k,
+        name in ("LAST_K", "TOP_K"),
+        series.longest,
+    )
+    return found
+
+
+def _ends(seen: Spans, k: int, *, newest: bool) -> tuple[Ints, Ints]:
+    lengths = np.minimum(seen.count, k)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    step = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    if newest:
+        return offsets, np.repeat(seen.enter_end - 1, lengths) - step
+    return offsets, np.repeat(seen.leave_end, lengths) + step

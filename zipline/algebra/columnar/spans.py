@@ -1,0 +1,155 @@
+"""Which events enter and leave between one query and the next.
+
+With one clock a query sees the events `leave_end:enter_end` of its run. With two, events enter in the order in which
+they became available, and `enter` and `leave` list them. Both read the same way: starting empty, before query q the
+positions up to `leave_end[q]` leave and those up to `enter_end[q]` enter; where `leave_end[q]` reaches what had
+entered, nothing is left and the positions between are skipped. A new run always starts empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zipline.algebra.columnar.kernel import kernel
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries in the order of (run, time): the run of each, and `offsets` of each run's queries."""
+
+    run: Ints
+    offsets: Ints
+
+
+@dataclass(frozen=True)
+class Spans:
+    """What enters and leaves; `count` is how many events each query sees."""
+
+    enter: Ints | None
+    enter_end: Ints
+    leave: Ints | None
+    leave_end: Ints
+
+    @property
+    def count(self) -> Ints:
+        return self.enter_end - self.leave_end
+
+    @property
+    def is_contiguous(self) -> bool:
+        return self.enter is None
+
+
+def spans(offsets: Ints, t: Ints, known: Ints | None, run: Ints, start: Ints | None, end: Ints) -> Spans:
+    """The spans of queries that see `start <= t < end`, and availability < end where `known` is given."""
+    if known is None:
+        enter_end, leave_end = _one_clock(offsets, t, run, start, end)
+        return Spans(None, enter_end, None, leave_end)
+    return Spans(*_two_clocks(offsets, t, np.maximum(t, known), run, start, end))
+
+
+@kernel
+def _one_clock(offsets: Any, t: Any, run: Any, start: Any, end: Any) -> Any:
+    enter_end = np.empty(len(run), np.int64)
+    leave_end = np.empty(len(run), np.int64)
+    current, low, high, stop = -1, 0, 0, 0
+    for q in range(len(run)):
+        if run[q] != current:
+            current = run[q]
+            low = high = offsets[current]
+            stop = offsets[current + 1]
+        while high < stop and t[high] < end[q]:
+            high += 1
+        if start is not None:
+            while low < high and t[low] < start[q]:
+                low += 1
+        enter_end[q] = high
+        leave_end[q] = low
+    return enter_end, leave_end
+
+
+@kernel
+def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end: Any) -> Any:
+    enter = np.empty(len(t), np.int64)
+    leave = np.empty(len(t), np.int64)
+    enter_end = np.empty(len(run), np.int64)
+    leave_end = np.empty(len(run), np.int64)
+    inside = np.zeros(len(t), np.bool_)
+    current, low, high, entered, left = -1, 0, 0, 0, 0
+    first, stop = 0, 0
+    order = np.empty(0, np.int64)
+    for q in range(len(run)):
+        if run[q] != current:
+            for i in range(first, stop):
+                if inside[i]:
+                    leave[left] = i
+                    left += 1
+            current = run[q]
+            first, stop = offsets[current], offsets[current + 1]
+            order = np.argsort(available[first:stop], kind="mergesort")
+            low, high = first, 0
+        if start is not None:
+            while low < stop and t[low] < start[q]:
+                if inside[low]:
+                    inside[low] = False
+                    leave[left] = low
+                    left += 1
+                low += 1
+        while high < stop - first and available[first + order[high]] < end[q]:
+            event = first + order[high]
+            if event >= low:
+                inside[event] = True
+                enter[entered] = event
+                entered += 1
+            high += 1
+        enter_end[q] = entered
+        leave_end[q] = left
+    return enter, enter_end, leave, leave_end
+
+
+@kernel
+def pair(first_part: Any, part_offsets: Any, t: Any, query_offsets: Any, start: Any, end: Any) -> Any:
+    """(part, query) for every query and part of its run that has an event in the query's window, parts in order.
+
+    Queries that see nothing of a part are stepped over, so the work is that of the pairs found and of the events.
+    """
+    room = max(1024, len(end))
+    parts = np.empty(room, np.int64)
+    queries = np.empty(room, np.int64)
+    count = 0
+    for run in range(len(first_part) - 1):
+        q_first, q_last = query_offsets[run], query_offsets[run + 1]
+        if q_first == q_last:
+            continue
+        for part in range(first_part[run], first_part[run + 1]):
+            low, stop = part_offsets[part], part_offsets[part + 1]
+            q = q_first
+            while low < stop:
+                q += np.searchsorted(end[q:q_last], t[low], side="right")
+                if q == q_last:
+                    break
+                if start is not None:
+                    while low < stop and t[low] < start[q]:
+                        low += 1
+                    if low == stop or t[low] >= end[q]:
+                        continue
+                if count == room:
+                    room *= 2
+                    parts, queries = _grown(parts, room), _grown(queries, room)
+                parts[count] = part
+                queries[count] = q
+                count += 1
+                q += 1
+    return parts[:count].copy(), queries[:count].copy()
+
+
+@kernel
+def _grown(array: Any, room: Any) -> Any:
+    grown = np.empty(room, array.dtype)
+    grown[: len(array)] = array
+    return grown

@@ -1,0 +1,119 @@
+"""VARIANCE, SKEW and KURTOSIS: central moments that are merged, never subtracted.
+
+Over contiguous spans two stacks hold the window: the moments of every suffix of its older half, and of its newer half
+as a whole. With two clocks a tree holds one event a leaf, and its root is the window.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from zipline.algebra import compiled as _compiled  # registers the moments with Numba  # noqa: F401
+from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.moments import EMPTY, add, kurtosis, merge, skew, variance
+
+WIDTH = 7
+
+
+@kernel
+def _finish(out: Any, q: Any, state: Any, infinities: Any) -> None:
+    if infinities == 0:
+        out[0, q] = variance(state[0], state[3], state[4])
+        out[1, q] = skew(state[0], state[4], state[5])
+        out[2, q] = kurtosis(state[0], state[4], state[6])
+
+
+@kernel
+def _load(nodes: Any, i: Any) -> Any:
+    return (nodes[i, 0], nodes[i, 1], nodes[i, 2], nodes[i, 3], nodes[i, 4], nodes[i, 5], nodes[i, 6])
+
+
+@kernel
+def _store(nodes: Any, i: Any, state: Any) -> None:
+    for n in range(WIDTH):
+        nodes[i, n] = state[n]
+
+
+@kernel
+def spread_of_spans(values: Any, enter_end: Any, leave_end: Any, most: Any) -> Any:
+    """Rows VARIANCE, SKEW, KURTOSIS; one column a query; NaN is null."""
+    out = np.full((3, len(enter_end)), math.nan)
+    suffixes = np.empty((most + 1, WIDTH), np.float64)
+    newer = EMPTY
+    base, middle, left, entered, infinities = 0, 0, 0, 0, 0
+    for q in range(len(enter_end)):
+        if leave_end[q] >= entered:
+            base = middle = left = entered = leave_end[q]
+            newer = EMPTY
+            infinities = 0
+        for i in range(left, leave_end[q]):
+            infinities -= math.isinf(values[i])
+        for i in range(entered, enter_end[q]):
+            if math.isinf(values[i]):
+                infinities += 1
+            else:
+                newer = add(newer, values[i])
+        left, entered = leave_end[q], enter_end[q]
+        if left > middle:
+            base, middle = left, entered
+            newer = EMPTY
+            older = EMPTY
+            for i in range(entered - 1, left - 1, -1):
+                if not math.isinf(values[i]):
+                    older = add(older, values[i])
+                _store(suffixes, i - base, older)
+        state = merge(_load(suffixes, left - base), newer) if left < middle else newer
+        _finish(out, q, state, infinities)
+    return out
+
+
+@kernel
+def spread_of_events(
+    values: Any, offsets: Any, run: Any, enter: Any, enter_end: Any, leave: Any, leave_end: Any, most: Any
+) -> Any:
+    """The same where events enter and leave in any order."""
+    out = np.full((3, len(run)), math.nan)
+    room = 1
+    while room < most:
+        room *= 2
+    nodes = np.empty((2 * room, WIDTH), np.float64)
+    left, entered, current, infinities, first, leaves = 0, 0, -1, 0, 0, 1
+    for q in range(len(run)):
+        if run[q] != current:
+            current = run[q]
+            first = offsets[current]
+            leaves = 1
+            while leaves < offsets[current + 1] - first:
+                leaves *= 2
+            for node in range(2 * leaves):
+                _store(nodes, node, EMPTY)
+            infinities = 0
+        else:
+            for p in range(left, min(leave_end[q], entered)):
+                event = leave[p]
+                if math.isinf(values[event]):
+                    infinities -= 1
+                else:
+                    _place(nodes, leaves, event - first, EMPTY)
+        for p in range(entered, enter_end[q]):
+            event = enter[p]
+            if math.isinf(values[event]):
+                infinities += 1
+            else:
+                _place(nodes, leaves, event - first, add(EMPTY, values[event]))
+        left, entered = leave_end[q], enter_end[q]
+        _finish(out, q, _load(nodes, 1), infinities)
+    return out
+
+
+@kernel
+def _place(nodes: Any, leaves: Any, leaf: Any, state: Any) -> None:
+    node = leaves + leaf
+    _store(nodes, node, state)
+    node //= 2
+    while node >= 1:
+        _store(nodes, node, merge(_load(nodes, 2 * node), _load(nodes, 2 * node + 1)))
+        node //= 2

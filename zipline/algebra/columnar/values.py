@@ -1,0 +1,141 @@
+"""Arrow columns as arrays that kernels can compare: every ordered value becomes an int64 of the same order.
+
+Integers, times and booleans are themselves, floats their bits in order, all else the rank in the column's sorted
+dictionary. This is also the door at which NaN becomes null and -0.0 becomes 0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from zipline.arrow import to_arrow
+from zipline.types import BOOLEAN, DATE, NULL, TIMESTAMP, DataType
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_TURN = np.int64(0x7FFFFFFFFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column: `ordinals` in the values' own order, `valid` (None: all), `restore` back to Arrow."""
+
+    type: DataType
+    ordinals: Ints
+    valid: Bools | None
+    restore: Callable[[Ints], pa.Array]
+
+    def numbers(self, ordinals: Ints) -> Floats:
+        """Ordinals of a float column as the floats themselves."""
+        return floats_of(ordinals)
+
+
+def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The column as one array."""
+    if isinstance(column, pa.ChunkedArray):
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column
+
+
+def validity(column: pa.Array) -> Bools | None:
+    """True where not null; None where nothing is."""
+    if column.null_count == 0:
+        return None
+    return np.asarray(pc.is_valid(column).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def clean_floats(column: pa.Array) -> pa.Array:
+    """A float column with NaN as null and no negative zero; any other column as it is."""
+    if not pa.types.is_floating(column.type):
+        return column
+    raw = np.asarray(pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)) + column.type.to_pandas_dtype()(0.0)
+    absent = np.isnan(raw)
+    valid = validity(column)
+    if valid is not None:
+        absent |= ~valid
+    return pa.array(raw, type=column.type, mask=absent) if absent.any() else pa.array(raw, type=column.type)
+
+
+def values_of(column: pa.Array | pa.ChunkedArray, dtype: DataType) -> Values:
+    """The column's values as ordinals."""
+    array = whole(column)
+    if dtype.is_float:
+        array = clean_floats(array).cast(pa.float64())
+    valid = validity(array)
+    if dtype == NULL:
+        return Values(dtype, np.zeros(len(array), np.int64), np.zeros(len(array), np.bool_), _nulls)
+    if dtype.is_float:
+        return Values(dtype, ordinals_of(_filled(array, 0.0)), valid, lambda codes: _floats(codes, to_arrow(dtype)))
+    if dtype.is_integer or dtype in (TIMESTAMP, DATE, BOOLEAN):
+        return Values(dtype, _integers(array, dtype), valid, lambda codes: _restored(codes, dtype))
+    return _dictionary(array, dtype, valid)
+
+
+def ordinals_of(floats: Floats) -> Ints:
+    """Floats as int64 of the same order."""
+    bits = floats.view(np.int64)
+    return np.where(bits < 0, bits ^ _TURN, bits)
+
+
+def floats_of(ordinals: Ints) -> Floats:
+    """The inverse of `ordinals_of`."""
+    bits = np.where(ordinals < 0, ordinals ^ _TURN, ordinals)
+    return bits.view(np.float64)
+
+
+def micros(column: pa.Array | pa.ChunkedArray) -> Ints:
+    """A timestamp column as int64 microseconds; nulls are 0."""
+    found: Ints = _filled(whole(column).view(pa.int64()), 0)
+    return found
+
+
+def _nulls(codes: Ints) -> pa.Array:
+    return pa.nulls(len(codes))
+
+
+def _filled(array: pa.Array, value: float) -> Any:
+    filled = pc.fill_null(array, value) if array.null_count else array
+    return np.asarray(filled.to_numpy(zero_copy_only=False))
+
+
+def _integers(array: pa.Array, dtype: DataType) -> Ints:
+    if dtype == TIMESTAMP:
+        return micros(array)
+    if dtype == DATE:
+        array = array.cast(pa.date32()).view(pa.int32())
+    if dtype == BOOLEAN:
+        array = array.cast(pa.int8())
+    found: Ints = _filled(array.cast(pa.int64()), 0)
+    return found
+
+
+def _floats(codes: Ints, arrow: pa.DataType) -> pa.Array:
+    return pa.array(floats_of(codes)).cast(arrow)
+
+
+def _restored(codes: Ints, dtype: DataType) -> pa.Array:
+    if dtype == TIMESTAMP:
+        return pa.array(codes).view(to_arrow(dtype))
+    if dtype == DATE:
+        return pa.array(codes.astype(np.int32)).view(pa.date32())
+    return pa.array(codes != 0) if dtype == BOOLEAN else pa.array(codes).cast(to_arrow(dtype))
+
+
+def _dictionary(array: pa.Array, dtype: DataType, valid: Bools | None) -> Values:
+    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), np.int64)
+    rank[order.to_numpy()] = np.arange(len(order))
+    ordered = encoded.dictionary.take(order).cast(to_arrow(dtype))
+    indices = _filled(encoded.indices.cast(pa.int64()), 0)
+    ordinals = rank[indices] if len(rank) else np.zeros(len(array), np.int64)
+    return Values(dtype, ordinals, valid, lambda codes: ordered.take(pa.array(codes)))

@@ -1,0 +1,192 @@
+"""The functions an author calls: training sets and features as Arrow tables, from any frames or the warehouse."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from zipline.api import EventSource, GroupBy, Join, JoinPart, Query
+from zipline.arrow import TIMESTAMP_ARROW, from_arrow
+from zipline.clock import to_micros
+from zipline.engines.contract import Result
+from zipline.errors import UsageError
+from zipline.plan.build import check_key_kinds, plan_group_by, plan_join
+from zipline.project import load_project
+from zipline.tables.catalog import Catalog, open_catalog
+
+ENGINES = ("local",)
+
+Instant = dt.datetime | dt.date | str | int
+
+
+def backfill(
+    join: Join,
+    tables: Mapping[str, Any] | None = None,
+    *,
+    engine: str = "local",
+    training: bool = True,
+    as_of: Instant | None = None,
+) -> pa.Table:
+    """The join's output: one row per left row, in left order.
+
+    Columns: the selected left columns untouched, `ts` (the query time, timestamp[us, UTC]), the parts' features,
+    derivations, labels. `training=True` leaves out rows whose labels are not complete at `as_of` (by default where
+    the label data end); `training=False` keeps every row and has no labels. `tables` maps names to Arrow tables,
+    pandas or polars frames, lists of dicts, or paths; without it the project's warehouse is read.
+    """
+    return run(join, tables, engine=engine, training=training, as_of=as_of).table
+
+
+def run(
+    join: Join,
+    tables: Mapping[str, Any] | None = None,
+    *,
+    engine: str = "local",
+    training: bool = True,
+    as_of: Instant | None = None,
+) -> Result:
+    """`backfill` with its report."""
+    _check_engine(engine)
+    if not isinstance(join, Join):
+        raise UsageError(f"backfill takes a Join, not {type(join).__name__}", hint="aggregate takes a GroupBy")
+    from zipline.engines.local.run import run_join
+
+    catalog = open_tables(tables)
+    plan = plan_join(join, lambda name: catalog.table(name).schema)
+    return run_join(plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of))
+
+
+def aggregate(
+    group_by: GroupBy, queries: Any, tables: Mapping[str, Any] | None = None, *, engine: str = "local"
+) -> pa.Table:
+    """The queries' columns as they stand (keys, `ts`, any others) and the group-by's features, unprefixed.
+
+    `queries` is a frame of the keys and `ts`, the query time of each row.
+    """
+    _check_engine(engine)
+    if not isinstance(group_by, GroupBy):
+        raise UsageError(f"aggregate takes a GroupBy, not {type(group_by).__name__}", hint="backfill takes a Join")
+    from zipline.engines.local.run import run_group_by
+
+    catalog = open_tables(tables)
+    plan = plan_group_by(group_by, lambda name: catalog.table(name).schema)
+    rows = _frame(queries, "queries")
+    types = {name: from_arrow(rows.schema.field(name).type, name) for name in rows.column_names}
+    if not rows.column_names:
+        rows = pa.table({**{key: pa.nulls(0) for key, _ in plan.keys}, "ts": pa.nulls(0).cast(TIMESTAMP_ARROW)})
+        types = {name: from_arrow(rows.schema.field(name).type) for name in rows.column_names}
+    for key, dtype in plan.keys:
+        if key not in types:
+            raise UsageError(f"the queries have no column {key!r}, a key of {plan.name}", asked=key, valid=types)
+        check_key_kinds(group_by, key, types[key], key, dtype)
+    for name, _ in plan.columns:
+        if name in types:
+            raise UsageError(f"the queries already have a column {name!r}, a feature of {plan.name}")
+    return run_group_by(plan, rows, catalog).table
+
+
+def training_set(
+    rows: Any,
+    features: Sequence[str | GroupBy],
+    tables: Mapping[str, Any] | None = None,
+    *,
+    definitions: Any = None,
+    engine: str = "local",
+) -> pa.Table:
+    """Point-in-time-correct features for any frame of keys and times (`ts`).
+
+    `features` names them as `group_by.feature`, or a group-by for all of its features; group-bys are looked up in
+    `definitions` (by default the project's configs) or given as objects. The output is that of the join of these.
+    """
+    _check_engine(engine)
+    frame = _frame(rows, "rows")
+    join = training_join(features, definitions)
+    catalog = open_catalog({**(tables or {}), ROWS: frame}, load_project() if tables is None else None)
+    from zipline.engines.local.run import run_join
+
+    return run_join(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
+
+
+ROWS = "__rows__"
+
+
+def training_join(features: Sequence[str | GroupBy], definitions: Any = None) -> Join:
+    """The join that `training_set` runs: the frame on the left, one part per group-by."""
+    if isinstance(features, (str, GroupBy)) or not features:
+        raise UsageError(
+            "features is a list of feature names", hint='features=["flights.carriers.by_carrier.x_sum_1d"]'
+        )
+    chosen: dict[int, tuple[GroupBy, list[str] | None]] = {}
+    for feature in features:
+        group_by, name = _feature(feature, definitions)
+        found = chosen.setdefault(id(group_by), (group_by, [] if name else None))[1]
+        if name and found is not None and name not in found:
+            found.append(name)
+        if name is None:
+            chosen[id(group_by)] = (group_by, None)
+    parts = [JoinPart(group_by, features=names) for group_by, names in chosen.values()]
+    left = EventSource(ROWS, query=Query(time="ts"))
+    return Join(left, parts, name="training_set")
+
+
+def _feature(feature: str | GroupBy, definitions: Any) -> tuple[GroupBy, str | None]:
+    if isinstance(feature, GroupBy):
+        return feature, None
+    if definitions is None:
+        from zipline.plan.definitions import load
+
+        project = load_project()
+        definitions = load(project.root / project.configs)
+    found: tuple[GroupBy, str | None] = definitions.feature(feature)
+    return found
+
+
+def explain_value(
+    definition: Join | GroupBy, column: str, row: Mapping[str, Any], tables: Mapping[str, Any] | None = None
+) -> Any:
+    """Which source events made one value, and which were left out and why."""
+    from zipline.engines.explain import explain
+
+    return explain(definition, column, row, open_tables(tables))
+
+
+def open_tables(tables: Mapping[str, Any] | None) -> Catalog:
+    """The tables given, and the project's warehouse where none are."""
+    if tables is not None and not isinstance(tables, Mapping):
+        raise UsageError(f"tables maps names to frames or paths; got {type(tables).__name__}")
+    return open_catalog(tables, load_project() if tables is None else None)
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", asked=engine, valid=ENGINES)
+
+
+def _frame(rows: Any, name: str) -> pa.Table:
+    """Any frame as Arrow, `ts` as timestamp[us, UTC]."""
+    from zipline.engines.local.read import connect, query
+
+    table = open_catalog({name: rows}).table(name)
+    if not table.schema:
+        return pa.table({})
+    connection = connect()
+    try:
+        found = query(connection, f"SELECT * FROM {table.relation(connection)}", name)
+    finally:
+        connection.close()
+    if "ts" not in found.column_names:
+        raise UsageError(f"{name} have no column 'ts', the query time of each row", valid=found.column_names)
+    place = found.column_names.index("ts")
+    return found.set_column(place, "ts", _as_time(found.column("ts"), name))
+
+
+def _as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    if pa.types.is_string(column.type) or pa.types.is_date(column.type) or pa.types.is_null(column.type):
+        values = [None if value is None else to_micros(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(values, pa.int64()).view(TIMESTAMP_ARROW)])
+    if not pa.types.is_timestamp(column.type):
+        raise UsageError(f"{name}: ts is {column.type}, not a time", hint="give datetimes, dates or ISO 8601 text")
+    return column.cast(TIMESTAMP_ARROW)

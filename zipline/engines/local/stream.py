@@ -1,0 +1,266 @@
+"""A stream: the rows of a group-by's sources in the runs of the left keys, and the queries in the same order.
+
+It is made once per key set and reading; every part that shares them takes its series from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from zipline.algebra.columnar import order
+from zipline.algebra.columnar.series import Series
+from zipline.algebra.columnar.values import Values, clean_floats, validity, values_of, whole
+from zipline.engines.local.read import Rows
+from zipline.plan.steps import Projection
+from zipline.types import ArrayType, DataType
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Left rows that have a key and a time, in the order of (key, time); `rows` are their places on the left."""
+
+    rows: Ints
+    run: Ints
+    offsets: Ints
+    times: Ints
+
+
+def arrange_queries(codes: Ints, runs: int, times: Ints) -> Queries:
+    """Codes below 0 have no key or no time."""
+    rows, offsets, ordered, _ = order.arrange(codes, runs, times, None)
+    return Queries(rows, np.repeat(np.arange(runs), np.diff(offsets)), offsets, ordered)
+
+
+@dataclass(frozen=True)
+class Bucketed:
+    """A series whose runs are divided by bucket: `bucket` of each part, and the parts of each run."""
+
+    series: Series
+    bucket: Ints
+    first_part: Ints
+    restore: Callable[[Ints], pa.Array]
+
+
+@dataclass
+class Stream:
+    """Rows in runs. `permutation` are their places in the reading.
+
+    `known` orders ties; a stream that is not `delayed` (a label's) sees events whether or not they were known.
+    """
+
+    readings: tuple[Rows, ...]
+    permutation: Ints
+    offsets: Ints
+    t: Ints
+    known: Ints | None
+    delayed: bool = True
+    _series: dict[tuple[object, ...], Series | Bucketed] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def column(self, sources: tuple[Projection, ...], name: str) -> pa.Array:
+        """A column of all sources, in the order of the readings."""
+        arrays = [rows.column(source, name) for rows, source in zip(self.readings, sources, strict=True)]
+        return whole(pa.chunked_array(arrays)) if len(arrays) > 1 else arrays[0]
+
+    def mask(self, sources: tuple[Projection, ...]) -> Bools | None:
+        """True where the sources' conditions hold; None where they have none left to apply."""
+        masks = [rows.mask(source) for rows, source in zip(self.readings, sources, strict=True)]
+        if all(mask is None for mask in masks):
+            return None
+        sized = zip(masks, self.readings, strict=True)
+        return np.concatenate([np.ones(rows.rows, np.bool_) if mask is None else mask for mask, rows in sized])
+
+    def identity(self, sources: tuple[Projection, ...], name: str | None) -> tuple[object, ...]:
+        """Equal for columns that are the same."""
+        if name is None:
+            return ()
+        pairs = zip(self.readings, sources, strict=True)
+        types = tuple(source.column_types[name] for source in sources)
+        return (types, *((rows.aliases[source, name], id(rows.mask(source))) for rows, source in pairs))
+
+    def series(self, sources: tuple[Projection, ...], name: str, dtype: DataType) -> Series:
+        """The values of one column, nulls left out, lists taken apart, ties in their own order."""
+        made = self._cached(self.identity(sources, name), lambda: self._make(sources, name, dtype))
+        assert isinstance(made, Series)
+        return made
+
+    def bucketed(
+        self, sources: tuple[Projection, ...], name: str, dtype: DataType, bucket: str, bucket_type: DataType
+    ) -> Bucketed:
+        """The same, the runs divided by another column; rows with a null bucket are left out."""
+        identity = ("by", *self.identity(sources, name), *self.identity(sources, bucket))
+        made = self._cached(identity, lambda: self._make_bucketed(sources, name, dtype, bucket, bucket_type))
+        assert isinstance(made, Bucketed)
+        return made
+
+    def _cached(self, identity: tuple[object, ...], make: Callable[[], Series | Bucketed]) -> Series | Bucketed:
+        found = self._series.get(identity)
+        if found is None:
+            found = make()
+            with self._lock:
+                found = self._series.setdefault(identity, found)
+        return found
+
+    def _make(self, sources: tuple[Projection, ...], name: str, dtype: DataType) -> Series:
+        values, places, offsets = self._values(sources, name, dtype, None)
+        t, known = _at(self.t, places), _at(self.known, places)
+        ordinals = values.ordinals
+        order.sort_ties(offsets, t, known, ordinals)
+        return Series(offsets, t, self._delay(known), ordinals, values.type, values.restore)
+
+    def _delay(self, known: Ints | None) -> Ints | None:
+        return known if self.delayed else None
+
+    def _values(
+        self, sources: tuple[Projection, ...], name: str, dtype: DataType, extra: Bools | None
+    ) -> tuple[Values, Ints | None, Ints]:
+        """(values in run order without nulls, their places among the rows or None for all, run offsets)."""
+        column, parents, element = self.column(sources, name), None, dtype
+        if isinstance(dtype, ArrayType):
+            element = dtype.element
+            parents = np.asarray(pc.list_parent_indices(column).to_numpy())
+            column = pc.list_flatten(column)
+        values = values_of(column, element)
+        mask = self.mask(sources)
+        valid = _both(mask, extra)
+        if parents is not None:
+            return self._flattened(values, parents, valid)
+        valid = _both(valid, values.valid)
+        ordinals = values.ordinals[self.permutation]
+        if valid is None:
+            return _with(values, ordinals), None, self.offsets
+        places, offsets = order.compress(self.offsets, valid[self.permutation])
+        return _with(values, ordinals[places]), places, offsets
+
+    def _flattened(self, values: Values, parents: Ints, row_valid: Bools | None) -> tuple[Values, Ints, Ints]:
+        """The elements of lists, in the order of their rows."""
+        place_of_row = np.full(sum(rows.rows for rows in self.readings), -1)
+        place_of_row[self.permutation] = np.arange(len(self.permutation))
+        if row_valid is not None:
+            place_of_row[~row_valid] = -1
+        places = place_of_row[parents]
+        kept = places >= 0 if values.valid is None else (places >= 0) & values.valid
+        elements = np.flatnonzero(kept)
+        elements = elements[np.argsort(places[elements], kind="stable")]
+        places = places[elements]
+        return _with(values, values.ordinals[elements]), places, np.searchsorted(places, self.offsets)
+
+    def _make_bucketed(
+        self, sources: tuple[Projection, ...], name: str, dtype: DataType, bucket: str, bucket_type: DataType
+    ) -> Bucketed:
+        buckets = values_of(self.column(sources, bucket), bucket_type)
+        values, places, offsets = self._values(sources, name, dtype, buckets.valid)
+        rows = self.permutation if places is None else self.permutation[places]
+        permutation, parts, part_bucket, first_part = order.split_runs(offsets, buckets.ordinals[rows])
+        t = (self.t if places is None else self.t[places])[permutation]
+        known = None if self.known is None else (self.known if places is None else self.known[places])[permutation]
+        ordinals = values.ordinals[permutation]
+        order.sort_ties(parts, t, known, ordinals)
+        series = Series(parts, t, self._delay(known), ordinals, values.type, values.restore)
+        return Bucketed(series, part_bucket, first_part, buckets.restore)
+
+    def latest_rows(
+        self, sources: tuple[Projection, ...], columns: tuple[tuple[str, DataType], ...]
+    ) -> tuple[Series, Ints]:
+        """Whole rows as a series of their own places, ties by the columns' own order (null first), and the places."""
+        mask = self.mask(sources)
+        if mask is None:
+            places, offsets = np.arange(len(self.permutation)), self.offsets
+        else:
+            places, offsets = order.compress(self.offsets, mask[self.permutation])
+        t, known = self.t[places], None if self.known is None else self.known[places]
+        places = self._untied(sources, columns, places, offsets, t, known)
+        number = np.arange(len(places))
+        series = Series(offsets, t, self._delay(known), number, _BIGINT, lambda codes: pa.array(codes))
+        return series, self.permutation[places]
+
+    def _untied(
+        self,
+        sources: tuple[Projection, ...],
+        columns: tuple[tuple[str, DataType], ...],
+        places: Ints,
+        offsets: Ints,
+        t: Ints,
+        known: Ints | None,
+    ) -> Ints:
+        same = np.zeros(len(places) + 1, np.bool_)
+        same[1:-1] = t[1:] == t[:-1]
+        if known is not None:
+            same[1:-1] &= known[1:] == known[:-1]
+        same[offsets[offsets < len(same)]] = False
+        tied = np.flatnonzero(same[:-1] | same[1:])
+        if not len(tied):
+            return places
+        group = np.cumsum(~same[:-1])[tied]
+        rows = pa.array(self.permutation[places[tied]])
+        ranks = [_ranks(self.column(sources, name).take(rows), dtype) for name, dtype in columns]
+        sorted_ = np.lexsort((*reversed(ranks), group))
+        places = places.copy()
+        places[tied] = places[tied][sorted_]
+        return places
+
+
+_BIGINT = DataType("BIGINT")
+
+
+def _ranks(column: pa.Array, dtype: DataType) -> Ints:
+    if not dtype.is_ordered:
+        column, dtype = pa.array([repr(value) for value in column.to_pylist()]), DataType("STRING")
+    values = values_of(column, dtype)
+    _, ranks = np.unique(values.ordinals, return_inverse=True)
+    return ranks + 1 if values.valid is None else np.where(values.valid, ranks + 1, 0)
+
+
+def _with(values: Values, ordinals: Ints) -> Values:
+    return Values(values.type, ordinals, None, values.restore)
+
+
+def _at(array: Ints | None, places: Ints | None) -> Ints:
+    # None stays None: a stream of one clock.
+    return array if array is None or places is None else array[places]  # type: ignore[return-value]
+
+
+def _both(left: Bools | None, right: Bools | None) -> Bools | None:
+    if left is None or right is None:
+        return left if right is None else right
+    return left & right
+
+
+def make_stream(readings: tuple[Rows, ...], codes: list[Ints], runs: int, *, delayed: bool = True) -> Stream:
+    """The rows of all readings in runs; `codes` are their keys (-1: no run).
+
+    Rows without a time are left out, and those without a `known_at` where the stream is delayed.
+    """
+    hidden = [_hidden(rows, code, delayed) for rows, code in zip(readings, codes, strict=True)]
+    joined = np.concatenate(hidden) if len(hidden) > 1 else hidden[0]
+    times = [rows.t if rows.t is not None else np.zeros(rows.rows, np.int64) for rows in readings]
+    t = np.concatenate(times) if len(times) > 1 else times[0]
+    known = None
+    if any(rows.known is not None for rows in readings):
+        pairs = zip(readings, times, strict=True)
+        known = np.concatenate([rows.known if rows.known is not None else at for rows, at in pairs])
+    permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, t, known)
+    return Stream(readings, permutation, offsets, ordered, ordered_known, delayed)
+
+
+def _hidden(rows: Rows, codes: Ints, delayed: bool) -> Ints:
+    seen = rows.seen if delayed else rows.timed
+    return codes if seen is None else np.where(seen, codes, -1)
+
+
+def cleaned(column: pa.Array) -> pa.Array:
+    """A looked-up column, NaN as null."""
+    return clean_floats(column)
+
+
+__all__ = ["Bucketed", "Queries", "Stream", "arrange_queries", "make_stream", "validity"]

@@ -1,0 +1,40 @@
+"""The identity of a definition: SHA-256 of its canonical JSON, with the fingerprints of what it is made from.
+
+Description, owner, tags and the first day of output are no part of it. It is the same in every process and on every
+machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from zipline.api.base import Definition
+from zipline.plan.canonical import Json, canonical, compact
+
+
+def fingerprint(definition: Definition) -> str:
+    """64 hexadecimal digits that change exactly when the meaning of `definition`, or of anything upstream, changes."""
+    return Fingerprints().of(definition)
+
+
+class Fingerprints:
+    """Fingerprints of many definitions that share what is upstream: each is computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Definition, str]] = {}
+
+    def of(self, definition: Definition) -> str:
+        known = self._known.get(id(definition))
+        if known is None:
+            text = compact(canonical(definition, self.reference, identity=True))
+            known = definition, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            self._known[id(definition)] = known
+        return known[1]
+
+    def reference(self, definition: Definition) -> dict[str, Json]:
+        """What stands for a definition inside another one."""
+        return {
+            "kind": type(definition).__name__,
+            "name": getattr(definition, "name", None),
+            "fingerprint": self.of(definition),
+        }
