@@ -7,7 +7,8 @@ without `m3` and `m4`, with the same arithmetic to the bit, for VARIANCE alone. 
 counted by the caller.
 
 VARIANCE is within 1e-9, SKEW and KURTOSIS within 1e-6 of exact arithmetic where |mean| / deviation <= 1e6 and the
-deviation is above 1e-306 (a mean has no digits below 5e-324), for any order and any merge tree. Equal values have exactly no variance. `merge` is commutative to the bit.
+deviation is above 1e-306 (a mean has no digits below 5e-324), for any order and any merge tree. Equal values have
+exactly no variance. `merge` is commutative to the bit.
 
 The functions are plain Python with float arithmetic only; `zipline.algebra.compiled` makes the same functions callable
 from Numba kernels. Formulas: Chan, Golub, LeVeque (1979) and Pebay (2008), one-pass and pairwise updates.

@@ -79,8 +79,14 @@ class Distinct(Sketch):
         return image[:header] + np.sort(np.frombuffer(image[header:], "<u4")).tobytes()
 
 
+_EMPTY_TEXT = -1
+"""Hashed in place of empty text, which the library ignores: its eight bytes are those of no UTF-8 text."""
+
+
 def _hashed(value: Any) -> int | float | str:
     """The value as the library hashes it; other types by an injective image."""
+    if value in ("", b""):
+        return _EMPTY_TEXT
     if isinstance(value, bool | dt.date | bytes | Decimal):
         return _IMAGES[type(value)](value)
     return value  # type: ignore[no-any-return]
@@ -165,6 +171,21 @@ class ApproxPercentile(Operation):
         return [ir[max(math.ceil(p * len(ir)), 1) - 1] for p in self.percentiles] if ir else None
 
 
+class Utf8(datasketches.PyObjectSerDe):  # type: ignore[misc]
+    """Text as its size in 4 bytes, little-endian, and UTF-8; the library's own fails beyond ASCII."""
+
+    def get_size(self, item: str) -> int:
+        return len(self.to_bytes(item))
+
+    def to_bytes(self, item: str) -> bytes:
+        content = item.encode("utf-8", "surrogatepass")
+        return len(content).to_bytes(4, "little") + content
+
+    def from_bytes(self, data: bytes, offset: int) -> tuple[str, int]:
+        size = int.from_bytes(data[offset : offset + 4], "little")
+        return data[offset + 4 : offset + 4 + size].decode("utf-8", "surrogatepass"), 4 + size
+
+
 class Frequent(Sketch):
     """A frequent-items sketch of integers, doubles or text."""
 
@@ -172,7 +193,7 @@ class Frequent(Sketch):
     serdes: ClassVar[dict[type, tuple[int, Any]]] = {
         int: (0, datasketches.PyLongsSerDe()),
         float: (1, datasketches.PyDoublesSerDe()),
-        str: (2, datasketches.PyStringsSerDe()),
+        str: (2, Utf8()),
     }
 
     def __init__(self, kind: type, sketch: Any) -> None:

@@ -81,7 +81,7 @@ def _boolean(value: Any) -> bool:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
-    return value
+    return str(value)
 
 
 def _binary(value: Any) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from zipline.algebra import operations
 from zipline.api import (
     Aggregation,
@@ -25,11 +27,12 @@ from zipline.api import (
 )
 from zipline.api.base import Definition
 from zipline.api.sources import Source
+from zipline.arrow import to_arrow
 from zipline.errors import UnsupportedError
 from zipline.expressions import Expression, parse, parse_time, referenced_columns
 from zipline.plan.fingerprints import fingerprint
 from zipline.plan.steps import Column, Derived, Feature, GroupByPlan, JoinPlan, PartPlan, Projection
-from zipline.types import BOOLEAN, NULL, TIMESTAMP, ArrayType, DataType, common_type, kind
+from zipline.types import BOOLEAN, NULL, TIMESTAMP, ArrayType, DataType, MapType, common_type, kind
 
 Schema = Callable[[str], Mapping[str, DataType]]
 
@@ -166,6 +169,13 @@ def _project(
         if condition.type not in (BOOLEAN, NULL):
             raise subject.wrong(f"where {condition.text!r} is {condition.type}, not a condition")
     entity = isinstance(source, EntitySource)
+    if (query.start or query.end) and query.partition not in columns:
+        raise subject.wrong(
+            f"the source {table!r} is bounded by partitions, but has no partition column {query.partition!r}",
+            asked=query.partition,
+            valid=columns,
+            hint='Query(partition="...") names the column; a where can bound times instead',
+        )
     if entity and columns and query.partition not in columns:
         raise subject.wrong(
             f"the snapshots {table!r} have no partition column {query.partition!r}",
@@ -253,6 +263,8 @@ def _features(group_by: GroupBy, aggregation: Aggregation, types: Mapping[str, D
         bucket_type = types[output.bucket] if output.bucket else None
         if bucket_type is not None and not bucket_type.is_ordered and bucket_type != NULL:
             raise group_by.wrong(f"{output.name}: bucket {output.bucket!r} is {bucket_type}; buckets are scalars")
+        column_type = operations.map_type(bucket_type, result) if bucket_type is not None else result
+        _check_default(group_by, aggregation, output.name, column_type)
         yield Feature(
             name=output.name,
             operation=name,
@@ -264,8 +276,24 @@ def _features(group_by: GroupBy, aggregation: Aggregation, types: Mapping[str, D
             default=aggregation.default,
             input_type=input_type,
             bucket_type=bucket_type,
-            type=operations.map_type(bucket_type, result) if bucket_type is not None else result,
+            type=column_type,
         )
+
+
+def _check_default(group_by: GroupBy, aggregation: Aggregation, column: str, dtype: DataType) -> None:
+    if aggregation.default is None:
+        return
+    try:
+        default_array(aggregation.default, dtype)
+    except (pa.ArrowException, OverflowError):
+        raise group_by.wrong(f"the default {aggregation.default!r} of {column} is no {dtype}") from None
+
+
+def default_array(value: Any, dtype: DataType) -> pa.Array:
+    """A default as an array of one value of the feature's type; a map may be given as a dict."""
+    if isinstance(dtype, MapType) and isinstance(value, Mapping):
+        value = list(value.items())
+    return pa.array([value], to_arrow(dtype))
 
 
 def _derive(subject: Definition, derivations: Iterable[Derivation], columns: tuple[Column, ...]) -> tuple[Derived, ...]:

@@ -22,9 +22,9 @@ Accuracy: TypeAlias = Literal["TEMPORAL", "SNAPSHOT"]
 Column: TypeAlias = tuple[str, DataType]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Projection:
-    """What is read of one table for one source of one group-by, or for the left.
+    """What is read of one table for one source of one group-by, or for the left; each is a thing of its own.
 
     `select` maps output column to expression; all conditions of `where` must hold. `partition` is None where the table
     has no such column. `types` are the types that the columns are cast to (a source beside others may be narrower).

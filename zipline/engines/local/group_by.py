@@ -25,6 +25,7 @@ from zipline.engines.local.keys import KeyIndex
 from zipline.engines.local.read import Rows
 from zipline.engines.local.stream import Queries, Stream, arrange_queries, cleaned, make_stream
 from zipline.errors import DataError
+from zipline.plan.build import default_array
 from zipline.plan.reads import read_key
 from zipline.plan.steps import Feature, PartPlan, Projection
 from zipline.types import DataType
@@ -231,7 +232,7 @@ def _placed(computed: pa.Array, place: Ints, feature: Feature) -> pa.Array:
     empty = empty_of(feature)
     if empty is None:
         return column.take(pa.array(place, mask=missing))
-    extended = pa.concat_arrays([column, empty_array(feature, empty, arrow)])
+    extended = pa.concat_arrays([column, default_array(empty, feature.type)])
     return extended.take(pa.array(np.where(missing, len(column), place)))
 
 
@@ -240,15 +241,6 @@ def empty_of(feature: Feature) -> Any:
     if feature.default is not None:
         return feature.default
     return None if feature.bucket else empty_value(feature.operation)
-
-
-def empty_array(feature: Feature, value: Any, arrow: pa.DataType) -> pa.Array:
-    if pa.types.is_map(arrow) and isinstance(value, dict):
-        value = list(value.items())
-    try:
-        return pa.array([value], arrow)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        raise DataError(f"the default {feature.default!r} of {feature.name} is no {feature.type}") from None
 
 
 def needed_columns(part: PartPlan, source: Projection) -> frozenset[str]:
