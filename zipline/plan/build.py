@@ -158,10 +158,12 @@ def _project(
         selected = {name: text for name, text in selected.items() if name in needed}
 
     def typed(text: str) -> Expression:
-        return parse(text, columns, subject=subject.label, where=subject.location)
+        return parse(_named(text, columns), columns, subject=subject.label, where=subject.location)
 
     def instant(text: str | None) -> Expression | None:
-        return parse_time(text, columns, subject=subject.label, where=subject.location) if text else None
+        if text is None:
+            return None
+        return parse_time(_named(text, columns), columns, subject=subject.label, where=subject.location)
 
     select = tuple((name, typed(text)) for name, text in selected.items())
     where = tuple(typed(text) for text in query.where)
@@ -196,6 +198,11 @@ def _project(
         start=query.start,
         end=query.end,
     )
+
+
+def _named(text: str, columns: Iterable[str]) -> str:
+    """A text that is a column's name is that column, even where SQL has another use for the word."""
+    return _quoted(text) if text in columns else text
 
 
 def _quoted(name: str) -> str:
@@ -301,7 +308,10 @@ def _derive(subject: Definition, derivations: Iterable[Derivation], columns: tup
     derived: list[Derived] = []
     for derivation in derivations:
         expression = parse(
-            derivation.expression, known, subject=f"{subject.label}.{derivation.name}", where=derivation.location
+            _named(derivation.expression, known),
+            known,
+            subject=f"{subject.label}.{derivation.name}",
+            where=derivation.location,
         )
         derived.append(Derived(derivation.name, expression))
         known[derivation.name] = expression.type

@@ -136,9 +136,15 @@ def read_source(
 
 
 def _guarded(expression: Expression, guard: str) -> str:
-    sql = expression.sql("duckdb")
-    plain = len(expression.columns) == 1 and sql.strip('"') in expression.columns
-    return sql if plain or not guard else f"CASE WHEN {guard} THEN {sql} END"
+    column = _column(expression)
+    sql = column or expression.sql("duckdb")
+    return sql if column or not guard else f"CASE WHEN {guard} THEN {sql} END"
+
+
+def _column(expression: Expression) -> str | None:
+    """The column that an expression is, untouched; None where it computes."""
+    name = expression.text[1:-1].replace('""', '"') if expression.text.startswith('"') else expression.text
+    return _quoted(name) if name in expression.columns else None
 
 
 def _filtered(relation: str, conditions: list[str]) -> str:
@@ -236,7 +242,7 @@ def read_left(
         return _empty_left(left)
     time = _query_time(left)
     day = f'CAST(CAST("{left.partition}" AS DATE) AS VARCHAR)' if left.partition else f"strftime({time}, '%Y-%m-%d')"
-    items = [f"{expression.sql('duckdb')} AS {_quoted(name)}" for name, expression in left.select]
+    items = [f"{_column(e) or e.sql('duckdb')} AS {_quoted(name)}" for name, e in left.select]
     items += [f"{time} AS __ts", f"{day} AS __ds"]
     bounds = (start, end) if start and end else None
     low, high = _within(left, bounds)

@@ -1,0 +1,121 @@
+"""The engines as the suite sees them: something that answers a batch of cases.
+
+To plug an engine in, subclass `Adapter`, say how one call runs, and add it to `ADAPTERS`. What it cannot do is marked
+at the test, `@pytest.mark.gap("spark", "cannot yet: ...")`, and must fail there with UnsupportedError: a gap that
+closes breaks the build until its mark goes. The oracle is an engine too, so that every literal case tests it as well.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from zipline.arrow import to_arrow
+from zipline.types import parse_type
+
+from . import oracle
+from .batches import is_batchable, merged, split
+from .oracle import Result
+from .tables import AggregateCase, Case, Row, Table
+
+LAYOUTS: dict[str, pa.DataType] = {
+    "NAIVE": pa.timestamp("us"),
+    "MILLIS_TOKYO": pa.timestamp("ms", tz="Asia/Tokyo"),
+    "LARGE_STRING": pa.large_string(),
+    "DICTIONARY": pa.dictionary(pa.int32(), pa.string()),
+}
+
+
+class Adapter(ABC):
+    """One engine. `name` is what gaps are marked with."""
+
+    name: str
+
+    @abstractmethod
+    def run(self, case: Case) -> Result:
+        """The engine's answer to one case; errors of the platform pass through."""
+
+    def run_batch(self, cases: Sequence[Case]) -> list[Result]:
+        """The answers to cases of one definition, as one job where that cannot change them."""
+        if len(cases) > 1 and all(is_batchable(case) for case in cases):
+            return split(self.run(merged(cases)), len(cases))
+        return [self.run(case) for case in cases]
+
+
+class Oracle(Adapter):
+    name = "oracle"
+
+    def run(self, case: Case) -> Result:
+        return oracle.run(case)
+
+
+class Arrow(Adapter):
+    """An engine behind `zipline.aggregate` and `zipline.backfill`, which take and give Arrow tables."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self, case: Case) -> Result:
+        return result_of(self.table(case))
+
+    def table(self, case: Case) -> pa.Table:
+        """The answer as Arrow, for tests of types and bits."""
+        queries = arrow_table(case.queries) if isinstance(case, AggregateCase) else None
+        return self.call(case, queries, {name: arrow_table(table) for name, table in case.tables.items()})
+
+    def call(self, case: Case, queries: pa.Table | None, tables: dict[str, Any]) -> pa.Table:
+        """The public call with tables in any form the platform takes."""
+        import zipline
+
+        if isinstance(case, AggregateCase):
+            return zipline.aggregate(case.group_by, queries, tables=tables, engine=self.name)
+        return zipline.backfill(case.join, tables=tables, engine=self.name, training=case.training, as_of=case.as_of)
+
+
+ORACLE = Oracle()
+ENGINES = (Arrow("local"),)
+ADAPTERS: tuple[Adapter, ...] = (ORACLE, *ENGINES)
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    return LAYOUTS.get(kind) or to_arrow(parse_type(kind))
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    return pa.schema([(name, arrow_type(kind)) for name, kind in table.schema.items()])
+
+
+def arrow_table(table: Table) -> pa.Table:
+    schema = arrow_schema(table)
+    columns = [_column([row[field.name] for row in table.rows], field.type) for field in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        values = [value and value.replace(tzinfo=None) for value in values]
+    return pa.array(values, kind, from_pandas=False)
+
+
+def result_of(table: pa.Table) -> Result:
+    """A result table as plain rows: maps as dicts, instants as UTC datetimes."""
+    columns = [[plain(value, field.type) for value in table[field.name].to_pylist()] for field in table.schema]
+    rows: list[Row] = [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return Result(tuple(table.column_names), tuple(rows))
+
+
+def plain(value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if pa.types.is_map(kind):
+        return {plain(key, kind.key_type): plain(item, kind.item_type) for key, item in value}
+    if pa.types.is_list(kind):
+        return [plain(element, kind.value_type) for element in value]
+    if isinstance(value, dt.datetime):
+        zone = dt.timezone.utc
+        return value.replace(tzinfo=zone) if value.tzinfo is None else value.astimezone(zone)
+    return value

@@ -1,0 +1,47 @@
+"""Which engines the suite runs on, how gaps are marked, and the report of what was generated."""
+
+from __future__ import annotations
+
+import pytest
+
+from zipline.errors import UnsupportedError
+
+from .adapters import ADAPTERS, ENGINES, Adapter, Arrow
+from .tallies import TALLIES
+
+
+@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.name)
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    """Everything that must give the literal answers: the engines, and the oracle itself."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)
+def engine(request: pytest.FixtureRequest) -> Arrow:
+    """Only the engines: for types, bits and refusals, of which the oracle knows nothing."""
+    return request.param  # type: ignore[no-any-return]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gap(engine, why): the engine refuses this with UnsupportedError; strict")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("gap"):
+            engine, why = mark.args
+            if engine in _engine_names(item):
+                item.add_marker(pytest.mark.xfail(reason=why, raises=UnsupportedError, strict=True))
+
+
+def _engine_names(item: pytest.Item) -> set[str]:
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {value.name for value in values if isinstance(value, Adapter)}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many of each kind of event the random cases really held."""
+    for title, counts in TALLIES.items():
+        terminalreporter.write_sep("-", f"generated: {title}")
+        shown = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+        terminalreporter.write_line(shown)

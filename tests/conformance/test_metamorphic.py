@@ -1,0 +1,219 @@
+"""What must not change an answer by a single bit: order, splitting, chunking, company and repetition of the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import struct
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from zipline import Aggregation, Operation
+
+from .adapters import Arrow, arrow_table
+from .batches import merged
+from .generate import MODES, Scenario
+from .generate_joins import join_scenarios
+from .tables import AggregateCase, BackfillCase, Case, Table
+
+SCENARIOS = [
+    Scenario("totals", MODES[1], "text"),
+    Scenario("moments", MODES[0], "float"),
+    Scenario("ends", MODES[2], "pair"),
+    Scenario("order", MODES[5], "text"),
+    Scenario("ranks", MODES[3], "mixed"),
+    Scenario("distinct", MODES[4], "number"),
+    Scenario("shapes", MODES[1], "text"),
+    Scenario("lists", MODES[0], "pair"),
+    Scenario("buckets", MODES[3], "text"),
+]
+
+
+def case_of(scenario: Scenario) -> AggregateCase:
+    case = merged(scenario.cases(12))
+    assert isinstance(case, AggregateCase)
+    return case
+
+
+@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
+def case(request: pytest.FixtureRequest) -> AggregateCase:
+    return case_of(request.param)
+
+
+def bits(value: Any) -> Any:
+    """A value in which equal means equal to the bit: floats as their eight bytes."""
+    if isinstance(value, float):
+        return struct.pack("<d", value)
+    if isinstance(value, (list, tuple)):
+        return [bits(element) for element in value]
+    return {name: bits(element) for name, element in value.items()} if isinstance(value, dict) else value
+
+
+def columns(table: pa.Table) -> dict[str, tuple[str, Any]]:
+    """Every column's type and bits; the order of a map's entries counts."""
+    return {field.name: (str(field.type), bits(table[field.name].to_pylist())) for field in table.schema}
+
+
+def assert_identical(first: pa.Table, second: pa.Table) -> None:
+    assert first.column_names == second.column_names
+    before, after = columns(first), columns(second)
+    differing = [name for name in before if before[name] != after[name]]
+    told = {name: _first_difference(before[name][1], after[name][1]) for name in differing[:3]}
+    assert not differing, f"{len(differing)} columns differ in their bits or types: {told}"
+
+
+def _first_difference(before: list[Any], after: list[Any]) -> Any:
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((row, pair) for row, pair in pairs if pair[0] != pair[1]) if before != after else "type"
+
+
+def shuffled(table: Table, seed: str) -> Table:
+    rows = list(table.rows)
+    random.Random(seed).shuffle(rows)
+    return table.with_rows(rows)
+
+
+def with_tables(case: AggregateCase, change: Any) -> AggregateCase:
+    return dataclasses.replace(case, tables={name: change(table) for name, table in case.tables.items()})
+
+
+@pytest.mark.parametrize("seed", ["a", "b"])
+def test_the_order_of_the_rows_changes_no_bit(engine: Arrow, case: AggregateCase, seed: str) -> None:
+    assert_identical(engine.table(case), engine.table(with_tables(case, lambda table: shuffled(table, seed))))
+
+
+def test_rows_in_time_order_and_in_the_reverse_give_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+    def by_time(table: Table) -> Table:
+        return table.with_rows(sorted(table.rows, key=lambda row: (row["t"] is None, str(row["t"]))))
+
+    ordered = with_tables(case, by_time)
+    backwards = with_tables(ordered, lambda table: table.with_rows(table.rows[::-1]))
+    assert_identical(engine.table(ordered), engine.table(backwards))
+
+
+def test_the_order_of_the_queries_changes_only_the_order_of_the_answers(engine: Arrow, case: AggregateCase) -> None:
+    order = list(range(len(case.queries.rows)))
+    random.Random("queries").shuffle(order)
+    moved = dataclasses.replace(case, queries=case.queries.with_rows([case.queries.rows[place] for place in order]))
+    assert_identical(engine.table(case).take(pa.array(order)), engine.table(moved))
+
+
+def test_chunked_tables_give_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+    def chunked(table: pa.Table) -> pa.Table:
+        cuts = sorted(min(cut, table.num_rows) for cut in (0, 1, 1, 2, table.num_rows // 2 + 1, table.num_rows))
+        return pa.concat_tables([table.slice(start, end - start) for start, end in pairwise(cuts)])
+
+    tables = {name: arrow_table(table) for name, table in case.tables.items()}
+    queries = arrow_table(case.queries)
+    whole = engine.call(case, queries, tables)
+    parts = engine.call(case, chunked(queries), {name: chunked(table) for name, table in tables.items()})
+    assert_identical(whole, parts)
+
+
+def test_a_source_split_into_several_files_gives_the_same_bits(
+    engine: Arrow, case: AggregateCase, tmp_path: Path
+) -> None:
+    paths = {name: _split(arrow_table(table), tmp_path / name, parts=3) for name, table in case.tables.items()}
+    single = {
+        name: _split(arrow_table(table), tmp_path / f"{name}_whole", parts=1) for name, table in case.tables.items()
+    }
+    queries = arrow_table(case.queries)
+    in_memory = engine.table(case)
+    assert_identical(in_memory, engine.call(case, queries, {name: str(path) for name, path in paths.items()}))
+    assert_identical(in_memory, engine.call(case, queries, {name: str(path) for name, path in single.items()}))
+
+
+def _split(table: pa.Table, folder: Path, parts: int) -> Path:
+    folder.mkdir()
+    size = table.num_rows // parts + 1
+    for number in range(parts):
+        pq.write_table(table.slice(number * size, size), folder / f"part-{parts - number}.parquet")
+    return folder
+
+
+def test_an_unrelated_feature_changes_no_bit(engine: Arrow, case: AggregateCase) -> None:
+    beside = Aggregation(case.group_by.aggregations[0].input, Operation.COUNT, windows=["3d", "45d"])
+    aggregations = [beside, *case.group_by.aggregations]
+    more = dataclasses.replace(case, group_by=dataclasses.replace(case.group_by, aggregations=aggregations))
+    alone = engine.table(case)
+    assert_identical(alone, engine.table(more).select(alone.column_names))
+
+
+def test_a_feature_alone_gives_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+    together = engine.table(case)
+    for aggregation in case.group_by.aggregations[::5]:
+        group_by = dataclasses.replace(case.group_by, aggregations=[aggregation])
+        alone = engine.table(dataclasses.replace(case, group_by=group_by))
+        assert_identical(together.select(alone.column_names), alone)
+
+
+def test_queries_asked_twice_are_answered_twice_with_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+    twice = dataclasses.replace(case, queries=case.queries.with_rows(case.queries.rows * 2))
+    once = engine.table(case)
+    assert_identical(pa.concat_tables([once, once]), engine.table(twice))
+
+
+def test_a_query_asked_alone_gives_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+    together = engine.table(case)
+    for number in range(0, len(case.queries.rows), max(1, len(case.queries.rows) // 3)):
+        alone = dataclasses.replace(case, queries=case.queries.with_rows(case.queries.rows[number : number + 1]))
+        assert_identical(together.slice(number, 1), engine.table(alone))
+
+
+def test_events_of_other_keys_change_no_bit(engine: Arrow, case: AggregateCase) -> None:
+    """Keys that no query asks for, with values that would ruin any running total."""
+    asked = {row["case_number"] for row in case.queries.rows}
+
+    def crowded(table: Table) -> Table:
+        others = [row | {"case_number": row["case_number"] + len(asked) + 1} for row in table.rows]
+        ids = [row | ({"id": row["id"] + 10**9} if "id" in row else {}) for row in others]
+        return table.with_rows([*ids, *table.rows])
+
+    assert_identical(engine.table(case), engine.table(with_tables(case, crowded)))
+
+
+def test_runs_are_repeatable_to_the_bit(engine: Arrow, case: AggregateCase) -> None:
+    assert_identical(engine.table(case), engine.table(case))
+
+
+# Joins
+
+
+@pytest.fixture(params=[True, False], ids=["training", "scoring"])
+def joined(request: pytest.FixtureRequest) -> BackfillCase:
+    case: Case = merged(join_scenarios()[0].cases(12, training=request.param))
+    assert isinstance(case, BackfillCase)
+    return case
+
+
+def test_the_left_repeated_repeats_the_output(engine: Arrow, joined: BackfillCase) -> None:
+    left = joined.tables["left"]
+    twice = dataclasses.replace(joined, tables={**joined.tables, "left": left.with_rows(left.rows * 2)})
+    once = engine.table(joined)
+    assert_identical(pa.concat_tables([once, once]), engine.table(twice))
+
+
+def test_shuffled_sources_of_a_join_change_no_bit(engine: Arrow, joined: BackfillCase) -> None:
+    tables = {name: table if name == "left" else shuffled(table, name) for name, table in joined.tables.items()}
+    assert_identical(engine.table(joined), engine.table(dataclasses.replace(joined, tables=tables)))
+
+
+def test_a_part_more_changes_no_bit_of_the_others(engine: Arrow, joined: BackfillCase) -> None:
+    fewer = dataclasses.replace(joined, join=dataclasses.replace(joined.join, parts=joined.join.parts[:1]))
+    alone = engine.table(fewer)
+    assert_identical(alone, engine.table(joined).select(alone.column_names))
+
+
+def test_training_and_scoring_give_the_same_features(engine: Arrow) -> None:
+    case: Case = merged(join_scenarios()[0].cases(12, training=True))
+    assert isinstance(case, BackfillCase)
+    training = engine.table(dataclasses.replace(case, as_of="2100-01-01T00:00:00"))
+    scoring = engine.table(dataclasses.replace(case, training=False))
+    with_time = scoring.filter(pc.is_valid(scoring["ts"]))
+    assert_identical(training.select(scoring.column_names), with_time)

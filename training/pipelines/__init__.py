@@ -1,0 +1,1 @@
+"""Ways from a training set to a model, one module each."""

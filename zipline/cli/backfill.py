@@ -1,0 +1,148 @@
+"""`zipline backfill`: a join over a range of days, checked and published day by day."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zipline.cli.options import instant, project_options, range_options
+from zipline.cli.screen import console, number, plural, print_json, print_table, size
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from zipline.api import Check
+    from zipline.cli.outputs import Work
+    from zipline.orchestration.backfill import BackfillReport, Gate, Progress
+
+
+@click.command()
+@click.argument("join")
+@range_options
+@click.option("--step-days", type=click.IntRange(min=1), default=30, show_default=True, help="Days held in memory.")
+@click.option("--force", is_flag=True, help="Also the days that are finished.")
+@project_options
+def command(
+    join: str,
+    start: str | None,
+    end: str | None,
+    training: bool,
+    as_of: str | None,
+    step_days: int,
+    force: bool,
+    project: str | None,
+    environment: str | None,
+    as_json: bool,
+) -> None:
+    """Compute a join for a range of days.
+
+    Each day is checked, and published in the warehouse in one piece. Days that are finished are skipped, so a run that
+    was stopped goes on. A critical check keeps the old day and stops (exit code 1).
+
+    \b
+    Example:
+      zipline backfill flights.training.departures --start 2013-07-01 --end 2013-07-31
+    """
+    from zipline.cli.outputs import open_work
+
+    work = open_work(join, project, environment, start, end, training)
+    with progress_bar(shown=not as_json) as progress:
+        report = backfill(work, step_days=step_days, as_of=instant(as_of), force=force, progress=progress)
+    if as_json:
+        print_json(report_facts(work, report))
+    else:
+        _show(work, report)
+
+
+def backfill(
+    work: Work, *, step_days: int, as_of: int | None, force: bool, progress: Callable[[Progress], None]
+) -> BackfillReport:
+    """Checks are proved to fit the output before any work."""
+    from zipline.clock import days
+    from zipline.engines.local.run import run_join
+    from zipline.orchestration.backfill import backfill_range
+    from zipline.quality.checks import validate_checks
+
+    plan, columns = work.plan, dict(work.columns)
+    checks = [check for check in plan.checks if work.training or set(check.columns) <= set(columns)]
+    validate_checks(checks, columns)
+    return backfill_range(
+        plan,
+        work.output,
+        days(work.start, work.end),
+        lambda first, last: run_join(plan, work.catalog, start=first, end=last, training=work.training, as_of=as_of),
+        step_days=step_days,
+        gate=_gate(checks) if checks else None,
+        as_of=as_of,
+        force=force,
+        progress=progress,
+    )
+
+
+def _gate(checks: Sequence[Check]) -> Gate:
+    from zipline.quality.checks import CheckResult, run_checks
+
+    def gate(rows: pa.Table, previous_rows: int | None, as_of: int) -> list[CheckResult]:
+        return run_checks(checks, rows, previous_rows=previous_rows, as_of=as_of)
+
+    return gate
+
+
+def report_facts(work: Work, report: BackfillReport) -> dict[str, Any]:
+    """The report as JSON-ready facts."""
+    return {
+        **dataclasses.asdict(report),
+        "table": work.table,
+        "uri": work.output.uri,
+        "rows": report.rows,
+        "bytes": report.bytes,
+        "checks": report.checks,
+        "warnings": list(report.warnings),
+    }
+
+
+@contextmanager
+def progress_bar(*, shown: bool) -> Iterator[Callable[[Progress], None]]:
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"))
+    with Bar(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("backfill", total=None)
+
+        def show(progress: Progress) -> None:
+            text = f"backfill {progress.day}, {progress.rows:,} rows" if progress.day else "backfill"
+            bar.update(task, completed=progress.done, total=progress.total, description=text)
+
+        yield show
+
+
+def _show(work: Work, report: BackfillReport) -> None:
+    rows: list[tuple[str, str]] = [
+        ("days", f"{len(report.published):,} published, {len(report.skipped):,} finished before"),
+        ("rows", f"{number(report.rows)} ({size(report.bytes)} in memory)"),
+        ("time", f"{report.seconds:.1f} s in {plural(report.steps, 'step')}"),
+        ("checks", f"{plural(report.checks, 'check')}, {plural(len(report.warnings), 'warning')}"),
+        ("output", report_place(work)),
+    ]
+    if report.immature:
+        rows.append(("left out", f"{plural(report.immature, 'row')} whose labels are not complete yet"))
+    rows += [("null keys", f"{plural(n, 'row')} by {keys}") for keys, n in (report.null_keys or {}).items() if n]
+    if report.null_times:
+        rows.append(("null times", plural(report.null_times, "row")))
+    without = report.without_time or {}
+    rows += [("never seen", f"{plural(n, 'row')} of {table}: a clock is null") for table, n in without.items() if n]
+    print_table(f"Backfilled {report.name}", ["", ""], rows)
+    for warning in report.warnings:
+        click.echo(click.style("warning: ", fg="yellow") + warning)
+
+
+def report_place(work: Work) -> str:
+    return f"table {work.table} at {work.output.uri}"

@@ -1,0 +1,189 @@
+"""`zipline doctor`: what this project is, whether it can work, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zipline.cli.options import load_definitions, open_project, project_options
+from zipline.cli.screen import plural, print_json, print_table, size
+from zipline.errors import ZiplineError
+
+if TYPE_CHECKING:
+    from zipline.project import Project
+
+PACKAGES = ("pyarrow", "duckdb", "numba", "numpy", "deltalake", "sqlglot", "datasketches", "fsspec", "msgspec")
+LITTLE_ROOM = 2 * 1024**3
+FINE, ATTENTION, WRONG = "ok", "look", "wrong"
+_COLOURS = {FINE: "green", ATTENTION: "yellow", WRONG: "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `state` is ok, look (it works, but) or wrong; `remedy` says what to do."""
+
+    what: str
+    state: str
+    detail: str
+    remedy: str | None = None
+
+
+@click.command()
+@project_options
+def command(project: str | None, environment: str | None, as_json: bool) -> None:
+    """Look for what is missing.
+
+    Shows the project's settings, and whether everything it needs is there. Exit code 1 when something is wrong.
+
+    \b
+    Example:
+      zipline doctor
+    """
+    opened = open_project(project, environment)
+    findings = list(examine(opened))
+    settings = [asdict(setting) for setting in opened.describe()]
+    if as_json:
+        print_json({"settings": settings, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _show(opened, settings, findings)
+    if any(finding.state == WRONG for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def examine(project: Project) -> Iterator[Finding]:
+    """Every finding; one that fails to be made is itself a finding."""
+    yield _python()
+    yield _packages()
+    for what, look in (
+        ("project", _project_file),
+        ("warehouse", _warehouse),
+        ("disk", _disk),
+        ("definitions", _definitions),
+        ("tables", _tables),
+    ):
+        yield from _guarded(what, look, project)
+
+
+def _guarded(what: str, look: Callable[[Project], Finding], project: Project) -> Iterator[Finding]:
+    try:
+        yield look(project)
+    except ZiplineError as error:
+        place = f" at {error.where}" if error.where else ""
+        yield Finding(what, WRONG, f"{error.what}{place}", error.hint or error.next_command)
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] <= (3, 12):
+        return Finding("python", FINE, f"{found} at {sys.executable}")
+    return Finding("python", WRONG, f"{found} is not supported", "install Python 3.11 or 3.12")
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Finding("packages", WRONG, f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    return Finding("packages", FINE, ", ".join(found))
+
+
+def _project_file(project: Project) -> Finding:
+    where = f"{project.name}, environment {project.environment}"
+    if project.file is None:
+        remedy = "write a zipline.toml to say otherwise"
+        return Finding("project", FINE, f"{where}: no zipline.toml, everything lies in .zipline/", remedy)
+    return Finding("project", FINE, f"{where}: {project.file}")
+
+
+def _warehouse(project: Project) -> Finding:
+    from zipline.tables.storage import Storage, scheme_of
+
+    if scheme_of(project.warehouse) is not None:
+        count = len(Storage(project.warehouse, project.storage_options).children(project.warehouse))
+        return Finding("warehouse", FINE, f"{project.warehouse}: {count:,} tables and files")
+    folder = _existing(Path(project.warehouse))
+    if not os.access(folder, os.W_OK):
+        return Finding("warehouse", WRONG, f"{project.warehouse} cannot be written", f"make {folder} writable")
+    state = "" if folder == Path(project.warehouse) else " (made by the first backfill)"
+    return Finding("warehouse", FINE, f"{project.warehouse}{state}")
+
+
+def _disk(project: Project) -> Finding:
+    free = shutil.disk_usage(_existing(project.root)).free
+    if free < LITTLE_ROOM:
+        return Finding("disk", ATTENTION, f"{size(free)} free", "make room before a large backfill")
+    return Finding("disk", FINE, f"{size(free)} free")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def _definitions(project: Project) -> Finding:
+    if not (project.root / project.configs).is_dir():
+        remedy = "write configs/<team>/<file>.py, or run zipline demo to see one"
+        return Finding("definitions", ATTENTION, f"there is no folder {project.root / project.configs}", remedy)
+    found = load_definitions(project)
+    groups, joins = plural(len(found.group_bys), "group-by"), plural(len(found.joins), "join")
+    return Finding("definitions", FINE, f"{plural(len(found), 'object')}: {groups}, {joins}")
+
+
+def _tables(project: Project) -> Finding:
+    from zipline.tables.catalog import open_catalog
+
+    catalog = open_catalog(project=project)
+    needed = sorted(_source_tables(project))
+    missing: dict[str, str] = {}
+    for table in needed:
+        try:
+            _ = catalog.table(table).schema
+        except ZiplineError as error:
+            missing[table] = error.what
+    if missing:
+        remedy = "put them into the warehouse, or name their paths in [tables.NAME] of zipline.toml"
+        return Finding("tables", WRONG, "; ".join(missing.values()), remedy)
+    return Finding("tables", FINE, f"{plural(len(needed), 'source table')} readable")
+
+
+def _source_tables(project: Project) -> set[str]:
+    from zipline.api import EntitySource, EventSource
+    from zipline.api.base import children
+
+    if not (project.root / project.configs).is_dir():
+        return set()
+    definitions = load_definitions(project)
+    pending: list[Any] = list(definitions.values())
+    seen: dict[int, Any] = {}
+    while pending:
+        current = pending.pop()
+        if id(current) not in seen:
+            seen[id(current)] = current
+            pending += children(current)
+    tables = {d.table for d in seen.values() if isinstance(d, EventSource)}
+    tables |= {t for d in seen.values() if isinstance(d, EntitySource) for t in (d.snapshots, d.mutations) if t}
+    return {table for table in tables if table not in definitions}
+
+
+def _show(project: Project, settings: list[dict[str, Any]], findings: list[Finding]) -> None:
+    print_table(
+        f"Settings of {project.root}",
+        ["setting", "value", "from"],
+        [(each["name"], each["value"], each["source"]) for each in settings],
+    )
+    for finding in findings:
+        state = click.style(f"{finding.state:<5}", fg=_COLOURS[finding.state], bold=True)
+        click.echo(f"{state} {finding.what}: {finding.detail}")
+        if finding.remedy:
+            click.echo(f"      {finding.remedy}")

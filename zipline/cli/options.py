@@ -1,0 +1,82 @@
+"""Options that several commands take, and the project, definitions and ranges they stand for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from zipline.errors import UsageError
+
+if TYPE_CHECKING:
+    from zipline.plan.definitions import Definitions
+    from zipline.project import Project
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Day(click.ParamType[str]):
+    """A day such as 2013-07-01."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return dt.date.fromisoformat(value).isoformat()
+        except ValueError:
+            self.fail(f"{value!r} is not a day: write it as 2013-07-01", param, ctx)
+
+
+def project_options(command: _F) -> _F:
+    """--project, --environment and --json."""
+    options = (
+        click.option("--project", metavar="DIR", help="The project's folder (default: this one, or a parent of it)."),
+        click.option("--environment", metavar="NAME", help="The environment of zipline.toml to work in."),
+        click.option("--json", "as_json", is_flag=True, help="Print facts as JSON."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def range_options(command: _F) -> _F:
+    """--start, --end, --training/--scoring and --as-of."""
+    options = (
+        click.option("--start", type=Day(), help="First day (default: the join's start, or the left's first day)."),
+        click.option("--end", type=Day(), help="Last day, inclusive (default: the left's last day)."),
+        click.option(
+            "--training/--scoring",
+            default=True,
+            help="With labels and only rows whose labels are complete, or every row without labels.",
+        ),
+        click.option("--as-of", metavar="TIME", help="Labels as they stood then (default: where the label data end)."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def open_project(project: str | None, environment: str | None) -> Project:
+    from zipline.project import load_project
+
+    return load_project(project, environment)
+
+
+def load_definitions(project: Project) -> Definitions:
+    from zipline.plan.definitions import load
+
+    return load(project.root / project.configs)
+
+
+def instant(text: str | None) -> int | None:
+    """Microseconds of --as-of."""
+    from zipline.clock import to_micros
+
+    return None if text is None else to_micros(text)
+
+
+def check_range(start: str, end: str) -> None:
+    if start > end:
+        raise UsageError(f"--start {start} is after --end {end}")

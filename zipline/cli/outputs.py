@@ -1,0 +1,68 @@
+"""What `plan` and `backfill` share: the join, its plan, its output table and the days asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zipline.api import Join
+from zipline.cli.options import check_range, load_definitions, open_project
+from zipline.errors import UsageError
+from zipline.plan.build import plan_join
+from zipline.plan.steps import Column, JoinPlan
+from zipline.project import Project
+from zipline.tables.catalog import Catalog, open_catalog
+from zipline.tables.delta import DeltaOutput
+
+
+@dataclass(frozen=True)
+class Work:
+    """A join over a range of days, planned and not yet run. `training` has labels, scoring has not."""
+
+    project: Project
+    join: Join
+    plan: JoinPlan
+    catalog: Catalog
+    output: DeltaOutput
+    table: str
+    training: bool
+    start: str
+    end: str
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.plan.columns if self.training else self.plan.scoring_columns
+
+
+def output_name(join: str, training: bool) -> str:
+    """The table that holds a join's output: rows to score are no training set, so they have a table of their own."""
+    return join if training else f"{join}.scoring"
+
+
+def open_work(
+    name: str, project: str | None, environment: str | None, start: str | None, end: str | None, training: bool
+) -> Work:
+    """Plans the join; DefinitionError and UsageError say what does not fit."""
+    opened = open_project(project, environment)
+    join: Join = load_definitions(opened).find(name, Join)
+    catalog = open_catalog(project=opened)
+    plan = plan_join(join, lambda table: catalog.table(table).schema)
+    first, last = _days(plan, join, catalog, start, end)
+    table = output_name(name, training)
+    output = DeltaOutput(opened.table_uri(table), opened.storage_options)
+    return Work(opened, join, plan, catalog, output, table, training, first, last)
+
+
+def _days(plan: JoinPlan, join: Join, catalog: Catalog, start: str | None, end: str | None) -> tuple[str, str]:
+    left = plan.left
+    start = start or join.start
+    if start is None or end is None:
+        partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
+        if not partitions:
+            raise UsageError(
+                f"which days? The left table {left.table!r} has no partitions that would say",
+                subject=plan.name,
+                hint="give --start and --end",
+            )
+        start, end = start or partitions[0].day, end or partitions[-1].day
+    check_range(start, end)
+    return start, end

@@ -1,0 +1,139 @@
+"""`zipline plan`: what a backfill would do, before anything runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zipline.cli.options import instant, project_options, range_options
+from zipline.cli.screen import number, print_json, print_table, ranges, size
+
+if TYPE_CHECKING:
+    from zipline.cli.outputs import Work
+    from zipline.orchestration.coverage import Coverage
+
+
+@click.command()
+@click.argument("join")
+@range_options
+@project_options
+def command(
+    join: str,
+    start: str | None,
+    end: str | None,
+    training: bool,
+    as_of: str | None,
+    project: str | None,
+    environment: str | None,
+    as_json: bool,
+) -> None:
+    """Show what a backfill would do.
+
+    Steps, partitions present and missing, rows and bytes, columns with types. The steps printed are the ones that
+    `zipline backfill` executes. Nothing is read but the tables' metadata.
+
+    \b
+    Example:
+      zipline plan flights.training.departures --start 2013-07-01 --end 2013-07-31
+    """
+    from zipline.cli.outputs import open_work
+
+    facts = plan_facts(open_work(join, project, environment, start, end, training), instant(as_of))
+    if as_json:
+        print_json(facts)
+    else:
+        _show(facts)
+
+
+def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
+    """Everything that is shown, as JSON-ready facts."""
+    from zipline.clock import days
+    from zipline.orchestration.backfill import finished_days
+    from zipline.orchestration.coverage import as_ranges, survey
+
+    plan, output = work.plan, work.output
+    reads = survey(plan, work.catalog, work.start, work.end, training=work.training)
+    asked = days(work.start, work.end)
+    finished, stored = set(finished_days(output, plan.fingerprint, as_of)), output.days()
+    return {
+        "join": plan.name,
+        "fingerprint": plan.fingerprint,
+        "location": plan.location,
+        "training": work.training,
+        "start": work.start,
+        "end": work.end,
+        "steps": [{"title": step.title, "detail": step.detail} for step in plan.steps(training=work.training)],
+        "reads": [_read_facts(read) for read in reads],
+        "rows_expected": reads[0].rows,
+        "bytes_read": _total([read.bytes for read in reads]),
+        "columns": [[name, str(dtype)] for name, dtype in work.columns],
+        "checks": [check.label for check in plan.checks],
+        "output": {
+            "table": work.table,
+            "uri": output.uri,
+            "finished": as_ranges([day for day in asked if day in finished]),
+            "outdated": as_ranges([day for day in asked if day in stored and day not in finished]),
+            "missing": as_ranges([day for day in asked if day not in stored]),
+        },
+    }
+
+
+def _read_facts(read: Coverage) -> dict[str, Any]:
+    from zipline.orchestration.coverage import as_ranges
+
+    return {
+        "table": read.table,
+        "kind": read.kind,
+        "used_by": list(read.used_by),
+        "partition": read.partition,
+        "first": read.first,
+        "last": read.last,
+        "present": len(read.present),
+        "missing": as_ranges(read.missing),
+        "rows": read.rows,
+        "bytes": read.bytes,
+    }
+
+
+def _total(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _show(facts: dict[str, Any]) -> None:
+    kind = "training" if facts["training"] else "scoring"
+    at = f"  {facts['location']}" if facts["location"] else ""
+    click.echo(f"{facts['join']}: {kind}, {facts['start']}..{facts['end']}{at}")
+    click.echo(f"fingerprint {facts['fingerprint']}\n")
+    print_table(
+        "Steps",
+        [">", "step", "what"],
+        [(place, step["title"], step["detail"]) for place, step in enumerate(facts["steps"], 1)],
+    )
+    print_table(
+        "Reads (rows and bytes at most)",
+        ["table", "for", "days", ">present", "missing", ">rows", ">bytes"],
+        [_read_row(read) for read in facts["reads"]],
+    )
+    print_table("Columns", [">", "name", "type"], [(n, *column) for n, column in enumerate(facts["columns"], 1)])
+    output = facts["output"]
+    click.echo(f"output   {output['uri']}")
+    for state in ("finished", "outdated", "missing"):
+        click.echo(f"{state:<8} {ranges(output[state])}")
+    click.echo(f"checks   {', '.join(facts['checks']) or 'none'}")
+    click.echo(f"expected {number(facts['rows_expected'])} rows, {size(facts['bytes_read'])} to read")
+    click.echo(f"\nnext: zipline backfill {facts['join']} --start {facts['start']} --end {facts['end']}")
+
+
+def _read_row(read: dict[str, Any]) -> tuple[object, ...]:
+    partitioned = read["partition"] is not None
+    return (
+        read["table"],
+        ", ".join(read["used_by"]),
+        f"{read['first'] or 'the beginning'}..{read['last']}",
+        number(read["present"]) if partitioned else "no partitions",
+        ranges(read["missing"], most=3) if partitioned else "",
+        number(read["rows"]),
+        size(read["bytes"]),
+    )

@@ -1,0 +1,69 @@
+"""How facts look: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def print_json(facts: Any) -> None:
+    """Facts on stdout; what JSON has no form for is text."""
+    click.echo(json.dumps(facts, indent=2, default=str, ensure_ascii=False))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where tables are drawn; wide enough for names when it is no terminal."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=max(made.width, 160))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A titled table; columns whose name begins with '>' are aligned to the right."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    headed = any(column.strip(">") for column in columns)
+    table = Table(header_style="dim", show_header=headed, box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    click.secho(title, bold=True)
+    shown = console()
+    shown.print(table)
+    shown.print()
+
+
+def size(count: int | None) -> str:
+    """Bytes with a unit: 1.5 MiB."""
+    if count is None:
+        return "unknown"
+    amount, unit = float(count), 0
+    while amount >= 1024 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{count} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def number(count: int | None) -> str:
+    return "unknown" if count is None else f"{count:,}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def ranges(pairs: Iterable[Sequence[str]], most: int = 6) -> str:
+    """Ranges of days in a line: 2013-07-01..2013-07-04, 2013-07-09."""
+    texts = [first if first == last else f"{first}..{last}" for first, last in pairs]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more if texts else "none"

@@ -1,0 +1,72 @@
+"""Comparison, three-valued logic and choice: declarations."""
+
+from __future__ import annotations
+
+from zipline.expressions import values
+from zipline.expressions.declarations import Function, Overload, Variable, function, overload
+from zipline.types import BOOLEAN
+
+T = Variable("T", accepts="comparable")
+O = Variable("T", accepts="ordered")  # noqa: E741
+ANY = Variable("T")
+
+
+def _comparison(name: str, python: str, of: Variable) -> Function:
+    return function(name, overload(of, of, to=BOOLEAN, sql=f"({{0}} {name} {{1}})", python=f"{{0}} {python} {{1}}"))
+
+
+def _joined(word: str) -> str:
+    return f" {word} "
+
+
+def _connective(word: str, short: str) -> tuple[Overload, Overload]:
+    """Two operands inline, more by the function of `values`."""
+    decided, other = ("False", "True") if word == "AND" else ("True", "False")
+    inline = (
+        f"({decided} if {{0}} is {decided} or {{1}} is {decided}"
+        f" else None if {{0}} is None or {{1}} is None else {other})"
+    )
+
+    def printed(*operands: str) -> str:
+        return f"({_joined(word).join(operands)})"
+
+    many = values.all_of if word == "AND" else values.any_of
+    return (
+        overload(BOOLEAN, BOOLEAN, to=BOOLEAN, sql=printed, python=inline, strict=False),
+        overload(BOOLEAN, BOOLEAN, BOOLEAN, to=BOOLEAN, sql=printed, python=many, strict=False, variadic=True),
+    )
+
+
+def _test(name: str, sql: str, python: str) -> Function:
+    return function(name, overload(BOOLEAN, to=BOOLEAN, sql=sql, python=python, strict=False))
+
+
+def _one_of(value: str, *candidates: str) -> str:
+    return f"({value} IN ({', '.join(candidates)}))"
+
+
+LOGIC = (
+    _comparison("=", "==", T),
+    _comparison("<>", "!=", T),
+    _comparison("<", "<", O),
+    _comparison("<=", "<=", O),
+    _comparison(">", ">", O),
+    _comparison(">=", ">=", O),
+    function(
+        "IS DISTINCT FROM",
+        overload(T, T, to=BOOLEAN, sql="({0} IS DISTINCT FROM {1})", spark="(NOT ({0} <=> {1}))", python="{0} != {1}", strict=False),
+    ),
+    function(
+        "IS NOT DISTINCT FROM",
+        overload(T, T, to=BOOLEAN, sql="({0} IS NOT DISTINCT FROM {1})", spark="({0} <=> {1})", python="{0} == {1}", strict=False),
+    ),
+    function("IS NULL", overload(ANY, to=BOOLEAN, sql="({0} IS NULL)", python="{0} is None", strict=False)),
+    _test("IS TRUE", "({0} IS TRUE)", "{0} is True"),
+    _test("IS FALSE", "({0} IS FALSE)", "{0} is False"),
+    function("BETWEEN", overload(O, O, O, to=BOOLEAN, sql="({0} BETWEEN {1} AND {2})", python=values.between, strict=False)),
+    function("IN", overload(T, T, to=BOOLEAN, sql=_one_of, python=values.one_of, strict=False, variadic=True)),
+    function("AND", *_connective("AND", "False")),
+    function("OR", *_connective("OR", "True")),
+    function("NOT", overload(BOOLEAN, to=BOOLEAN, sql="(NOT {0})", python="not {0}")),
+    function("NULLIF", overload(T, T, to=T, sql="NULLIF({0}, {1})", python="(None if {0} == {1} else {0})", strict=False)),
+)

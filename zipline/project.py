@@ -1,0 +1,354 @@
+"""The project's settings: `zipline.toml`, its named environments, and variables that override it.
+
+    name = "flights"
+    environment = "dev"                  # the one taken where nothing else says so
+
+    [warehouse]
+    url = "warehouse"                    # a folder below the project, or any fsspec URL
+
+    [storage]                            # for s3:// URLs; [storage.options] holds those of other schemes, as they are
+    endpoint_url = "http://127.0.0.1:9000"
+
+    [tables.flights]                     # a source that lies outside the warehouse
+    path = "data/flights.csv.gz"
+    null_values = ["", "NA"]
+
+    [environments.prod]
+    table_prefix = ""
+    key_prefix = "prod:"
+    [environments.prod.warehouse]
+    url = "s3://lake/flights"
+
+A setting is taken from the first that has it: the variable `ZIPLINE_<SECTION>_<KEY>` (secrets belong there:
+`ZIPLINE_STORAGE_SECRET_ACCESS_KEY`), the environment's section, the section, the default. Unknown keys are errors.
+Without a file the project is the current folder, and everything lies in its `.zipline/`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote
+
+from zipline.errors import Location, ProjectError
+
+FILE = "zipline.toml"
+EMBEDDED = ".zipline"
+STORES = ("lmdb", "redis", "cassandra", "memory")
+
+_DEFAULTS: dict[str, dict[str, str]] = {
+    "project": {"configs": "configs", "name": ""},
+    "warehouse": {"url": f"{EMBEDDED}/warehouse"},
+    "storage": dict.fromkeys(
+        ("endpoint_url", "region", "access_key_id", "secret_access_key", "session_token", "anonymous"), ""
+    ),
+    "online": {"store": "lmdb", "url": f"{EMBEDDED}/online", "username": "", "password": ""},
+    "brokers": {"servers": "", "security_protocol": "", "username": "", "password": ""},
+    "registry": {"url": f"sqlite:///{EMBEDDED}/registry.db"},
+}
+_TOP = ("name", "configs", "environment")
+_TABLE = ("path", "null_values", "delimiter")
+_SECRETS = ("secret_access_key", "session_token", "password")
+_URL_PASSWORD = re.compile(r"(://[^:/@]*:)[^@/]+@")
+_MASK = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of `zipline doctor`: secrets are masked."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSettings:
+    """A source outside the warehouse: where it is, and how its CSV is to be read."""
+
+    path: str
+    null_values: tuple[str, ...] = ("",)
+    delimiter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineStore:
+    store: str = "lmdb"
+    url: str = field(default="", repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    servers: str = ""
+    security_protocol: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a project's data are, in one environment. `warehouse` is an absolute path or a URL."""
+
+    root: Path
+    name: str
+    warehouse: str
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    configs: str = "configs"
+    environment: str = "default"
+    table_prefix: str = ""
+    key_prefix: str = ""
+    online: OnlineStore = OnlineStore()
+    brokers: Brokers = Brokers()
+    registry: str = field(default="", repr=False)
+    tables: Mapping[str, TableSettings] = field(default_factory=dict)
+    file: Path | None = None
+    settings: tuple[Setting, ...] = field(default=(), repr=False)
+
+    def table_uri(self, table: str) -> str:
+        """Where the environment keeps the output table of that name."""
+        return f"{self.warehouse.rstrip('/')}/{self.table_prefix}{table}"
+
+    def describe(self) -> list[Setting]:
+        """Every setting, its value and where it comes from, for people: secrets are masked."""
+        return list(self.settings)
+
+
+def load_project(start: Path | str | None = None, environment: str | None = None) -> Project:
+    """The project whose `zipline.toml` lies in `start` (default: the current folder) or in a parent of it.
+
+    `environment` wins over the variable ZIPLINE_ENVIRONMENT and over the file's own choice. ProjectError where a key,
+    a value or an environment is unknown.
+    """
+    folder = Path(start or os.curdir).absolute()
+    if not folder.exists():
+        raise ProjectError(f"there is no folder {folder}", hint="start in the project's folder")
+    file = folder if folder.is_file() else next(_files_above(folder), None)
+    root = file.parent if file else folder
+    return _Settings(file, os.environ, environment).project(root)
+
+
+def _files_above(folder: Path) -> Iterator[Path]:
+    for parent in (folder, *folder.parents):
+        if (parent / FILE).is_file():
+            yield parent / FILE
+
+
+class _Settings:
+    """The file, the variables and the choice of environment, resolved key by key."""
+
+    def __init__(self, file: Path | None, variables: Mapping[str, str], environment: str | None) -> None:
+        self.file = file
+        self.variables = variables
+        self.text = file.read_text(encoding="utf-8") if file else ""
+        self.content = self._parse()
+        self.environments = self._section(self.content, "environments")
+        self._check_keys()
+        self._check_variables()
+        self.environment, self.chosen_by = self._choose(environment)
+        self.own = self._section(self.environments, self.environment)
+        self.rows: list[Setting] = []
+
+    def project(self, root: Path) -> Project:
+        self.rows.append(Setting("environment", self.environment, self.chosen_by))
+        resolved = {section: self._resolve(section) for section in _DEFAULTS}
+        prefixes = {key: self._prefix(key) for key in ("table_prefix", "key_prefix")}
+        self._check_apart()
+        online, storage = resolved["online"], resolved["storage"]
+        if online["store"] not in STORES:
+            raise self._wrong(
+                f"there is no online store {online['store']!r}", online["store"], STORES, "store", "online"
+            )
+        options = {key: value for key, value in storage.items() if value} | self._free_options()
+        online["url"] = _absolute(root, online["url"]) if online["store"] == "lmdb" else online["url"]
+        return Project(
+            root=root,
+            name=resolved["project"]["name"] or root.name,
+            warehouse=_absolute(root, resolved["warehouse"]["url"]),
+            storage_options=MappingProxyType(options),
+            configs=resolved["project"]["configs"],
+            environment=self.environment,
+            **prefixes,
+            online=OnlineStore(**online),
+            brokers=Brokers(**resolved["brokers"]),
+            registry=_absolute_sqlite(root, resolved["registry"]["url"]),
+            tables=MappingProxyType(self._tables()),
+            file=self.file,
+            settings=tuple(self.rows),
+        )
+
+    def _parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as wrong:
+            line = re.search(r"at line (\d+)", str(wrong))
+            where = Location(str(self.file), int(line.group(1)) if line else 1)
+            raise ProjectError(f"{FILE} is not TOML: {wrong}", where=where) from None
+
+    def _section(self, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+        section = content.get(name, {})
+        if not isinstance(section, dict):
+            raise self._wrong(f"{name!r} is a section: write [{name}]", None, (), name, "")
+        return section
+
+    def _check_keys(self) -> None:
+        sections = [section for section in _DEFAULTS if section != "project"]
+        self._check_names(self.content, (*_TOP, *sections, "tables", "environments"), "")
+        self._check_sections(self.content, "")
+        for name, settings in self._section(self.content, "tables").items():
+            self._check_names(self._section(self.content["tables"], name), _TABLE, f"tables.{name}")
+            if "path" not in settings:
+                raise self._wrong(f"[tables.{name}] needs a path", None, _TABLE, name, "tables")
+        for name in self.environments:
+            own = self._section(self.environments, name)
+            self._check_names(own, ("table_prefix", "key_prefix", *sections), f"environments.{name}")
+            self._check_sections(own, f"environments.{name}.")
+
+    def _check_sections(self, content: Mapping[str, Any], above: str) -> None:
+        for section in _DEFAULTS:
+            free = ("options",) if section == "storage" else ()
+            self._check_names(self._section(content, section), (*_DEFAULTS[section], *free), above + section)
+
+    def _check_names(self, given: Mapping[str, Any], valid: tuple[str, ...], section: str) -> None:
+        for key in given:
+            if key not in valid:
+                place = f"[{section}]" if section else FILE
+                raise self._wrong(f"{place} has no key {key!r}", key, valid, key, section)
+
+    def _check_variables(self) -> None:
+        for variable in self.variables:
+            section, _, key = variable.removeprefix("ZIPLINE_").lower().partition("_")
+            if variable.startswith("ZIPLINE_") and section in _DEFAULTS and key not in _DEFAULTS[section]:
+                valid = [_variable(section, known) for known in _DEFAULTS[section]]
+                raise ProjectError(f"the variable {variable} sets nothing", asked=variable, valid=valid)
+
+    def _choose(self, asked: str | None) -> tuple[str, str]:
+        first = next(iter(self.environments), "default")
+        choices = (
+            (asked, "the argument"),
+            (self.variables.get("ZIPLINE_ENVIRONMENT"), "ZIPLINE_ENVIRONMENT"),
+            (self.content.get("environment"), FILE),
+            ("dev" if "dev" in self.environments else first, "default"),
+        )
+        name, source = next((str(name), source) for name, source in choices if name)
+        if name not in self.environments and (self.environments or name != "default"):
+            valid = list(self.environments) or ["default"]
+            hint = f"add a section [environments.{name}] to {FILE}"
+            raise ProjectError(f"there is no environment {name!r}", asked=name, valid=valid, hint=hint)
+        return name, source
+
+    def _resolve(self, section: str) -> dict[str, str]:
+        return {key: self._value(section, key) for key in _DEFAULTS[section]}
+
+    def _value(self, section: str, key: str) -> str:
+        shared = self.content if section == "project" else self._section(self.content, section)
+        variable = _variable(section, key)
+        if variable in self.variables:
+            return self._kept(section, key, self.variables[variable], variable)
+        own = self._section(self.own, section)
+        if key in own:
+            return self._kept(section, key, own[key], f"[environments.{self.environment}.{section}]")
+        if key in shared:
+            return self._kept(section, key, shared[key], FILE)
+        return self._kept(section, key, _DEFAULTS[section][key], "default")
+
+    def _kept(self, section: str, key: str, value: object, source: str) -> str:
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if isinstance(value, list) and key == "servers" and all(isinstance(each, str) for each in value):
+            value = ",".join(value)
+        if not isinstance(value, str):
+            raise self._wrong(f"{section}.{key} is text, not {value!r}", None, (), key, section)
+        shown = _MASK if key in _SECRETS and value else _URL_PASSWORD.sub(rf"\1{_MASK}@", value)
+        self.rows.append(Setting(f"{section}.{key}", shown, source))
+        return value
+
+    def _prefix(self, key: str) -> str:
+        mark = "_" if key == "table_prefix" else ":"
+        named = f"{self.environment}{mark}" if self.environments else ""
+        value = self.own.get(key, named)
+        if not isinstance(value, str):
+            raise self._wrong(f"{key} is text, not {value!r}", None, (), key, f"environments.{self.environment}")
+        self.rows.append(Setting(key, value, FILE if key in self.own else "default"))
+        return value
+
+    def _check_apart(self) -> None:
+        """Two environments must not write the same tables."""
+        places: dict[tuple[Any, Any], str] = {}
+        for name in self.environments:
+            own = self._section(self.environments, name)
+            url = self._section(own, "warehouse").get("url")
+            place = (url or self._section(self.content, "warehouse").get("url"), own.get("table_prefix", f"{name}_"))
+            other = places.setdefault(place, name)
+            if other != name:
+                raise self._wrong(
+                    f"the environments {other!r} and {name!r} would write the same tables: they have one warehouse "
+                    f"and the table_prefix {place[1]!r}",
+                    None,
+                    (),
+                    "table_prefix",
+                    f"environments.{name}",
+                )
+
+    def _free_options(self) -> dict[str, str]:
+        sections = (self._section(self.content, "storage"), self._section(self.own, "storage"))
+        found = {key: str(value) for section in sections for key, value in self._section(section, "options").items()}
+        self.rows.extend(Setting(f"storage.options.{key}", _MASK, FILE) for key in found)
+        return found
+
+    def _tables(self) -> dict[str, TableSettings]:
+        return {name: self._table(name, given) for name, given in self._section(self.content, "tables").items()}
+
+    def _table(self, name: str, given: Mapping[str, Any]) -> TableSettings:
+        nulls, delimiter = given.get("null_values", [""]), given.get("delimiter")
+        if not isinstance(nulls, list) or not all(isinstance(each, str) for each in nulls):
+            raise self._wrong(
+                f"null_values is a list of texts, not {nulls!r}", None, (), "null_values", f"tables.{name}"
+            )
+        for key in ("path", "delimiter"):
+            if key in given and not isinstance(given[key], str):
+                raise self._wrong(f"{key} is text, not {given[key]!r}", None, (), key, f"tables.{name}")
+        self.rows.append(Setting(f"tables.{name}", given["path"], FILE))
+        return TableSettings(given["path"], tuple(nulls), delimiter)
+
+    def _wrong(self, what: str, asked: str | None, valid: tuple[str, ...], key: str, section: str) -> ProjectError:
+        where = Location(str(self.file), _line(self.text, section, key)) if self.file else None
+        return ProjectError(what, where=where, asked=asked, valid=valid)
+
+
+def _line(text: str, section: str, key: str) -> int:
+    """The line of a key in a section of the file, else that of the section, else the first."""
+    current, found = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[([^\[\]]+)\]", line)
+        if header:
+            current = header.group(1).replace('"', "").strip()
+            if current in (section, f"{section}.{key}".lstrip(".")):
+                found = number
+        elif current == section and re.match(rf"\s*\"?{re.escape(key)}\"?\s*[=.]", line):
+            return number
+    return found
+
+
+def _variable(section: str, key: str) -> str:
+    return f"ZIPLINE_{section}_{key}".upper()
+
+
+def _absolute(root: Path, location: str) -> str:
+    if location.startswith("file://"):
+        location = unquote(location.removeprefix("file://"))
+    if "://" in location:
+        return location.rstrip("/")
+    return os.path.abspath(root / Path(location).expanduser())
+
+
+def _absolute_sqlite(root: Path, url: str) -> str:
+    path = url.removeprefix("sqlite:///")
+    return url if path == url or path.startswith(("/", ":")) else f"sqlite:///{root / path}"

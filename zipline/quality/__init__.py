@@ -1,0 +1,1 @@
+"""What is known of an output's quality: checks before it is published."""

@@ -1,0 +1,65 @@
+"""What every table offers, and the two facts a plan shows of it before it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from zipline.types import DataType
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One day of a table; `rows` and `bytes` are None where they are not known without reading the data."""
+
+    day: str
+    rows: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The size of a table; None where it is not known without reading the data."""
+
+    rows: int | None
+    bytes: int | None
+    files: int
+
+
+class Table(Protocol):
+    """Rows with named, typed columns, readable by DuckDB."""
+
+    name: str
+
+    @property
+    def schema(self) -> dict[str, DataType]:
+        """Column name -> type, in the table's order. Empty for a table of which no column is known: an empty list."""
+        ...
+
+    def relation(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        """SQL for a FROM clause, which takes an alias: a quoted view name, or a query in parentheses.
+
+        Limited to the days `start`..`end` (both inclusive, None is open) of the column `partition` where the table has
+        it; other partitions are not opened. The columns are those of `schema`, every timestamp TIMESTAMP WITH TIME
+        ZONE in whole microseconds, naive ones taken as UTC: the connection must have `SET TimeZone='UTC'`. Registers
+        on the connection what the SQL refers to, without copying it.
+        """
+        ...
+
+    def partitions(self, column: str) -> list[Partition]:
+        """The days of the column, sorted, whatever is selected of them later; [] where the table has no such column."""
+        ...
+
+    def statistics(self) -> Statistics:
+        """Rows, bytes and files."""
+        ...

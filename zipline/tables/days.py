@@ -1,0 +1,100 @@
+"""Tables made of files: which of them a range of days needs, and which days they hold.
+
+A partition column is one of two things: a key in the folders' names (`ds=2013-07-01/`), answered from the paths alone,
+or an ordinary column, answered by a query.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import duckdb
+
+from zipline.errors import TableError
+from zipline.tables.columns import checked_day, day_expression, quoted
+from zipline.tables.contract import Partition, Statistics, Table
+from zipline.tables.storage import DataFile
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A connection of its own, with the time zone that relations need."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def files_within(
+    files: Iterable[DataFile], column: str, start: str | None, end: str | None, where: str
+) -> list[DataFile]:
+    """The files whose value of the partition key lies in start..end; files of the null partition are in no day."""
+    days = [
+        (file, checked_day(day, column, where)) for file in files if (day := file.partition.get(column)) is not None
+    ]
+    return [file for file, day in days if (start is None or day >= start) and (end is None or day <= end)]
+
+
+def partitions_of_files(files: Iterable[DataFile], column: str, where: str) -> list[Partition]:
+    """The days that the paths name; rows and bytes are None where one of the day's files does not tell them."""
+    days: dict[str, list[DataFile]] = {}
+    for file in files:
+        day = file.partition.get(column)
+        if day is not None:
+            days.setdefault(checked_day(day, column, where), []).append(file)
+    return [Partition(day, total_rows(days[day]), total_bytes(days[day])) for day in sorted(days)]
+
+
+def partitions_of_rows(table: Table, column: str) -> list[Partition]:
+    """The days of an ordinary column, counted by a query."""
+    dtype = table.schema.get(column)
+    if dtype is None:
+        return []
+    with connect() as connection:
+        found = execute(
+            connection,
+            f"SELECT {day_expression(column, dtype)}, count(*) FROM {table.relation(connection)} "
+            f"WHERE {quoted(column)} IS NOT NULL GROUP BY 1 ORDER BY 1",
+            table.name,
+        ).fetchall()
+    return [Partition(checked_day(day, column, f"table {table.name!r}"), rows, None) for day, rows in found]
+
+
+def execute(connection: duckdb.DuckDBPyConnection, sql: str, name: str) -> duckdb.DuckDBPyConnection:
+    """Runs a query over a table's files; what DuckDB cannot read is a TableError with its words."""
+    try:
+        return connection.execute(sql)
+    except duckdb.Error as wrong:
+        raise unreadable(name, wrong) from None
+
+
+def unreadable(name: str, wrong: duckdb.Error) -> TableError:
+    """The error that a table's data cannot be read: DuckDB's words, with the file and the line that it names."""
+    text = str(wrong)
+    file, line = re.search(r"^\s*file = (.+)$", text, re.MULTILINE), re.search(r"CSV Error on Line: (\d+)", text)
+    if file and line:
+        reason = [each.strip() for each in text.partition("Possible")[0].splitlines() if each.strip()][-1]
+        what = f"{file.group(1)}, line {line.group(1)}: {reason}"
+    else:
+        what = re.sub(r"\s*Try setting '.*", "", " ".join(text.split()))
+    return TableError(what, subject=f"table {name!r}", hint="mend or remove the row or the file")
+
+
+def statistics_of(files: Sequence[DataFile]) -> Statistics:
+    return Statistics(total_rows(files), total_bytes(files), len(files))
+
+
+def total_rows(files: Iterable[DataFile]) -> int | None:
+    return _total(file.rows for file in files)
+
+
+def total_bytes(files: Iterable[DataFile]) -> int | None:
+    return _total(file.bytes for file in files)
+
+
+def _total(sizes: Iterable[int | None]) -> int | None:
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return total

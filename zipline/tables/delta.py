@@ -1,0 +1,298 @@
+"""Outputs: Delta tables, written one day at a time.
+
+An output is partitioned by `ds`, text YYYY-MM-DD. `replace` swaps one day in one commit: readers see the old day or the
+new one, a writer that is killed or runs out of disk leaves nothing visible, writers of different days do not disturb
+each other. A day of no rows is a day that exists. What a commit was made for (the definition's fingerprint, the run) is
+in its commit info. Old versions stay readable; nothing here removes them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from zipline.arrow import schema_of
+from zipline.clock import SECOND, now
+from zipline.errors import TableError, UsageError
+from zipline.tables.columns import (
+    canonical,
+    check_names,
+    checked_day,
+)
+from zipline.tables.delta_log import arrow_schema, failed, live_files, open_log
+from zipline.tables.storage import DataFile, Storage, delta_options, joined
+from zipline.types import DataType
+
+if TYPE_CHECKING:
+    from zipline.project import Project
+
+DAY = "ds"
+MILLISECOND = SECOND // 1000
+_ATTEMPTS = 20
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+_STANDARD_FACTS = frozenset(
+    {"timestamp", "operation", "operationParameters", "operationMetrics", "engineInfo", "clientVersion", "version"}
+    | {"readVersion", "isolationLevel", "isBlindAppend", "txnId", "userName", "userId", "notebook"}
+)
+_RETRIED = ("already exists", "version 0", "conflict", "concurrent")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One commit of a table; `time` is microseconds UTC, `metadata` what its writer stored with it."""
+
+    version: int
+    time: int
+    operation: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class DeltaOutput:
+    """One output table."""
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = uri
+        self._options = dict(storage_options or {})
+
+    def exists(self) -> bool:
+        return open_log(self.uri, self._options) is not None
+
+    def days(self) -> set[str]:
+        """The days that were written, days without rows too."""
+        log = open_log(self.uri, self._options)
+        return {str(file.partition[DAY]) for file in live_files(log)} if log else set()
+
+    def schema(self) -> dict[str, DataType]:
+        """Column name -> type, `ds` last; {} where there is no table yet."""
+        log = open_log(self.uri, self._options)
+        return schema_of(arrow_schema(log)) if log else {}
+
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the newest commit that has one."""
+        return next((each.metadata["fingerprint"] for each in self._history() if "fingerprint" in each.metadata), None)
+
+    def fingerprints(self) -> dict[str, str]:
+        """For each day that exists, the fingerprint it was last written under."""
+        found: dict[str, str] = {}
+        for each in self._history():
+            if DAY in each.metadata and "fingerprint" in each.metadata:
+                found.setdefault(each.metadata[DAY], each.metadata["fingerprint"])
+        days = self.days()
+        return {day: found[day] for day in sorted(found) if day in days}
+
+    def versions(self) -> list[Version]:
+        """Every commit, newest first."""
+        return list(self._history())
+
+    def replace(self, day: str, rows: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None:
+        """Makes `rows`, in their order, the whole of the day, in one commit; creates the table where there is none.
+
+        A column new to the table is null in its other days, a column that `rows` lack is null in this one. TableError,
+        with the old day kept, where a column has another type than the table, where nothing but null is known of a
+        column that the table does not have, or where writing fails.
+        """
+        prepared = _with_day(checked_day(day, DAY, self.uri), rows, self.uri)
+        commit = CommitProperties(custom_metadata={**(metadata or {}), DAY: day})
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._commit(day, prepared, commit)
+                return
+            except (CommitFailedError, DeltaError, OSError) as wrong:
+                if attempt == _ATTEMPTS - 1 or not _is_conflict(wrong):
+                    hint = "the day is as it was before; make room on the disk or mend the cause, then run it again"
+                    raise failed(f"the day {day} of {self.uri} could not be written", wrong, hint) from None
+                time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
+
+    def read(
+        self,
+        days: Collection[str] | None = None,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of the days (all by default) in day order and the order they were written, `ds` last.
+
+        `version` reads the table as it was then. TableError where there is no table, version or column.
+        """
+        log = open_log(self.uri, self._options, version)
+        if log is None:
+            raise TableError(f"there is no table {self.uri}", hint="write it first", next_command="zipline backfill")
+        schema = _selected(arrow_schema(log), columns, self.uri)
+        files = [file for file in live_files(log) if days is None or file.partition[DAY] in days]
+        storage = Storage(self.uri, self._options)
+        tables = [_read_file(storage, file, schema) for file in files]
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    def _history(self) -> Iterator[Version]:
+        log = open_log(self.uri, self._options)
+        return (_version(commit) for commit in log.history()) if log else iter(())
+
+    def _commit(self, day: str, rows: pa.Table, commit: CommitProperties) -> None:
+        log = open_log(self.uri, self._options)
+        rows = _fitted(rows, arrow_schema(log) if log else None, self.uri)
+        if rows.num_rows == 0:
+            self._commit_empty(day, rows, log, commit)
+            return
+        write_deltalake(
+            log if log is not None else self.uri,
+            rows,
+            mode="overwrite",
+            partition_by=[DAY],
+            predicate=f"{DAY} = '{day}'",
+            schema_mode="merge" if log is not None else None,
+            configuration=None if log is not None else _CONFIGURATION,
+            storage_options=delta_options(self.uri, self._options),
+            commit_properties=commit,
+        )
+
+    def _commit_empty(self, day: str, rows: pa.Table, log: DeltaTable | None, commit: CommitProperties) -> None:
+        """A day of no rows is one file of no rows: the log has no other way to say that a partition exists."""
+        name = f"{DAY}={day}/part-00000-{uuid.uuid4()}.parquet"
+        size = _write_parquet(Storage(self.uri, self._options), joined(self.uri, name), rows.drop_columns([DAY]))
+        written = [AddAction(name, size, {DAY: day}, now() // MILLISECOND, True, json.dumps({"numRecords": 0}))]
+        schema = Schema.from_arrow(rows.schema)
+        if log is not None:
+            kept = log.schema() if set(rows.column_names) == set(arrow_schema(log).names) else schema
+            replaced = [(DAY, "=", day)]
+            log.create_write_transaction(written, "overwrite", kept, [DAY], replaced, commit_properties=commit)
+            return
+        create_table_with_add_actions(
+            self.uri,
+            schema,
+            written,
+            partition_by=[DAY],
+            configuration=_CONFIGURATION,
+            storage_options=delta_options(self.uri, self._options),
+            commit_properties=commit,
+        )
+
+
+def write_source(
+    name: str,
+    rows: pa.Table,
+    partition_by: str | None = None,
+    *,
+    project: Project,
+) -> None:
+    """Puts rows into the project's warehouse as the Delta table of that name, whole, in their order.
+
+    `partition_by` names a text column; a table that is there already is replaced in one commit.
+    """
+    uri, options = project.table_uri(name), project.storage_options
+    rows = _fitted(canonical(rows), None, uri)
+    if partition_by is not None and partition_by not in rows.column_names:
+        raise TableError(
+            f"there is no column {partition_by!r} to partition by",
+            subject=f"table {name!r}",
+            asked=partition_by,
+            valid=rows.column_names,
+        )
+    try:
+        write_deltalake(
+            uri,
+            rows,
+            mode="overwrite",
+            schema_mode="overwrite",
+            partition_by=[partition_by] if partition_by else None,
+            configuration=_CONFIGURATION,
+            storage_options=delta_options(uri, options),
+        )
+    except (DeltaError, OSError) as wrong:
+        raise failed(f"the table {uri} could not be written", wrong) from None
+
+
+def _with_day(day: str, rows: pa.Table, uri: str) -> pa.Table:
+    check_names(rows.column_names, uri)
+    rows = canonical(rows)
+    if DAY not in rows.column_names:
+        return rows.append_column(DAY, pa.repeat(pa.scalar(day, pa.string()), rows.num_rows))
+    others = set(rows.column(DAY).unique().to_pylist()) - {day}
+    if others:
+        raise UsageError(f"rows of {sorted(map(str, others))[0]} cannot replace the day {day} of {uri}")
+    place = rows.column_names.index(DAY)
+    return rows.remove_column(place).append_column(DAY, rows.column(DAY))
+
+
+def _fitted(rows: pa.Table, stored: pa.Schema | None, uri: str) -> pa.Table:
+    """The rows with the table's columns first, each in the table's type."""
+    known = {field.name: field.type for field in stored or ()}
+    for column in rows.schema:
+        before = known.get(column.name)
+        if before is not None and not pa.types.is_null(column.type) and before != column.type:
+            raise TableError(
+                f"the column {column.name!r} is {column.type}, in the table {uri} it is {before}",
+                hint="name the column anew, or write the output to a new table",
+            )
+        if before is None and _has_null_type(column.type):
+            raise TableError(
+                f"nothing but null is known of the column {column.name!r}, so its type is not: {uri} cannot store it",
+                hint=f"give it a type where it is selected, such as CAST({column.name} AS STRING)",
+            )
+    names = [*known, *(name for name in rows.column_names if name not in known)]
+    return pa.table({name: _fitted_column(rows, name, known.get(name)) for name in names})
+
+
+def _fitted_column(rows: pa.Table, name: str, stored: pa.DataType | None) -> Any:
+    if name not in rows.column_names:
+        return pa.nulls(rows.num_rows, stored)
+    column = rows.column(name)
+    return column.cast(stored) if stored is not None and column.type != stored else column
+
+
+def _has_null_type(arrow: pa.DataType) -> bool:
+    inner = (arrow.field(place).type for place in range(arrow.num_fields))
+    return pa.types.is_null(arrow) or any(_has_null_type(each) for each in inner)
+
+
+def _is_conflict(wrong: Exception) -> bool:
+    return isinstance(wrong, CommitFailedError) or any(word in str(wrong).lower() for word in _RETRIED)
+
+
+def _version(commit: Mapping[str, Any]) -> Version:
+    facts = {name: str(value) for name, value in commit.items() if name not in _STANDARD_FACTS}
+    return Version(int(commit["version"]), int(commit["timestamp"]) * MILLISECOND, str(commit["operation"]), facts)
+
+
+def _selected(schema: pa.Schema, columns: Sequence[str] | None, uri: str) -> pa.Schema:
+    for column in columns or ():
+        if column not in schema.names:
+            raise TableError(f"{uri} has no column {column!r}", asked=column, valid=schema.names)
+    return schema if columns is None else pa.schema([schema.field(column) for column in columns])
+
+
+def _read_file(storage: Storage, file: DataFile, schema: pa.Schema) -> pa.Table:
+    try:
+        with storage.open(file.path) as opened:
+            parquet = pq.ParquetFile(opened)
+            stored = [name for name in schema.names if name in parquet.schema_arrow.names]
+            rows = parquet.read(columns=stored)
+            count = parquet.metadata.num_rows
+    except (pa.ArrowException, OSError) as wrong:
+        raise failed(f"the file {file.path} of the table cannot be read", wrong) from None
+    return pa.Table.from_arrays([_column(rows, each, file, count) for each in schema], schema=schema)
+
+
+def _column(rows: pa.Table, wanted: pa.Field, file: DataFile, count: int) -> Any:
+    if wanted.name in file.partition:
+        return pa.repeat(pa.scalar(file.partition[wanted.name], wanted.type), count)
+    if wanted.name not in rows.column_names:
+        return pa.nulls(count, wanted.type)
+    return rows.column(wanted.name).cast(wanted.type)
+
+
+def _write_parquet(storage: Storage, path: str, rows: pa.Table) -> int:
+    if storage.scheme is None:
+        storage.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with storage.files.open(path, "wb") as opened:
+        pq.write_table(rows, opened)
+    return int(storage.files.size(path))

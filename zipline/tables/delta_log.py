@@ -1,0 +1,91 @@
+"""Reading Delta tables: which files make a version, with which schema.
+
+Only the log is read with the deltalake package; the files are read by DuckDB or Arrow (with pyarrow 16 the package's
+own Arrow datasets can abort the process when it ends). What these readers would get wrong, deletion vectors and renamed
+columns, is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from zipline.errors import TableError
+from zipline.tables.columns import canonical
+from zipline.tables.storage import DataFile, delta_options
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST = 400
+_UNREAD_FEATURES = frozenset({"deletionVectors", "columnMapping"})
+
+
+def open_log(uri: str, options: Mapping[str, str] | None = None, version: int | None = None) -> DeltaTable | None:
+    """The table at a location, or None where there is none; TableError where its log cannot be read."""
+    try:
+        table = DeltaTable(uri, version=version, storage_options=delta_options(uri, options))
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError, ValueError) as wrong:
+        if version is not None:
+            raise _no_version(uri, options, version, wrong) from None
+        raise failed(f"the Delta table {uri} cannot be read", wrong) from None
+    _refuse_unread_features(uri, table)
+    return table
+
+
+def live_files(table: DeltaTable) -> list[DataFile]:
+    """The files of the table's version in the order they were written: by partition, then by number in it."""
+    root = table.table_uri.rstrip("/")
+    root = unquote(root.removeprefix("file://")) if root.startswith("file://") else root
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    keys = table.metadata().partition_columns
+    files = [
+        DataFile(
+            f"{root}/{unquote(action['path'])}",
+            action["size_bytes"],
+            action["num_records"],
+            {key: None if action[f"partition.{key}"] is None else str(action[f"partition.{key}"]) for key in keys},
+        )
+        for action in actions
+    ]
+    return sorted(files, key=lambda file: ([file.partition[key] or "" for key in keys], file.path))
+
+
+def arrow_schema(table: DeltaTable) -> pa.Schema:
+    """The table's columns in its own order, partition columns last, as the platform's Arrow types."""
+    stored = pa.schema(table.schema().to_arrow())
+    keys = table.metadata().partition_columns
+    fields = [field for field in stored if field.name not in keys] + [stored.field(key) for key in keys]
+    return canonical(pa.schema(fields).empty_table()).schema
+
+
+def failed(what: str, wrong: Exception, hint: str | None = None) -> TableError:
+    """The error that an operation on a table failed, with the library's words on one line and without its colours."""
+    words = _COLOUR.sub("", str(wrong)).replace("\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS}", "")
+    reason = ": ".join(line.strip() for line in words.splitlines() if line.strip())
+    return TableError(f"{what}: {reason[:_LONGEST] or type(wrong).__name__}", hint=hint)
+
+
+def _no_version(uri: str, options: Mapping[str, str] | None, version: int, wrong: Exception) -> TableError:
+    newest = open_log(uri, options)
+    if newest is None:
+        return failed(f"the Delta table {uri} cannot be read", wrong)
+    return TableError(f"the Delta table {uri} has no version {version}", valid=[f"0 to {newest.version()}"])
+
+
+def _refuse_unread_features(uri: str, table: DeltaTable) -> None:
+    used = _UNREAD_FEATURES.intersection(table.protocol().reader_features or ())
+    if "columnMapping" in used and table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        _refuse(uri, "renames columns (column mapping)", "rewrite the table without delta.columnMapping.mode")
+    if "deletionVectors" in used and pa.table(table.deletion_vectors()).num_rows:
+        _refuse(uri, "has deletion vectors", "run REORG TABLE ... APPLY (PURGE) with Spark")
+
+
+def _refuse(uri: str, what: str, hint: str) -> NoReturn:
+    raise TableError(f"the Delta table {uri} {what}, which is not read here", hint=hint)

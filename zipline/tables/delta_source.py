@@ -1,0 +1,79 @@
+"""Delta tables as sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from zipline.arrow import schema_of
+from zipline.errors import TableError
+from zipline.tables.columns import check_names, duckdb_type, empty_relation, listed, literal, quoted, within
+from zipline.tables.contract import Partition, Statistics
+from zipline.tables.days import files_within, partitions_of_files, partitions_of_rows, statistics_of
+from zipline.tables.delta_log import arrow_schema, live_files, open_log
+from zipline.tables.storage import DataFile, Storage
+from zipline.types import DATE, STRING, DataType
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class DeltaSource:
+    """A Delta table, at its newest version when it was opened."""
+
+    def __init__(self, name: str, uri: str, options: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self._storage = Storage(uri, options)
+        log = open_log(uri, options)
+        if log is None:
+            raise TableError(f"there is no Delta table {uri}", subject=f"table {name!r}")
+        self._keys = log.metadata().partition_columns
+        self._files = live_files(log)
+        arrow = arrow_schema(log)
+        check_names(arrow.names, uri)
+        self._schema = schema_of(arrow)
+
+    @property
+    def schema(self) -> dict[str, DataType]:
+        return self._schema
+
+    def relation(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        self._storage.attach(connection)
+        limited = partition in self._schema and (start, end) != (None, None)
+        if not limited or partition is None:
+            return self._query(self._files, None)
+        if partition in self._keys and self._schema[partition] in (STRING, DATE):
+            return self._query(files_within(self._files, partition, start, end, f"table {self.name!r}"), None)
+        return self._query(self._files, within(partition, self._schema[partition], start, end))
+
+    def partitions(self, column: str) -> list[Partition]:
+        if column in self._keys:
+            return partitions_of_files(self._files, column, f"table {self.name!r}")
+        return partitions_of_rows(self, column)
+
+    def statistics(self) -> Statistics:
+        return statistics_of(self._files)
+
+    def _query(self, files: Sequence[DataFile], condition: str | None) -> str:
+        """Files may lack columns that were added later: the empty relation gives them, as nulls."""
+        if not files:
+            return empty_relation(self._schema)
+        items = ", ".join(
+            f"CAST({quoted(name)} AS {duckdb_type(dtype)}) AS {quoted(name)}" for name, dtype in self._schema.items()
+        )
+        query = f"SELECT * FROM {self._reader(files)} UNION ALL BY NAME SELECT * FROM {empty_relation(self._schema)}"
+        return f"(SELECT {items} FROM ({query}){f' WHERE {condition}' if condition else ''})"
+
+    def _reader(self, files: Sequence[DataFile]) -> str:
+        paths = listed(file.path for file in files)
+        if not self._keys:
+            return f"read_parquet({paths}, union_by_name = true, hive_partitioning = false)"
+        types = ", ".join(f"{quoted(key)}: {literal(duckdb_type(self._schema[key]))}" for key in self._keys)
+        return f"read_parquet({paths}, union_by_name = true, hive_partitioning = true, hive_types = {{{types}}})"

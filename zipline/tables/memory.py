@@ -1,0 +1,78 @@
+"""Tables in memory: Arrow, registered with DuckDB without a copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zipline.tables.columns import (
+    checked_day,
+    checked_schema,
+    exposed,
+    quoted,
+    unfit_partition,
+    within,
+)
+from zipline.tables.contract import Partition, Statistics
+from zipline.types import DATE, STRING, TIMESTAMP, DataType
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class MemoryTable:
+    """An Arrow table under a name. Without columns it has the schema {} and a relation of no rows worth reading."""
+
+    def __init__(self, name: str, rows: pa.Table) -> None:
+        self.name = name
+        self._rows = rows
+        self._schema = checked_schema(rows.schema, f"table {name!r}")
+        self._items = [exposed(field.name, field.type) for field in rows.schema]
+        self._is_exposed = self._items == [quoted(column) for column in self._schema]
+
+    @property
+    def schema(self) -> dict[str, DataType]:
+        return self._schema
+
+    def relation(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        if not self._schema:
+            return f"(SELECT NULL FROM range({self._rows.num_rows}))"
+        connection.register(self.name, self._rows)
+        view = quoted(self.name)
+        limited = partition in self._schema and (start, end) != (None, None)
+        if self._is_exposed and not limited:
+            return view
+        query = f"SELECT {', '.join(self._items)} FROM {view}"
+        if limited and partition is not None:
+            query = f"SELECT * FROM ({query}) WHERE {within(partition, self._schema[partition], start, end)}"
+        return f"({query})"
+
+    def partitions(self, column: str) -> list[Partition]:
+        if column not in self._schema:
+            return []
+        counted = pc.value_counts(self._days(column)).to_pylist()
+        found = [(each["values"], each["counts"]) for each in counted if each["values"] is not None]
+        where = f"table {self.name!r}"
+        return [Partition(checked_day(day, column, where), rows, None) for day, rows in sorted(found)]
+
+    def statistics(self) -> Statistics:
+        return Statistics(self._rows.num_rows, self._rows.nbytes, 0)
+
+    def _days(self, column: str) -> pa.ChunkedArray:
+        dtype, values = self._schema[column], self._rows.column(column)
+        if dtype == STRING:
+            return values.cast(pa.string())
+        if dtype == DATE:
+            return values.cast(pa.date32()).cast(pa.string())
+        if dtype == TIMESTAMP:
+            return pc.strftime(values.cast(pa.timestamp(values.type.unit, "UTC")), format="%Y-%m-%d")
+        raise unfit_partition(column, dtype)

@@ -1,0 +1,198 @@
+"""Parquet files and folders of them, hive-partitioned (`key=value/`) or not.
+
+The footer of every file is read when the table is opened: a file without one (a writer was killed) is an error, and so
+is a column that is missing in some files or changes its type between them. A column that is nothing but null in a file
+has any type there. Partition keys are whole numbers where all their values are, else text; `ds=2013-07-01` is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zipline.errors import TableError
+from zipline.tables.columns import (
+    checked_schema,
+    duckdb_type,
+    empty_relation,
+    exposed,
+    listed,
+    literal,
+    quoted,
+    within,
+)
+from zipline.tables.contract import Partition, Statistics
+from zipline.tables.days import files_within, partitions_of_files, partitions_of_rows, statistics_of
+from zipline.tables.storage import DataFile, Storage
+from zipline.types import BIGINT, NULL, STRING, DataType
+
+if TYPE_CHECKING:
+    import duckdb
+
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A file and the schema in its footer."""
+
+    file: DataFile
+    arrow: pa.Schema
+
+
+class ParquetTable:
+    """One or more Parquet files of one schema."""
+
+    def __init__(self, name: str, storage: Storage, files: Sequence[DataFile]) -> None:
+        self.name = name
+        self._storage = storage
+        self._keys = _partition_keys(name, files)
+        self._stored = _read_footers(storage, files)
+        self._columns = _common_schema(name, self._stored, self._keys)
+
+    @cached_property
+    def schema(self) -> dict[str, DataType]:
+        return self._columns | self._keys
+
+    def relation(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        self._storage.attach(connection)
+        condition = None
+        stored = self._stored
+        if partition is not None and (start, end) != (None, None):
+            if partition in self._keys:
+                kept = {file.path for file in files_within(self._files, partition, start, end, f"table {self.name!r}")}
+                stored = [each for each in stored if each.file.path in kept]
+            elif partition in self._columns:
+                condition = within(partition, self._columns[partition], start, end)
+        return self._query(stored, condition)
+
+    def partitions(self, column: str) -> list[Partition]:
+        if column in self._keys:
+            return partitions_of_files(self._files, column, f"table {self.name!r}")
+        return partitions_of_rows(self, column)
+
+    def statistics(self) -> Statistics:
+        return statistics_of(self._files)
+
+    @property
+    def _files(self) -> list[DataFile]:
+        return [each.file for each in self._stored]
+
+    def _query(self, stored: Sequence[_Stored], condition: str | None) -> str:
+        alike: dict[str, list[str]] = {}
+        for each in stored:
+            alike.setdefault(self._items(each.arrow), []).append(each.file.path)
+        if not alike:
+            return empty_relation(self.schema)
+        reads = [f"SELECT {items} FROM {self._reader(paths)}" for items, paths in alike.items()]
+        query = " UNION ALL ".join(reads)
+        return f"(SELECT * FROM ({query}) WHERE {condition})" if condition else f"({query})"
+
+    def _items(self, arrow: pa.Schema) -> str:
+        types = dict(zip(arrow.names, arrow.types, strict=True))
+        return ", ".join([_item(name, types[name], dtype) for name, dtype in self._columns.items()] + self._key_items)
+
+    @property
+    def _key_items(self) -> list[str]:
+        return [quoted(key) for key in self._keys]
+
+    def _reader(self, paths: Sequence[str]) -> str:
+        if not self._keys:
+            return f"read_parquet({listed(paths)}, hive_partitioning = false)"
+        types = ", ".join(f"{quoted(key)}: {literal(duckdb_type(dtype))}" for key, dtype in self._keys.items())
+        return f"read_parquet({listed(paths)}, hive_partitioning = true, hive_types = {{{types}}})"
+
+
+def _item(name: str, stored: pa.DataType, dtype: DataType) -> str:
+    if pa.types.is_null(stored) and dtype != NULL:
+        return f"CAST(NULL AS {duckdb_type(dtype)}) AS {quoted(name)}"
+    return exposed(name, stored)
+
+
+def _read_footers(storage: Storage, files: Sequence[DataFile]) -> list[_Stored]:
+    if storage.scheme is None or len(files) == 1:
+        return [_read_footer(storage, file) for file in files]
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda file: _read_footer(storage, file), files))
+
+
+def _read_footer(storage: Storage, file: DataFile) -> _Stored:
+    try:
+        with storage.open(file.path) as opened:
+            metadata = pq.read_metadata(opened)
+            return _Stored(replace(file, rows=metadata.num_rows), metadata.schema.to_arrow_schema())
+    except (pa.ArrowException, OSError) as wrong:
+        raise TableError(
+            f"{file.path} is not a complete Parquet file: {str(wrong).splitlines()[0]}",
+            hint="a writer was perhaps killed while it wrote; remove the file or write it again",
+        ) from None
+
+
+def _partition_keys(name: str, files: Iterable[DataFile]) -> dict[str, DataType]:
+    values: dict[str, list[str | None]] = {}
+    keys: tuple[str, ...] | None = None
+    for file in files:
+        if keys is not None and keys != tuple(file.partition):
+            raise TableError(
+                f"{file.path} lies in folders of {list(file.partition)}, other files in folders of {list(keys)}",
+                subject=f"table {name!r}",
+                hint="every file of a partitioned folder needs the same partition keys",
+            )
+        keys = tuple(file.partition)
+        for key, value in file.partition.items():
+            values.setdefault(key, []).append(value)
+    return {key: BIGINT if _are_whole_numbers(each) else STRING for key, each in values.items()}
+
+
+def _are_whole_numbers(values: Iterable[str | None]) -> bool:
+    given = [value for value in values if value is not None]
+    return bool(given) and all(_WHOLE_NUMBER.fullmatch(value) for value in given)
+
+
+def _common_schema(name: str, stored: Sequence[_Stored], keys: Mapping[str, DataType]) -> dict[str, DataType]:
+    common: dict[str, DataType] = {}
+    for place, each in enumerate(stored):
+        found = checked_schema(each.arrow, each.file.path)
+        found = {column: dtype for column, dtype in found.items() if column not in keys}
+        if place:
+            _check_alike(name, common, found, each.file.path, stored[0].file.path)
+        common = {column: found[column] if dtype == NULL else dtype for column, dtype in (common or found).items()}
+    return common
+
+
+def _check_alike(
+    name: str, common: Mapping[str, DataType], found: Mapping[str, DataType], path: str, first: str
+) -> None:
+    for column in [*common, *found]:
+        if column not in found or column not in common:
+            lacking, other = (path, first) if column not in found else (first, path)
+            raise TableError(
+                f"{lacking} has no column {column!r}, which {other} has",
+                subject=f"table {name!r}",
+                hint="write all files of the folder with the same columns",
+            )
+        if NULL not in (common[column], found[column]) and common[column] != found[column]:
+            raise type_changed(name, column, path, found[column], common[column])
+
+
+def type_changed(name: str, column: str, path: str, found: DataType, before: DataType) -> TableError:
+    """The error that a file of a folder gives a column another type."""
+    return TableError(
+        f"{path}: the column {column!r} is {found}, in the files before it is {before}",
+        subject=f"table {name!r}",
+        hint="write all files of the folder with the same types",
+    )
