@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEPARTURES = "flights.departures.departures"
 ROUTE_HISTORY = "flights.routes.route_history"
+SUMMER = ("2013-07-01", "2013-09-30")
 EXPLAINED = "origin_departures_dep_delay_average_1h"
 EXPLAINED_ROW = {"origin": "LGA", "ts": "2013-07-10T21:00:00Z"}
 _PARTITIONED_BY = "ds"
@@ -83,7 +84,7 @@ def run(project: str | None = None, environment: str | None = None, *, shown: bo
     for place, step in enumerate(steps, 1):
         say(_shortened(f"           {place:>2} {step}"))
     departures = _backfill(work, seconds, say)
-    routes = _backfill(_work(ROUTE_HISTORY, project, environment), seconds, say)
+    routes = _backfill(_work(ROUTE_HISTORY, project, environment, SUMMER), seconds, say)
     with _timed("train", seconds, say) as told:
         comparison = _train(work, tables["flights"])
         told(f"{comparison.split.train.rows:,} flights learned from, {comparison.split.test.rows:,} later ones tested")
@@ -130,10 +131,12 @@ def _compile(project: Project) -> dict[str, Any]:
     }
 
 
-def _work(join: str, project: str | None, environment: str | None) -> Work:
+def _work(
+    join: str, project: str | None, environment: str | None, days: tuple[str | None, str | None] = (None, None)
+) -> Work:
     from zipline.cli.outputs import open_work
 
-    return open_work(join, project, environment, None, None, training=True)
+    return open_work(join, project, environment, *days, training=True)
 
 
 def _backfill(work: Work, seconds: dict[str, float], say: Callable[[str], None]) -> dict[str, Any]:

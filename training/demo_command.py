@@ -89,7 +89,7 @@ class _Tour:
         from training.demo import prepare
 
         prepare(self._project)
-        tables = self._catalog().names()
+        tables = [name for name in self._catalog().names() if "." not in name]
         self.facts["tables"] = tables
         self._say(f"  {', '.join(tables)} in {self._project.warehouse}")
 

@@ -11,6 +11,14 @@ from .tables import AggregateCase, Table, table
 
 NOON = "2024-03-05 12:00"
 SNAPSHOT = Accuracy.SNAPSHOT
+WITH_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "FIRST_K": {"k": 2},
+    "LAST_K": {"k": 2},
+    "TOP_K": {"k": 2},
+    "BOTTOM_K": {"k": 2},
+    "APPROX_HISTOGRAM_K": {"k": 4},
+    "APPROX_PERCENTILE": {"percentiles": [0.5]},
+}
 
 
 def events(kind: str, *rows: tuple[str | None, Any]) -> Table:
@@ -43,6 +51,11 @@ def group_by_of(rows: Table, *aggregations: Aggregation, query: dict[str, Any] |
 
 def operation(name: str, window: str | None = None, **arguments: Any) -> Aggregation:
     return Aggregation("value", Operation[name], windows=[window], **arguments)
+
+
+def made(name: str, window: str | None = None, **arguments: Any) -> Aggregation:
+    """An operation with the arguments that it needs, unless others are given."""
+    return operation(name, window, **{**WITH_ARGUMENTS.get(name, {}), **arguments})
 
 
 def queries(*times: str | None, user: str | None = "ann") -> Table:

@@ -60,14 +60,14 @@ class Definition:
         return self._location
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         """How errors and plans call this object."""
         name = getattr(self, "name", None)
         return str(name) if name else type(self).__name__
 
     def wrong(self, what: str, **facts: Any) -> DefinitionError:
         """The error that `what` is wrong with this object, at its author's line."""
-        return DefinitionError(what, subject=self.label, where=self.location, **facts)
+        return DefinitionError(what, subject=self.title, where=self.location, **facts)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))

@@ -78,7 +78,7 @@ class Check(Definition):
                     raise self.wrong(f"Check.{self.kind}({name}=): {wrong}") from None
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         return f"Check.{self.kind}({', '.join(self.columns)})"
 
 

@@ -66,7 +66,7 @@ class Aggregation(Definition):
             object.__setattr__(self, "k", BOUNDED_DEFAULT_K)
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         shown = self.operation.name if isinstance(self.operation, Operation) else self.operation
         return f"Aggregation({self.input}, {shown})"
 
@@ -195,7 +195,7 @@ def _check_source(group_by: GroupBy, source: Source) -> None:
 def _table(source: Source) -> str:
     if isinstance(source, EventSource):
         return source.table
-    return source.snapshots if isinstance(source, EntitySource) else source.join.label
+    return source.snapshots if isinstance(source, EntitySource) else source.join.title
 
 
 def _check_accuracy(group_by: GroupBy) -> None:
@@ -224,7 +224,7 @@ def _check_columns(group_by: GroupBy) -> None:
     taken = dict.fromkeys(group_by.keys, "a key") | {RESERVED: "the query time"}
     for aggregation in group_by.aggregations:
         for output in aggregation.outputs:
-            _take(group_by, taken, output.name, aggregation.label)
+            _take(group_by, taken, output.name, aggregation.title)
     features = group_by.features
     if group_by.is_lookup and features is not None:
         for column in features[: len(features) - len(group_by.derivations)]:
@@ -235,7 +235,7 @@ def _check_columns(group_by: GroupBy) -> None:
     for check in group_by.checks:
         for column in check.columns:
             if features is not None and column not in taken:
-                raise group_by.wrong(f"{check.label}: no such column", asked=column, valid=tuple(taken))
+                raise group_by.wrong(f"{check.title}: no such column", asked=column, valid=tuple(taken))
 
 
 def _take(group_by: GroupBy, taken: dict[str, str], column: str, role: str) -> None:

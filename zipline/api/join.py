@@ -32,18 +32,18 @@ class JoinPart(Definition):
         for key in self.key_map.values():
             if key not in keys:
                 raise self.wrong(
-                    f"key_map gives {key!r}, which is no key of {self.source.label}", asked=key, valid=keys
+                    f"key_map gives {key!r}, which is no key of {self.source.title}", asked=key, valid=keys
                 )
         if len(set(self.key_map.values())) < len(self.key_map):
             raise self.wrong("key_map gives one key twice", valid=keys)
         known = self.source.features if isinstance(self.source, GroupBy) else tuple(self.source.values)
         for feature in self.features or ():
             if known is not None and feature not in known:
-                raise self.wrong(f"{self.source.label} has no feature {feature!r}", asked=feature, valid=known)
+                raise self.wrong(f"{self.source.title} has no feature {feature!r}", asked=feature, valid=known)
 
     @property
-    def label(self) -> str:
-        return f"JoinPart({self.source.label})"
+    def title(self) -> str:
+        return f"JoinPart({self.source.title})"
 
     @property
     def left_keys(self) -> dict[str, str]:
@@ -62,12 +62,12 @@ class LabelPart(Definition):
     def _validate(self) -> None:
         for part in self.parts:
             if not isinstance(part.source, GroupBy):
-                raise self.wrong(f"{part.source.label} is external: labels come from tables")
+                raise self.wrong(f"{part.source.title} is external: labels come from tables")
             self._check_windows(part.source)
 
     def _check_windows(self, group_by: GroupBy) -> None:
         if group_by.is_lookup and not group_by.is_entity:
-            raise self.wrong(f"{group_by.label}: a label over events needs aggregations")
+            raise self.wrong(f"{group_by.title}: a label over events needs aggregations")
         for output in (o for a in group_by.aggregations for o in a.outputs):
             if output.window is None:
                 raise self.wrong(f"{output.name}: a label needs a window of at most its offset {self.offset}")
@@ -126,7 +126,7 @@ class Join(Definition):
             for part in self.parts:
                 if isinstance(part.source, GroupBy) and not part.source.online:
                     raise self.wrong(
-                        f"is online, but its part {part.source.label} is not", hint="say online=True there"
+                        f"is online, but its part {part.source.title} is not", hint="say online=True there"
                     )
 
     def _check_left_columns(self) -> None:
@@ -135,7 +135,7 @@ class Join(Definition):
             return
         labels = self.labels.parts if self.labels else ()
         needed: list[tuple[str, Any]] = [(column, "row_id") for column in self.row_id]
-        needed += [(c, f"a key of {p.source.label}") for p in (*self.parts, *labels) for c in p.left_keys.values()]
+        needed += [(c, f"a key of {p.source.title}") for p in (*self.parts, *labels) for c in p.left_keys.values()]
         contextual = tuple(self.contextual.fields) if self.contextual else ()
         for column, role in needed:
             if column not in columns and column not in contextual:

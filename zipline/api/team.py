@@ -49,4 +49,4 @@ class Model(Definition):
 
     def _validate(self) -> None:
         if self.join.labels is None:
-            raise self.wrong(f"the join {self.join.label} has no labels to learn from")
+            raise self.wrong(f"the join {self.join.title} has no labels to learn from")

@@ -68,7 +68,7 @@ def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
         "rows_expected": reads[0].rows,
         "bytes_read": _total([read.bytes for read in reads]),
         "columns": [[name, str(dtype)] for name, dtype in work.columns],
-        "checks": [check.label for check in plan.checks],
+        "checks": [check.title for check in plan.checks],
         "output": {
             "table": work.table,
             "uri": output.uri,

@@ -146,7 +146,7 @@ def explain(definition: Join | GroupBy, column: str, row: Mapping[str, Any], cat
                 hint=f"explain the columns it is made of: {', '.join(sorted(derived.expression.columns))}",
             )
     explained = [name for part in (*joined.parts, *joined.labels) for name, _ in part.columns]
-    raise UsageError(f"{definition.label} has no feature {column!r}", asked=column, valid=explained)
+    raise UsageError(f"{definition.title} has no feature {column!r}", asked=column, valid=explained)
 
 
 def _explain_part(part: PartPlan, name: str, row: Mapping[str, Any], catalog: Catalog) -> Explanation:

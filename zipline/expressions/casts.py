@@ -27,9 +27,9 @@ def print_cast(dialect: Dialect, sql: str, source: DataType, target: DataType, *
     if target == STRING:
         return _to_text(dialect, sql, source)
     if source != NULL and target.is_integer and not source.is_integer and source != BOOLEAN:
-        return _truncated(dialect, sql, source, target, safe)
+        return _truncated(dialect, sql, target, safe)
     if target == FLOAT and source != NULL and not source.is_integer:
-        return _single(dialect, sql, source, safe)
+        return _single(dialect, sql, safe)
     if source.is_integer and target == BOOLEAN:
         return f"({sql} <> 0)"
     if source.is_integer and target.is_integer and dialect == "flink":
@@ -71,7 +71,7 @@ def _from_text(dialect: Dialect, sql: str, target: DataType, safe: bool) -> str:
     guarded = _guarded(dialect, sql, accepted, target, safe, trimmed(dialect, sql))
     if target == FLOAT:
         double = f"{_verb(safe)}({guarded} AS DOUBLE)"
-        return _single(dialect, double, FLOAT, safe)
+        return _single(dialect, double, safe)
     return f"{_verb(safe)}({guarded} AS {type_name(dialect, target)})"
 
 
@@ -144,12 +144,16 @@ def _to_text(dialect: Dialect, sql: str, source: DataType) -> str:
 _JAVA_INSTANT = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
 
 
-def _truncated(dialect: Dialect, sql: str, source: DataType, target: DataType, safe: bool) -> str:
+def _truncated(dialect: Dialect, sql: str, target: DataType, safe: bool) -> str:
     """Towards zero. The JVM's engines let some values beyond the range through, so they are compared first."""
     if dialect == "duckdb":
         return f"{_verb(safe)}(trunc({sql}) AS {type_name(dialect, target)})"
     low, high = bounds(target)
-    inside = f"{sql} > {low - 1}e0 AND {sql} < {high + 1}e0" if target.name != "BIGINT" else f"{sql} >= {low}e0 AND {sql} < {high + 1}e0"
+    inside = (
+        f"{sql} > {low - 1}e0 AND {sql} < {high + 1}e0"
+        if target.name != "BIGINT"
+        else f"{sql} >= {low}e0 AND {sql} < {high + 1}e0"
+    )
     name = type_name(dialect, target)
     refusal = "" if safe else f" ELSE CAST('not a {target}: ' || CAST({sql} AS STRING) AS {name})"
     return f"CASE WHEN {inside} THEN CAST({sql} AS {name}){refusal} END"
@@ -159,7 +163,7 @@ _LARGEST_SINGLE = "3.4028235677973362e38"
 """Where rounding to single precision overflows."""
 
 
-def _single(dialect: Dialect, sql: str, source: DataType, safe: bool) -> str:
+def _single(dialect: Dialect, sql: str, safe: bool) -> str:
     if dialect == "duckdb":
         return f"{_verb(safe)}({sql} AS FLOAT)"
     refusal = "" if safe else f" ELSE CAST('not a FLOAT: ' || CAST({sql} AS STRING) AS FLOAT)"

@@ -78,20 +78,25 @@ class Checker:
         fitting = [overload for overload in function.overloads if overload.takes(len(given))]
         if not fitting:
             self.fail(f"{name} does not take {len(given)} arguments", at=at, valid=function.signatures)
-        read = [self.argument(overload, given, at) for overload in fitting[:1]][0]
+        read = self.arguments(fitting[0], given, at)
+        types = [argument.type if isinstance(argument, Node) else None for argument in read]
         for overload in fitting:
-            types = [argument.type if isinstance(argument, Node) else None for argument in read]
             bound = match(overload, types)
             if bound is not None:
-                wanted, result = bound
-                converted = tuple(
-                    self.convert(argument, dtype) if isinstance(argument, Node) and dtype is not None else argument
-                    for argument, dtype in zip(read, wanted, strict=True)
-                )
-                return Call(result, name, overload, converted)
-        self.mismatch(name, fitting, read, at)
+                return self.applied(name, overload, read, *bound)
+        return self.mismatch(name, fitting, read, at)
 
-    def argument(self, overload: Overload, given: list[Node | exp.Expr], at: exp.Expr) -> list[Node | Fixed]:
+    def applied(
+        self, name: str, overload: Overload, read: list[Node | Fixed], wanted: list[DataType | None], result: DataType
+    ) -> Call:
+        """The call with every argument converted to what the overload wants."""
+        converted = tuple(
+            self.convert(argument, dtype) if isinstance(argument, Node) and dtype is not None else argument
+            for argument, dtype in zip(read, wanted, strict=True)
+        )
+        return Call(result, name, overload, converted)
+
+    def arguments(self, overload: Overload, given: list[Node | exp.Expr], at: exp.Expr) -> list[Node | Fixed]:
         return [self.read(overload.parameter(place), argument, at) for place, argument in enumerate(given)]
 
     def read(self, parameter: Parameter, argument: Node | exp.Expr, at: exp.Expr) -> Node | Fixed:
@@ -105,9 +110,7 @@ class Checker:
         """The value of an argument that must be written out."""
         bare = parameter.bare and isinstance(argument, (exp.Column, exp.Var))
         if not bare and not isinstance(argument, exp.Literal):
-            self.fail(
-                f"the {parameter} must be a literal, not {argument.sql()!r}", at=at, valid=parameter.valid
-            )
+            self.fail(f"the {parameter} must be a literal, not {argument.sql()!r}", at=at, valid=parameter.valid)
         try:
             return Fixed(parameter.read(argument.name))
         except ValueError as problem:
@@ -129,7 +132,7 @@ class Checker:
             f"the arguments of {name} are {types}, which have no type in common",
             at=at,
             hint=_cast_hint(STRING, []),
-            valid=[signature for signature in FUNCTIONS[name].signatures],
+            valid=FUNCTIONS[name].signatures,
         )
 
     def convert(self, node: Node, target: DataType) -> Node:

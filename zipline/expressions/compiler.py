@@ -15,7 +15,7 @@ from zipline.errors import DataError, Location
 from zipline.expressions import instants, values
 from zipline.expressions.conversions import conversion, safely
 from zipline.expressions.nodes import Call, Case, Cast, Coalesce, Column, Field, Fixed, Literal, Node
-from zipline.types import DataType
+from zipline.types import INTEGERS, DataType
 
 Row = Mapping[str, Any]
 
@@ -141,7 +141,8 @@ class _Block:
         known = values.coercion(dtype)
         if known is not None:
             kind, convert = known
-            self.write(f"if {name}.__class__ is not {kind} and {name} is not None: {name} = {self.program.constant(convert)}({name})")
+            made = f"{self.program.constant(convert)}({name})"
+            self.write(f"if {name}.__class__ is not {kind} and {name} is not None: {name} = {made}")
         return name
 
     def call(self, node: Call) -> str:
@@ -232,5 +233,4 @@ def _nullable(argument: Node | Fixed) -> bool:
 
 
 def _widens(source: DataType, target: DataType) -> bool:
-    integers = values.INTEGERS
-    return target in integers and integers.index(source) <= integers.index(target)
+    return target in INTEGERS and INTEGERS.index(source) <= INTEGERS.index(target)

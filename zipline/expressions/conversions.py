@@ -75,16 +75,8 @@ def conversion(source: DataType, target: DataType) -> Callable[[Any], Any]:
     if isinstance(target, DecimalType):
         return _to_decimal(source, target)
     if source == STRING:
-        return {
-            BOOLEAN: _truth,
-            DATE: instants.date_from_text,
-            TIMESTAMP: instants.instant_from_text,
-            FLOAT: lambda text: float32(_number(text)),
-            DOUBLE: _number,
-        }[target]
-    if target in (FLOAT, DOUBLE):
-        return _to_single if target == FLOAT else float
-    return {BOOLEAN: bool, DATE: instants.date_of, TIMESTAMP: instants.midnight}[target]
+        return _FROM_TEXT[target]
+    return _PLAIN[target]
 
 
 def safely(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -140,8 +132,28 @@ def _truth(text: str) -> bool:
     raise DataError(f"{text!r} is not a BOOLEAN; {', '.join((*TRUE_WORDS, *FALSE_WORDS))} are")
 
 
-def _to_single(value: Any) -> float:
+def _single(value: Any) -> float:
     return float32(float(value))
+
+
+def _single_from_text(text: str) -> float:
+    return float32(_number(text))
+
+
+_PLAIN: dict[DataType, Callable[[Any], Any]] = {
+    FLOAT: _single,
+    DOUBLE: float,
+    BOOLEAN: bool,
+    DATE: instants.date_of,
+    TIMESTAMP: instants.midnight,
+}
+_FROM_TEXT: dict[DataType, Callable[[str], Any]] = {
+    BOOLEAN: _truth,
+    DATE: instants.date_from_text,
+    TIMESTAMP: instants.instant_from_text,
+    FLOAT: _single_from_text,
+    DOUBLE: _number,
+}
 
 
 def _to_text(source: DataType) -> Callable[[Any], str]:

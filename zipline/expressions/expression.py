@@ -90,7 +90,9 @@ def parse_time(
 
 
 def _epoch_hint(text: str) -> str:
-    return f"if it counts from 1970, write timestamp_seconds({text}), timestamp_millis({text}) or timestamp_micros({text})"
+    return (
+        f"if it counts from 1970, write timestamp_seconds({text}), timestamp_millis({text}) or timestamp_micros({text})"
+    )
 
 
 def _expression(text: str, node: Node, subject: str | None, where: Location | None) -> Expression:

@@ -28,20 +28,76 @@ SPECIAL = {
 }
 """What is written like a function but is syntax of its own."""
 
-ALIASES = {"ceiling": "ceil", "pow": "power", "substr": "substring", "array_length": "size", "ifnull": "coalesce", "nvl": "coalesce"}
+ALIASES = {
+    "ceiling": "ceil",
+    "pow": "power",
+    "substr": "substring",
+    "array_length": "size",
+    "ifnull": "coalesce",
+    "nvl": "coalesce",
+}
 
 CALLABLE: tuple[str, ...] = tuple(
-    sorted({name for name in FUNCTIONS if name.isidentifier() and name.islower() and name != "negate"} | set(SPECIAL) - {"case"})
+    sorted(
+        {name for name in FUNCTIONS if name.isidentifier() and name.islower() and name != "negate"}
+        | set(SPECIAL) - {"case"}
+    )
 )
 """Names an author can call."""
 
 AGGREGATES = frozenset(
-    "any_value approx_count_distinct array_agg avg bool_and bool_or collect_list collect_set corr count count_if "
-    "first first_value last last_value listagg max max_by mean median min min_by mode percentile quantile "
-    "string_agg sum stddev stddev_pop stddev_samp var_pop var_samp variance".split()
+    [
+        "any_value",
+        "approx_count_distinct",
+        "array_agg",
+        "avg",
+        "bool_and",
+        "bool_or",
+        "collect_list",
+        "collect_set",
+        "corr",
+        "count",
+        "count_if",
+        "first",
+        "first_value",
+        "last",
+        "last_value",
+        "listagg",
+        "max",
+        "max_by",
+        "mean",
+        "median",
+        "min",
+        "min_by",
+        "mode",
+        "percentile",
+        "quantile",
+        "string_agg",
+        "sum",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "var_pop",
+        "var_samp",
+        "variance",
+    ]
 )
-RANKINGS = frozenset("row_number rank dense_rank lag lead ntile percent_rank cume_dist nth_value".split())
+RANKINGS = frozenset(
+    ["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist", "nth_value"]
+)
 CLOCKS = frozenset(
-    "now current_date current_time current_timestamp localtime localtimestamp getdate today random rand uuid".split()
+    [
+        "now",
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "localtime",
+        "localtimestamp",
+        "getdate",
+        "today",
+        "random",
+        "rand",
+        "uuid",
+    ]
 )
 """Functions whose value is not determined by the row."""

@@ -8,12 +8,21 @@ from typing import NoReturn
 
 from sqlglot import exp
 
-from zipline.errors import DataError, ExpressionError, Location
-from zipline.expressions import times
+from zipline.errors import Location
+from zipline.expressions.calls import (
+    check_call,
+    check_cast,
+    check_extract,
+    check_rlike,
+    check_substring,
+    check_trim,
+    check_zone,
+    negated,
+    refuse_name,
+)
 from zipline.expressions.checker import Checker, Visit
-from zipline.expressions.conversions import castable, conversion, targets
-from zipline.expressions.functions import AGGREGATES, ALIASES, CALLABLE, CLOCKS, FUNCTIONS, RANKINGS, SPECIAL
-from zipline.expressions.nodes import Call, Case, Cast, Coalesce, Column, Field, Fixed, Literal, Node
+from zipline.expressions.functions import CLOCKS, FUNCTIONS
+from zipline.expressions.nodes import Call, Case, Column, Field, Fixed, Literal, Node
 from zipline.expressions.patterns import read_like
 from zipline.expressions.syntax import parse_syntax
 from zipline.types import (
@@ -29,7 +38,6 @@ from zipline.types import (
     DataType,
     MapType,
     StructType,
-    parse_type,
 )
 
 _BINARY: dict[type[exp.Expr], str] = {
@@ -48,8 +56,6 @@ _BINARY: dict[type[exp.Expr], str] = {
     exp.NullSafeEQ: "IS NOT DISTINCT FROM",
     exp.NullSafeNEQ: "IS DISTINCT FROM",
 }
-_PARTS = ("year", "quarter", "month", "week", "day", "dayofweek", "dayofyear", "hour", "minute", "second")
-_EXTRACTED = {"dow": "dayofweek", "doy": "dayofyear", "epoch": "unix_seconds", **{part: part for part in _PARTS}}
 
 
 def typed(
@@ -76,7 +82,7 @@ def _column(checker: Checker, tree: exp.Expr) -> Node:
 
 def _no_column(checker: Checker, name: str, tree: exp.Expr) -> NoReturn:
     if name.lower() in CLOCKS:
-        _outside_name(checker, name.lower(), tree)
+        refuse_name(checker, name.lower(), tree)
     checker.fail(f"there is no column {name!r}", at=tree, asked=name, valid=checker.columns)
 
 
@@ -144,7 +150,9 @@ def _moved(checker: Checker, tree: exp.Expr, left: exp.Expr, right: exp.Expr) ->
             hint="timestampadd('minute', x, time) adds a computed number of units",
         )
     count = -int(amount.name) if minus else int(amount.name)
-    return checker.call("timestampadd", [exp.Literal.string(unit.name), Literal(BIGINT, count), checker.check(moment)], tree)
+    return checker.call(
+        "timestampadd", [exp.Literal.string(unit.name), Literal(BIGINT, count), checker.check(moment)], tree
+    )
 
 
 def _chain(checker: Checker, tree: exp.Expr) -> Node:
@@ -175,34 +183,32 @@ def _not(checker: Checker, tree: exp.Expr) -> Node:
     return checker.call("NOT", [checker.condition(tree.this)], tree)
 
 
-def _negated(checker: Checker, tree: exp.Expr, node: Node) -> Node:
-    return checker.call("NOT", [node], tree) if tree.args.get("negate") else node
-
-
 def _is(checker: Checker, tree: exp.Expr) -> Node:
     right = tree.expression
     if isinstance(right, exp.Null):
-        return _negated(checker, tree, checker.call("IS NULL", [checker.check(tree.this)], tree))
+        return negated(checker, tree, checker.call("IS NULL", [checker.check(tree.this)], tree))
     if isinstance(right, exp.Boolean):
         name = "IS TRUE" if right.this else "IS FALSE"
-        return _negated(checker, tree, checker.call(name, [checker.condition(tree.this)], tree))
-    checker.refuse(tree)
+        return negated(checker, tree, checker.call(name, [checker.condition(tree.this)], tree))
+    return checker.refuse(tree)
 
 
 def _between(checker: Checker, tree: exp.Expr) -> Node:
     operands = [checker.check(part) for part in (tree.this, tree.args["low"], tree.args["high"])]
-    return _negated(checker, tree, checker.call("BETWEEN", operands, tree))
+    return negated(checker, tree, checker.call("BETWEEN", operands, tree))
 
 
 def _in(checker: Checker, tree: exp.Expr) -> Node:
     if not tree.expressions:
-        checker.fail("IN takes a list of values in parentheses", at=tree, hint="array_contains(list, x) looks in a list")
+        checker.fail(
+            "IN takes a list of values in parentheses", at=tree, hint="array_contains(list, x) looks in a list"
+        )
     operands = [checker.check(part) for part in (tree.this, *tree.expressions)]
-    return _negated(checker, tree, checker.call("IN", operands, tree))
+    return negated(checker, tree, checker.call("IN", operands, tree))
 
 
 def _like(checker: Checker, tree: exp.Expr) -> Node:
-    return _negated(checker, tree, checker.call("LIKE", [checker.check(tree.this), tree.expression], tree))
+    return negated(checker, tree, checker.call("LIKE", [checker.check(tree.this), tree.expression], tree))
 
 
 def _escaped(checker: Checker, tree: exp.Expr) -> Node:
@@ -218,7 +224,7 @@ def _escaped(checker: Checker, tree: exp.Expr) -> Node:
     text = checker.check(like.this)
     if text.type not in (STRING, NULL):
         checker.mismatch("LIKE", [overload], [text, Fixed(pattern)], tree)
-    return _negated(checker, like, Call(BOOLEAN, "LIKE", overload, (checker.convert(text, STRING), Fixed(pattern))))
+    return negated(checker, like, Call(BOOLEAN, "LIKE", overload, (checker.convert(text, STRING), Fixed(pattern))))
 
 
 def _case(checker: Checker, tree: exp.Expr) -> Node:
@@ -234,7 +240,9 @@ def _case(checker: Checker, tree: exp.Expr) -> Node:
     return _chosen(checker, tree, conditions, results, checker.check(default) if default is not None else None)
 
 
-def _chosen(checker: Checker, tree: exp.Expr, conditions: list[Node], results: list[Node], default: Node | None) -> Node:
+def _chosen(
+    checker: Checker, tree: exp.Expr, conditions: list[Node], results: list[Node], default: Node | None
+) -> Node:
     otherwise = default or Literal(NULL, None)
     dtype = checker.common([*results, otherwise], tree, "the branches")
     converted = [checker.convert(result, dtype) for result in results]
@@ -249,67 +257,6 @@ def _if(checker: Checker, tree: exp.Expr) -> Node:
     return _chosen(checker, tree, [checker.condition(tree.this)], [checker.check(tree.args["true"])], default)
 
 
-def _cast(checker: Checker, tree: exp.Expr) -> Node:
-    node = checker.check(tree.this)
-    if any(tree.args.get(word) for word in ("format", "action", "default")):
-        checker.refuse(tree)
-    target = _target(checker, tree)
-    if not castable(node.type, target):
-        checker.fail(
-            f"a {node.type} cannot be cast to {target}",
-            at=tree,
-            valid=sorted({str(dtype) if dtype.name != "DECIMAL" else "DECIMAL(p, s)" for dtype in targets(node.type)}),
-            hint=_conversion_hint(node.type, target),
-        )
-    if isinstance(node, Literal) and node.type == STRING and target in (DATE, TIMESTAMP) and not isinstance(tree, exp.TryCast):
-        try:
-            return Literal(target, conversion(STRING, target)(node.value))
-        except DataError as problem:
-            checker.fail(problem.what, at=tree)
-    if node.type == target:
-        return node
-    return Cast(target, node, safe=isinstance(tree, exp.TryCast))
-
-
-def _target(checker: Checker, tree: exp.Expr) -> DataType:
-    written = tree.args["to"].sql().replace("TIMESTAMPTZ", "TIMESTAMP")
-    try:
-        target = parse_type(written)
-    except ExpressionError as problem:
-        checker.fail(problem.what, at=tree, asked=written, valid=problem.valid)
-    if target == NULL:
-        checker.fail("nothing is cast to NULL", at=tree)
-    return target
-
-
-def _conversion_hint(source: DataType, target: DataType) -> str | None:
-    if target == TIMESTAMP and source.is_numeric:
-        return "timestamp_seconds(x), timestamp_millis(x) and timestamp_micros(x) make an instant of an epoch"
-    if source == TIMESTAMP and target.is_numeric:
-        return "unix_seconds(x), unix_millis(x) and unix_micros(x) give the epoch"
-    if source.is_float and target == STRING:
-        return "engines write doubles differently; CAST to BIGINT first"
-    if source.is_float:
-        return "engines round doubles differently; CAST to BIGINT truncates"
-    return None
-
-
-def _extract(checker: Checker, tree: exp.Expr) -> Node:
-    unit = tree.name.lower()
-    name = _EXTRACTED.get(unit)
-    if name is None:
-        checker.fail(f"{unit!r} is not a part of an instant", at=tree, asked=unit, valid=_EXTRACTED)
-    return checker.call(name, [checker.check(tree.expression)], tree)
-
-
-def _at_zone(checker: Checker, tree: exp.Expr) -> Node:
-    """Local time in a zone, as text without offset or as an instant that holds it, to the instant."""
-    local = checker.check(tree.this)
-    if local.type == STRING:
-        local = Cast(TIMESTAMP, local)
-    return checker.call("to_utc_timestamp", [local, checker.check(tree.args["zone"])], tree)
-
-
 def _element(checker: Checker, tree: exp.Expr) -> Node:
     if len(tree.expressions) != 1:
         checker.refuse(tree)
@@ -317,79 +264,6 @@ def _element(checker: Checker, tree: exp.Expr) -> Node:
     if not isinstance(node.type, (ArrayType, MapType)) and node.type != NULL:
         checker.fail(f"[...] is asked of a {node.type}, only an ARRAY or a MAP has elements", at=tree)
     return checker.call("element_at", [node, checker.check(tree.expressions[0])], tree)
-
-
-def _substring(checker: Checker, tree: exp.Expr) -> Node:
-    places = [part for part in (tree.args.get("start"), tree.args.get("length")) if part is not None]
-    return checker.call("substring", [tree.this, *places], tree)
-
-
-def _trim(checker: Checker, tree: exp.Expr) -> Node:
-    position = (tree.args.get("position") or "BOTH").upper()
-    characters = tree.expression
-    if characters is not None and not (isinstance(characters, exp.Literal) and characters.name == " "):
-        checker.fail("trim removes spaces only", at=tree, hint="replace(text, 'x', '') removes other characters")
-    return checker.call({"BOTH": "trim", "LEADING": "ltrim", "TRAILING": "rtrim"}[position], [tree.this], tree)
-
-
-def _rlike(checker: Checker, tree: exp.Expr) -> Node:
-    return _negated(checker, tree, checker.call("rlike", [tree.this, tree.expression], tree))
-
-
-def _named(checker: Checker, tree: exp.Expr) -> Node:
-    """A call by name."""
-    name = tree.name.lower()
-    name = ALIASES.get(name, name)
-    if name == "coalesce":
-        return _coalesce(checker, tree)
-    if name == "to_timestamp":
-        return _to_timestamp(checker, tree)
-    if name == "nullif":
-        return checker.call("NULLIF", tree.expressions, tree)
-    if name not in CALLABLE or name in SPECIAL:
-        _outside_name(checker, name, tree)
-    return checker.call(name, tree.expressions, tree)
-
-
-def _coalesce(checker: Checker, tree: exp.Expr) -> Node:
-    if not tree.expressions:
-        checker.fail("coalesce takes at least one argument", at=tree)
-    nodes = [checker.check(part) for part in tree.expressions]
-    dtype = checker.common(nodes, tree, "the arguments of coalesce")
-    operands = tuple(checker.convert(node, dtype) for node in nodes)
-    return Coalesce(dtype, operands) if len(operands) > 1 else operands[0]
-
-
-def _to_timestamp(checker: Checker, tree: exp.Expr) -> Node:
-    if len(tree.expressions) not in (1, 2):
-        checker.fail("to_timestamp takes a text and possibly a format", at=tree, valid=[SPECIAL["to_timestamp"]])
-    text = checker.check(tree.expressions[0])
-    if text.type not in (STRING, NULL):
-        kind = f"argument 1 of to_timestamp is {text.type}, accepted is STRING"
-        checker.fail(kind, at=tree, hint=_conversion_hint(text.type, TIMESTAMP))
-    text = checker.convert(text, STRING)
-    if len(tree.expressions) == 2:
-        layout = checker.fixed(times.FORMAT, tree.expressions[1], tree)
-        text = Call(STRING, "to_timestamp", times.REWRITE, (text, layout))
-    return Cast(TIMESTAMP, text)
-
-
-def _outside_name(checker: Checker, name: str, tree: exp.Expr) -> NoReturn:
-    if name in AGGREGATES:
-        checker.fail(
-            f"{name} aggregates over rows, an expression sees one row",
-            at=tree,
-            hint="aggregate with Aggregation(input, Operation...) of a GroupBy",
-        )
-    if name in RANKINGS:
-        checker.fail(f"{name} is a window function, an expression sees one row", at=tree)
-    if name in CLOCKS:
-        checker.fail(
-            f"{name} is not determined by the row, so no backfill could repeat it",
-            at=tree,
-            hint="use a time column of the source",
-        )
-    checker.fail(f"there is no function {name!r} in the subset", at=tree, asked=name, valid=CALLABLE)
 
 
 def _dotted(checker: Checker, tree: exp.Expr) -> Node:
@@ -415,17 +289,17 @@ VISITS: dict[type[exp.Expr], Visit] = {
     exp.In: _in,
     exp.Like: _like,
     exp.Escape: _escaped,
-    exp.RegexpLike: _rlike,
+    exp.RegexpLike: check_rlike,
     exp.Case: _case,
     exp.If: _if,
-    exp.Cast: _cast,
-    exp.TryCast: _cast,
-    exp.Extract: _extract,
-    exp.AtTimeZone: _at_zone,
+    exp.Cast: check_cast,
+    exp.TryCast: check_cast,
+    exp.Extract: check_extract,
+    exp.AtTimeZone: check_zone,
     exp.Bracket: _element,
-    exp.Substring: _substring,
-    exp.Trim: _trim,
-    exp.Anonymous: _named,
+    exp.Substring: check_substring,
+    exp.Trim: check_trim,
+    exp.Anonymous: check_call,
     exp.Dot: _dotted,
     **dict.fromkeys(_BINARY, _binary),
 }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -56,14 +55,18 @@ def instant_from_text(text: str) -> int:
     """ISO 8601 date, or date and time with or without an offset; spaces around it ignored, no offset is UTC."""
     found = _TIMESTAMP.fullmatch(text.strip(" "))
     if found is None:
-        raise DataError(f"{text!r} is not a TIMESTAMP; ISO 8601 is, such as 2013-07-01 06:30:00 or 2013-07-01T06:30:00Z")
+        raise DataError(
+            f"{text!r} is not a TIMESTAMP; ISO 8601 is, such as 2013-07-01 06:30:00 or 2013-07-01T06:30:00Z"
+        )
     date, time, zone = found.groups()
     return midnight(date_from_text(date)) + (_time_of_day(time) if time else 0) - (_offset(zone) if zone else 0)
 
 
 def _time_of_day(text: str) -> int:
     fraction = text[9:15].ljust(6, "0")
-    return int(text[:2]) * clock.HOUR + int(text[3:5]) * clock.MINUTE + int(text[6:8] or 0) * clock.SECOND + int(fraction)
+    return (
+        int(text[:2]) * clock.HOUR + int(text[3:5]) * clock.MINUTE + int(text[6:8] or 0) * clock.SECOND + int(fraction)
+    )
 
 
 def _offset(text: str) -> int:
@@ -181,7 +184,7 @@ def _wall(instant: int) -> dt.datetime:
 
 
 def to_utc(local: int, zone: str) -> int:
-    """The instant at which clocks of the zone show `local`: the first of two, and a skipped hour moves on by the gap."""
+    """The instant at which clocks of the zone show `local`: the first of two; skipped times move on by the gap."""
     offset = _wall(local).replace(tzinfo=_zone(zone)).utcoffset()
     assert offset is not None
     return local - offset // _MICROSECOND
@@ -192,4 +195,3 @@ def from_utc(instant: int, zone: str) -> int:
     offset = _wall(instant).replace(tzinfo=dt.timezone.utc).astimezone(_zone(zone)).utcoffset()
     assert offset is not None
     return instant + offset // _MICROSECOND
-

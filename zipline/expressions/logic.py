@@ -7,7 +7,7 @@ from zipline.expressions.declarations import Function, Overload, Variable, funct
 from zipline.types import BOOLEAN
 
 T = Variable("T", accepts="comparable")
-O = Variable("T", accepts="ordered")  # noqa: E741
+ORDERED = Variable("T", accepts="ordered")
 ANY = Variable("T")
 
 
@@ -19,7 +19,7 @@ def _joined(word: str) -> str:
     return f" {word} "
 
 
-def _connective(word: str, short: str) -> tuple[Overload, Overload]:
+def _connective(word: str) -> tuple[Overload, Overload]:
     """Two operands inline, more by the function of `values`."""
     decided, other = ("False", "True") if word == "AND" else ("True", "False")
     inline = (
@@ -48,25 +48,48 @@ def _one_of(value: str, *candidates: str) -> str:
 LOGIC = (
     _comparison("=", "==", T),
     _comparison("<>", "!=", T),
-    _comparison("<", "<", O),
-    _comparison("<=", "<=", O),
-    _comparison(">", ">", O),
-    _comparison(">=", ">=", O),
+    _comparison("<", "<", ORDERED),
+    _comparison("<=", "<=", ORDERED),
+    _comparison(">", ">", ORDERED),
+    _comparison(">=", ">=", ORDERED),
     function(
         "IS DISTINCT FROM",
-        overload(T, T, to=BOOLEAN, sql="({0} IS DISTINCT FROM {1})", spark="(NOT ({0} <=> {1}))", python="{0} != {1}", strict=False),
+        overload(
+            T,
+            T,
+            to=BOOLEAN,
+            sql="({0} IS DISTINCT FROM {1})",
+            spark="(NOT ({0} <=> {1}))",
+            python="{0} != {1}",
+            strict=False,
+        ),
     ),
     function(
         "IS NOT DISTINCT FROM",
-        overload(T, T, to=BOOLEAN, sql="({0} IS NOT DISTINCT FROM {1})", spark="({0} <=> {1})", python="{0} == {1}", strict=False),
+        overload(
+            T,
+            T,
+            to=BOOLEAN,
+            sql="({0} IS NOT DISTINCT FROM {1})",
+            spark="({0} <=> {1})",
+            python="{0} == {1}",
+            strict=False,
+        ),
     ),
     function("IS NULL", overload(ANY, to=BOOLEAN, sql="({0} IS NULL)", python="{0} is None", strict=False)),
     _test("IS TRUE", "({0} IS TRUE)", "{0} is True"),
     _test("IS FALSE", "({0} IS FALSE)", "{0} is False"),
-    function("BETWEEN", overload(O, O, O, to=BOOLEAN, sql="({0} BETWEEN {1} AND {2})", python=values.between, strict=False)),
+    function(
+        "BETWEEN",
+        overload(
+            ORDERED, ORDERED, ORDERED, to=BOOLEAN, sql="({0} BETWEEN {1} AND {2})", python=values.between, strict=False
+        ),
+    ),
     function("IN", overload(T, T, to=BOOLEAN, sql=_one_of, python=values.one_of, strict=False, variadic=True)),
-    function("AND", *_connective("AND", "False")),
-    function("OR", *_connective("OR", "True")),
+    function("AND", *_connective("AND")),
+    function("OR", *_connective("OR")),
     function("NOT", overload(BOOLEAN, to=BOOLEAN, sql="(NOT {0})", python="not {0}")),
-    function("NULLIF", overload(T, T, to=T, sql="NULLIF({0}, {1})", python="(None if {0} == {1} else {0})", strict=False)),
+    function(
+        "NULLIF", overload(T, T, to=T, sql="NULLIF({0}, {1})", python="(None if {0} == {1} else {0})", strict=False)
+    ),
 )

@@ -16,7 +16,12 @@ def _size(name: str) -> Function:
     return function(
         name,
         overload(
-            array(ANY), to=INT, duckdb="CAST(len({0}) AS INTEGER)", spark="size({0})", flink="CARDINALITY({0})", python="len({0})"
+            array(ANY),
+            to=INT,
+            duckdb="CAST(len({0}) AS INTEGER)",
+            spark="size({0})",
+            flink="CARDINALITY({0})",
+            python="len({0})",
         ),
         overload(
             map_of(KEY, VALUE),

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 
 from zipline.expressions import values
-from zipline.expressions.declarations import Constant, Function, Overload, Printer, Variable, function, overload
-from zipline.types import BIGINT, BOOLEAN, DOUBLE, INT
+from zipline.expressions.declarations import Constant, Function, Printer, Variable, function, overload
+from zipline.types import BIGINT, DOUBLE, INT
 
 T = Variable("T", accepts="ordered")
 
@@ -50,7 +50,11 @@ def nonzero(divisor: str) -> str:
 
 def _duckdb_modulo(dividend: str, divisor: str) -> str:
     """DuckDB fails on the least integer % -1."""
-    safe = divisor if _NONZERO.fullmatch(divisor) else f"(CASE {divisor} WHEN 0 THEN NULL WHEN -1 THEN 1 ELSE {divisor} END)"
+    safe = (
+        divisor
+        if _NONZERO.fullmatch(divisor)
+        else f"(CASE {divisor} WHEN 0 THEN NULL WHEN -1 THEN 1 ELSE {divisor} END)"
+    )
     return f"({dividend} % {safe})"
 
 
@@ -89,10 +93,8 @@ MODULO = overload(
 )
 
 
-def _whole(name: str) -> Overload:
-    """The overload of a rounding function that has nothing to round."""
-    del name
-    return overload(BIGINT, to=BIGINT, sql="{0}", python="{0}")
+WHOLE = overload(BIGINT, to=BIGINT, sql="{0}", python="{0}")
+"""The overload of a rounding function that has nothing to round."""
 
 
 def _read_places(text: str) -> int:
@@ -115,6 +117,10 @@ def _round(whole: str) -> Callable[[str, int], str]:
     return printed
 
 
+_FLINK_ROUND = "(CASE WHEN ABS({0}) < 4503599627370496e0 THEN ROUND({0}, 0) ELSE {0} END)"
+"""Flink cannot round infinity."""
+
+
 def _guarded(condition: str, name: str) -> str:
     """`name` of the argument where the condition over it holds, else null."""
     return f"(CASE WHEN {{0}} {condition} THEN {name}({{0}}) END)"
@@ -126,7 +132,7 @@ def _step(name: str) -> Function:
     python = values.floor if name == "floor" else values.ceil
     return function(
         name,
-        _whole(name),
+        WHOLE,
         overload(DOUBLE, to=DOUBLE, sql=f"{name}({{0}})", spark=spark, python=python),
     )
 
@@ -143,8 +149,9 @@ def _flink_known(word: str) -> Printer:
 
 def _extreme(name: str) -> Function:
     python = values.greatest if name == "greatest" else values.least
-    printers: dict[str, Printer] = {"sql": f"{name}({{all}})", "flink": _flink_known(name.upper())}
-    return function(name, overload(T, T, to=T, python=python, strict=False, variadic=True, **printers))  # type: ignore[arg-type]
+    flink = _flink_known(name.upper())
+    sql = f"{name}({{all}})"
+    return function(name, overload(T, T, to=T, sql=sql, flink=flink, python=python, strict=False, variadic=True))
 
 
 NUMBERS = (
@@ -169,7 +176,14 @@ NUMBERS = (
     function("mod", MODULO),
     function(
         "negate",
-        overload(BIGINT, to=BIGINT, duckdb="(0 - {0})", spark="(- {0})", flink=lambda x: _flink_exact("-")("0", x), python="int64(-{0})"),
+        overload(
+            BIGINT,
+            to=BIGINT,
+            duckdb="(0 - {0})",
+            spark="(- {0})",
+            flink=lambda x: _flink_exact("-")("0", x),
+            python="int64(-{0})",
+        ),
         overload(DOUBLE, to=DOUBLE, sql="(- {0})", python="-{0}", carries_nan=True, gives_nan=True),
     ),
     function(
@@ -185,8 +199,8 @@ NUMBERS = (
     ),
     function(
         "round",
-        _whole("round"),
-        overload(DOUBLE, to=DOUBLE, sql="round({0})", flink="ROUND({0}, 0)", python=values.round_whole),
+        WHOLE,
+        overload(DOUBLE, to=DOUBLE, sql="round({0})", flink=_FLINK_ROUND, python=values.round_whole),
         overload(
             DOUBLE,
             PLACES,

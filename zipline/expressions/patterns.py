@@ -1,8 +1,8 @@
 """Patterns that mean the same to every regular expression engine, LIKE patterns and JSON paths.
 
 A regular expression is read into pieces and printed again without the escapes that engines understand differently:
-`.` is any character but newline, `\\d \\w \\s` are ASCII, `$` is the very end. What cannot be said portably (look-around,
-back references, flags, `\\b`, possessive quantifiers, class intersections) is refused.
+`.` is any character but newline, `\\d \\w \\s` are ASCII, `$` is the very end. What cannot be said portably
+(look-around, back references, flags, `\\b`, possessive quantifiers, class intersections) is refused.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def _piece(text: str, place: int) -> tuple[str, int]:
 def _repeat(text: str, place: int) -> tuple[str, int]:
     found = re.compile(r"\{(\d{1,3})(?:,(\d{0,3}))?\}(?!\+)").match(text, place)
     if found is None:
-        raise ValueError(f"the pattern {text!r} has a '{{' that is not a repeat such as {{2,3}}; write \\{{ for the brace")
+        raise ValueError(
+            f"the pattern {text!r} has a '{{' that is not a repeat such as {{2,3}}; write \\{{ for the brace"
+        )
     return found[0], found.end()
 
 
@@ -111,7 +113,7 @@ def _class(text: str, place: int) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """A LIKE pattern as the operator's right side in each dialect."""
+    """A LIKE pattern as the operator's right side; for Flink, whose `_` stops at a newline, as a regular expression."""
 
     text: str
     duckdb: str
@@ -129,12 +131,13 @@ def read_like(text: str, escape: str | None = None) -> Like:
     needs_escape = any(not wild and mark in "%_\\" for mark, wild in pieces)
     body = "".join(_like_mark(mark, wild, needs_escape) for mark, wild in pieces)
     tail = " ESCAPE '!'" if needs_escape else ""
-    printed = {dialect: _like_text(dialect, body) + tail for dialect in DIALECTS}
-    return Like(text, compiled=re.compile(source, re.DOTALL), **printed)
-
-
-def _like_text(dialect: Dialect, body: str) -> str:
-    return text_literal(dialect, body)
+    return Like(
+        text,
+        duckdb=text_literal("duckdb", body) + tail,
+        spark=text_literal("spark", body) + tail,
+        flink=text_literal("flink", rf"(?s)^{source}\z"),
+        compiled=re.compile(source, re.DOTALL),
+    )
 
 
 def _like_mark(mark: str, wild: bool, needs_escape: bool) -> str:

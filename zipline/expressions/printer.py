@@ -56,7 +56,7 @@ def _print(node: Node, dialect: Dialect) -> str:
     if isinstance(node, Case):
         return _case(node, dialect)
     if isinstance(node, Coalesce):
-        return f"COALESCE({', '.join(print_node(operand, dialect) for operand in node.operands)})"
+        return _coalesce([print_node(operand, dialect) for operand in node.operands], dialect)
     assert isinstance(node, Field)
     return _loaded(f"{print_node(node.operand, dialect)}.{identifier(dialect, node.name)}", node.type, dialect)
 
@@ -75,6 +75,14 @@ def _cast(node: Cast, dialect: Dialect) -> str:
     operand = node.operand
     sql = _print(operand, dialect) if node.may_be_nan else print_node(operand, dialect)
     return print_cast(dialect, sql, operand.type, node.type, safe=node.safe)
+
+
+def _coalesce(operands: list[str], dialect: Dialect) -> str:
+    """Flink's COALESCE computes operands it does not need, and fails where they do; its CASE does not."""
+    if dialect != "flink":
+        return f"COALESCE({', '.join(operands)})"
+    *firsts, last = operands
+    return f"(CASE {' '.join(f'WHEN {first} IS NOT NULL THEN {first}' for first in firsts)} ELSE {last} END)"
 
 
 def _case(node: Case, dialect: Dialect) -> str:

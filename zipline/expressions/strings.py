@@ -94,7 +94,9 @@ SUBSTRING = function(
 
 def _trim(name: str, side: str, python: str) -> Function:
     standard = f"TRIM({side} ' ' FROM {{0}})"
-    return function(name, overload(STRING, to=STRING, duckdb=f"{name}({{0}}, ' ')", spark=standard, flink=standard, python=python))
+    return function(
+        name, overload(STRING, to=STRING, duckdb=f"{name}({{0}}, ' ')", spark=standard, flink=standard, python=python)
+    )
 
 
 def _matcher(name: str) -> Function:
@@ -116,7 +118,14 @@ def _matcher(name: str) -> Function:
 def _length(name: str) -> Function:
     return function(
         name,
-        overload(STRING, to=INT, duckdb="CAST(length({0}) AS INTEGER)", spark="char_length({0})", flink="CHAR_LENGTH({0})", python="len({0})"),
+        overload(
+            STRING,
+            to=INT,
+            duckdb="CAST(length({0}) AS INTEGER)",
+            spark="char_length({0})",
+            flink="CHAR_LENGTH({0})",
+            python="len({0})",
+        ),
     )
 
 
@@ -221,7 +230,7 @@ STRINGS = (
             to=BOOLEAN,
             duckdb="({0} LIKE {1.duckdb})",
             spark="({0} LIKE {1.spark})",
-            flink="({0} LIKE {1.flink})",
+            flink="REGEXP({0}, {1.flink})",
             python=texts.like,
         ),
     ),

@@ -6,13 +6,11 @@ text is parsed inside parentheses, where words that begin statements (`set`, `co
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import exp, parser
 from sqlglot.errors import SqlglotError
-from sqlglot.parser import Parser
-from sqlglot.tokens import TokenType
 
 from zipline.errors import ExpressionError, Location
 
@@ -22,10 +20,10 @@ _KEPT = ("CAST", "EXTRACT", "SUBSTRING", "TRIM", "TRY_CAST")
 class Portable(sqlglot.Dialect):
     """sqlglot's neutral dialect without its functions."""
 
-    class Parser(Parser):
-        FUNCTIONS = {}  # noqa: RUF012
-        FUNCTION_PARSERS = {name: parse for name, parse in Parser.FUNCTION_PARSERS.items() if name in _KEPT}  # noqa: RUF012
-        NO_PAREN_FUNCTIONS = {}  # noqa: RUF012
+    class Parser(parser.Parser):
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {name: parser.Parser.FUNCTION_PARSERS[name] for name in _KEPT}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
 
 
 def parse_syntax(text: str, *, subject: str | None = None, where: Location | None = None) -> exp.Expr:
@@ -37,7 +35,7 @@ def parse_syntax(text: str, *, subject: str | None = None, where: Location | Non
     if not isinstance(text, str) or not text.strip():
         fail(f"an expression is SQL text, not {text!r}", 'write a column or an expression, such as "price * quantity"')
     try:
-        if any(token.token_type is TokenType.SEMICOLON for token in Portable().tokenize(text)):
+        if any(token.token_type == sqlglot.TokenType.SEMICOLON for token in Portable().tokenize(text)):
             fail(f"{text!r} holds several statements", "write one expression, without a semicolon")
         tree = sqlglot.parse_one(f"({text}\n)", dialect=Portable)
     except (SqlglotError, RecursionError) as problem:

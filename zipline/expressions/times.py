@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zipline.expressions import formats, instants
-from zipline.expressions.casts import DAY_MICROS, full_match, trimmed
+from zipline.expressions.casts import DAY_MICROS, full_match
 from zipline.expressions.declarations import Constant, Function, Printer, Python, function, overload
 from zipline.expressions.dialects import Dialect, InstantColumn, text_literal
 from zipline.expressions.formats import FORMAT_LETTERS, Format
@@ -166,7 +166,8 @@ def _rewrite(dialect: Dialect) -> Printer:
         pattern = text_literal(dialect, rf"^ *{layout.pattern} *$")
         replaced = f"regexp_replace({text}, {pattern}, {text_literal(dialect, layout.replacement(sign))})"
         refusal = text_literal(dialect, f"not of the format {layout.text}: ")
-        return f"CASE WHEN {full_match(dialect, text, f' *{layout.pattern} *')} THEN {replaced} ELSE {refusal} || {text} END"
+        matched = full_match(dialect, text, f" *{layout.pattern} *")
+        return f"CASE WHEN {matched} THEN {replaced} ELSE {refusal} || {text} END"
 
     return printed
 

@@ -261,7 +261,7 @@ def _array(value: Any) -> list[Any]:
 
 _COERCIONS: dict[DataType, tuple[str, Callable[[Any], Any]]] = {
     BOOLEAN: ("bool", _boolean),
-    **{dtype: ("int", _integer) for dtype in INTEGERS},
+    **dict.fromkeys(INTEGERS, ("int", _integer)),
     FLOAT: ("float", _double),
     DOUBLE: ("float", _double),
     STRING: ("str", _text),

@@ -224,7 +224,7 @@ class _Run:
     def _publish(self, day: str, rows: pa.Table, metadata: Mapping[str, str]) -> None:
         verdicts = self._judge(day, rows)
         self._output.replace(day, rows, metadata=metadata)
-        warnings = tuple(f"{v.check.label}: {v.message}" for v in verdicts if not v.passed)
+        warnings = tuple(f"{v.check.title}: {v.message}" for v in verdicts if not v.passed)
         published = DayReport(day, rows.num_rows, rows.nbytes, len(verdicts), warnings)
         self.report = replace(self.report, published=(*self.report.published, published))
         self._rows[day] = rows.num_rows
@@ -250,7 +250,7 @@ class _Run:
         return self._rows[before]
 
     def _refused(self, day: str, critical: Sequence[Verdict]) -> CheckError:
-        failures = "; ".join(f"{v.check.label}: {v.message}" for v in critical)
+        failures = "; ".join(f"{v.check.title}: {v.message}" for v in critical)
         kept = "the day is as it was before" if day in self._rows else "the day is not published"
         before = f"{len(self.report.published)} days of this run before it are published"
         return CheckError(

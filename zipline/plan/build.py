@@ -49,7 +49,7 @@ def plan_group_by(group_by: GroupBy, schema: Schema) -> GroupByPlan:
     lookup = tuple((c, t) for c, t in types.items() if c not in group_by.keys) if group_by.is_lookup else ()
     columns = (*keys, *(lookup or tuple((f.name, f.type) for f in features)))
     return GroupByPlan(
-        name=group_by.label,
+        name=group_by.title,
         short_name=group_by.short_name or "",
         keys=keys,
         sources=sources,
@@ -77,7 +77,7 @@ def plan_join(join: Join, schema: Schema) -> JoinPlan:
     before += [column for part in parts for column in part.columns]
     _refuse_collisions(join, [*before, *((d.name, NULL) for d in join.derivations), *_label_columns(labels)])
     plan = JoinPlan(
-        name=join.label,
+        name=join.title,
         fingerprint=fingerprint(join),
         left=left,
         left_columns=left_columns,
@@ -106,7 +106,7 @@ def _refuse_unsupported(join: Join) -> None:
 def _unsupported(subject: Definition, what: str) -> UnsupportedError:
     return UnsupportedError(
         f"{what} can be defined but is not computed yet",
-        subject=subject.label,
+        subject=subject.title,
         where=subject.location,
         hint="take it out until a release that computes it",
     )
@@ -158,12 +158,12 @@ def _project(
         selected = {name: text for name, text in selected.items() if name in needed}
 
     def typed(text: str) -> Expression:
-        return parse(_named(text, columns), columns, subject=subject.label, where=subject.location)
+        return parse(_named(text, columns), columns, subject=subject.title, where=subject.location)
 
     def instant(text: str | None) -> Expression | None:
         if text is None:
             return None
-        return parse_time(_named(text, columns), columns, subject=subject.label, where=subject.location)
+        return parse_time(_named(text, columns), columns, subject=subject.title, where=subject.location)
 
     select = tuple((name, typed(text)) for name, text in selected.items())
     where = tuple(typed(text) for text in query.where)
@@ -265,7 +265,7 @@ def _features(group_by: GroupBy, aggregation: Aggregation, types: Mapping[str, D
         raise
     except Exception as wrong:
         what = getattr(wrong, "what", str(wrong))
-        raise group_by.wrong(f"{aggregation.label}: {what}", hint=getattr(wrong, "hint", None)) from None
+        raise group_by.wrong(f"{aggregation.title}: {what}", hint=getattr(wrong, "hint", None)) from None
     for output in aggregation.outputs:
         bucket_type = types[output.bucket] if output.bucket else None
         if bucket_type is not None and not bucket_type.is_ordered and bucket_type != NULL:
@@ -310,7 +310,7 @@ def _derive(subject: Definition, derivations: Iterable[Derivation], columns: tup
         expression = parse(
             _named(derivation.expression, known),
             known,
-            subject=f"{subject.label}.{derivation.name}",
+            subject=f"{subject.title}.{derivation.name}",
             where=derivation.location,
         )
         derived.append(Derived(derivation.name, expression))
@@ -338,7 +338,7 @@ def _part(
     features = tuple(name for name, _ in plan.columns)
     for feature in part.features or ():
         if feature not in features:
-            raise join.wrong(f"{source.label} has no feature {feature!r}", asked=feature, valid=features)
+            raise join.wrong(f"{source.title} has no feature {feature!r}", asked=feature, valid=features)
     label = "label_" if offset is not None else ""
     prefix = f"{part.prefix}_" if part.prefix else ""
     return PartPlan(
@@ -389,4 +389,4 @@ def _check_checks(join: Join, plan: JoinPlan) -> None:
     for check in plan.checks:
         for column in check.columns:
             if column not in names:
-                raise join.wrong(f"{check.label}: the output has no such column", asked=column, valid=names)
+                raise join.wrong(f"{check.title}: the output has no such column", asked=column, valid=names)

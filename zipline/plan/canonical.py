@@ -112,7 +112,7 @@ class _Form:
         if not callable(value) or not module or not name or "<" in name:
             raise DefinitionError(
                 f"{value!r} has no lasting form",
-                subject=self.subject.label,
+                subject=self.subject.title,
                 where=self.subject.location,
                 hint="use text, numbers, dates, lists or mappings of these; of callables, a function of a module",
             )

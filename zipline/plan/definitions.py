@@ -126,7 +126,7 @@ class Definitions(Mapping[str, Nameable]):
             raise _unknown(
                 f"{name!r} is no feature: there is no group-by {owner!r}",
                 owner,
-                [group_by.label for group_by in self.group_bys],
+                [group_by.title for group_by in self.group_bys],
                 hint="a feature's name is its group-by's name, a dot, and its column",
             )
         features = source.features

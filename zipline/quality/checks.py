@@ -60,7 +60,7 @@ def validate_checks(checks: Sequence[Check], schema: Mapping[str, DataType]) -> 
         if check.kind == "drift":
             raise UnsupportedError(
                 "drift needs a baseline of profiles, which are not kept yet",
-                subject=check.label,
+                subject=check.title,
                 where=check.location,
                 hint="use between or row_count_change, or leave the check out",
             )
@@ -154,7 +154,7 @@ def _repeats(columns: Sequence[str]) -> _Measure:
 
 
 def _violations(check: Check, schema: Mapping[str, DataType]) -> _Measure:
-    condition = parse(check.arguments["condition"], schema, subject=check.label, where=check.location)
+    condition = parse(check.arguments["condition"], schema, subject=check.title, where=check.location)
 
     def judge(rows: int, answer: Sequence[Any]) -> tuple[bool, Observed, str]:
         return not answer[0], answer[0], f"{check.arguments['condition']} does not hold for {answer[0]} of {rows} rows"
@@ -228,7 +228,7 @@ def _check_arguments(check: Check, schema: Mapping[str, DataType]) -> None:
 
 
 def _condition_type(check: Check, schema: Mapping[str, DataType]) -> DataType:
-    return parse(check.arguments["condition"], schema, subject=check.label, where=check.location).type
+    return parse(check.arguments["condition"], schema, subject=check.title, where=check.location).type
 
 
 def _try_out(check: Check, measure: _Measure, schema: Mapping[str, DataType]) -> None:
@@ -244,5 +244,5 @@ def _try_out(check: Check, measure: _Measure, schema: Mapping[str, DataType]) ->
                 connection.execute("SELECT regexp_full_match('', ?)", list(measure.parameters[:1]))
         except duckdb.Error as wrong:
             raise DefinitionError(
-                str(wrong).splitlines()[0], subject=check.label, where=check.location, hint="mend the check's arguments"
+                str(wrong).splitlines()[0], subject=check.title, where=check.location, hint="mend the check's arguments"
             ) from None

@@ -141,7 +141,7 @@ def test_what_the_system_refuses_is_a_sentence(
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     script = "import sys\nfrom zipline.cli.main import execute\nsys.exit(execute(['--help']))"
-    run = subprocess.run(f"{sys.executable} -c \"{script}\" | true", shell=True, capture_output=True, text=True)
+    run = subprocess.run(f'{sys.executable} -c "{script}" | true', shell=True, capture_output=True, text=True)
     assert run.stderr == ""
 
 

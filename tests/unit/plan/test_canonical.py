@@ -24,7 +24,7 @@ from zipline.plan.canonical import canonical, compact, pretty
 
 
 def named(definition: Definition) -> str:
-    return f"<{definition.label}>"
+    return f"<{definition.title}>"
 
 
 def source(**query: object) -> EventSource:
