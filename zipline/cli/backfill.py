@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,8 @@ from zipline.cli.options import instant, project_options, range_options
 from zipline.cli.screen import console, number, plural, print_json, print_table, size
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from zipline.api import Check
     from zipline.cli.outputs import Work
-    from zipline.orchestration.backfill import BackfillReport, Gate, Progress
+    from zipline.orchestration.backfill import BackfillReport, Progress
 
 
 @click.command()
@@ -65,31 +62,21 @@ def backfill(
     from zipline.clock import days
     from zipline.engines.local.run import run_join
     from zipline.orchestration.backfill import backfill_range
-    from zipline.quality.checks import validate_checks
+    from zipline.quality.gate import Gate
 
-    plan, columns = work.plan, dict(work.columns)
-    checks = [check for check in plan.checks if work.training or set(check.columns) <= set(columns)]
-    validate_checks(checks, columns)
+    plan = work.plan
+    gate = Gate(plan, training=work.training)
     return backfill_range(
         plan,
         work.output,
         days(work.start, work.end),
         lambda first, last: run_join(plan, work.catalog, start=first, end=last, training=work.training, as_of=as_of),
         step_days=step_days,
-        gate=_gate(checks) if checks else None,
+        gate=gate if gate.checks else None,
         as_of=as_of,
         force=force,
         progress=progress,
     )
-
-
-def _gate(checks: Sequence[Check]) -> Gate:
-    from zipline.quality.checks import CheckResult, run_checks
-
-    def gate(rows: pa.Table, previous_rows: int | None, as_of: int) -> list[CheckResult]:
-        return run_checks(checks, rows, previous_rows=previous_rows, as_of=as_of)
-
-    return gate
 
 
 def report_facts(work: Work, report: BackfillReport) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from zipline.expressions.conversions import DECIMAL_TEXT, FALSE_WORDS, NUMBER_TEXT, TRUE_WORDS, WHOLE_TEXT, bounds
 from zipline.expressions.dialects import Dialect, text_literal, type_name
-from zipline.expressions.instants import DATE_TEXT, TIME_TEXT
+from zipline.expressions.instants import DATE_TEXT, TIME_TEXT, ZONE_TEXT
 from zipline.types import BOOLEAN, DATE, FLOAT, NULL, STRING, TIMESTAMP, DataType, DecimalType
 
 Print = Callable[[str], str]
@@ -34,8 +34,8 @@ def print_cast(dialect: Dialect, sql: str, source: DataType, target: DataType, *
         return f"({sql} <> 0)"
     if source.is_integer and target.is_integer and dialect == "flink":
         return _flink_narrowed(sql, source, target, safe)
-    if target == DATE and dialect == "duckdb":
-        return f"CAST({sql} AS DATE)"
+    if isinstance(target, DecimalType) and dialect == "flink" and source != NULL:
+        return _flink_decimal(sql, target, safe)
     return f"{_verb(safe)}({sql} AS {type_name(dialect, target)})"
 
 
@@ -69,6 +69,8 @@ def _from_text(dialect: Dialect, sql: str, target: DataType, safe: bool) -> str:
     else:
         accepted = full_match(dialect, sql, WHOLE_TEXT if target.is_integer else NUMBER_TEXT)
     guarded = _guarded(dialect, sql, accepted, target, safe, trimmed(dialect, sql))
+    if isinstance(target, DecimalType) and dialect == "flink":
+        return _flink_decimal(f"{_verb(safe)}({guarded} AS DECIMAL(38, {target.scale}))", target, safe)
     if target == FLOAT:
         double = f"{_verb(safe)}({guarded} AS DOUBLE)"
         return _single(dialect, double, safe)
@@ -101,31 +103,36 @@ def _spark_instant(sql: str, safe: bool) -> str:
     return f"{_verb(safe)}({_zoned('spark', sql, text, full, safe)} AS TIMESTAMP)"
 
 
-_ZONE = "(?:Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
-
-
 def _zoned(dialect: Dialect, sql: str, text: str, with_zone: str, safe: bool) -> str:
     """The accepted texts, each with an offset, so that no session's zone is ever asked."""
     refusal = "" if safe else f" ELSE {text_literal(dialect, 'not a TIMESTAMP: ')} || {sql}"
     moment = f" *{DATE_TEXT}[T ]{TIME_TEXT}"
     return (
-        f"CASE WHEN {full_match(dialect, sql, f'{moment}{_ZONE} *')} THEN {with_zone}"
+        f"CASE WHEN {full_match(dialect, sql, f'{moment}{ZONE_TEXT} *')} THEN {with_zone}"
         f" WHEN {full_match(dialect, sql, f'{moment} *')} THEN {text} || 'Z'"
         f" WHEN {full_match(dialect, sql, f' *{DATE_TEXT} *')} THEN {text} || ' 00:00:00Z'{refusal} END"
     )
 
 
 def _flink_instant(sql: str, safe: bool) -> str:
+    """Flink reads no offsets: the local time is read without, then moved by the offset's minutes."""
     text = trimmed("flink", sql)
-    accepted = full_match("flink", sql, f" *{DATE_TEXT}(?:[T ]{TIME_TEXT}{_ZONE}?)? *")
+    accepted = full_match("flink", sql, f" *{DATE_TEXT}(?:[T ]{TIME_TEXT}{ZONE_TEXT}?)? *")
     local = f"REPLACE(REGEXP_REPLACE({text}, '(?<=:[0-9.]{{2,13}})(Z|[+-][0-9:]+)$', ''), 'T', ' ')"
     seconds = f"REGEXP_REPLACE({local}, '^([^:]*:[0-9]{{2}})$', '$1:00')"
-    offset = f"REGEXP_EXTRACT({text}, '([+-])([0-9]{{2}}):?([0-9]{{2}})?$', {{}})"
-    instant = f"CAST({_verb(safe)}({_guarded('flink', sql, accepted, TIMESTAMP, safe, seconds)} AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
-    zoned = full_match("flink", sql, r".*:.*[+-][0-9:]+ *")
-    hours = f"CAST({offset.format(2)} AS INT) * 60 + COALESCE(TRY_CAST({offset.format(3)} AS INT), 0)"
-    minutes = f"CASE WHEN {zoned} THEN CASE {offset.format(1)} WHEN '-' THEN 1 ELSE -1 END * ({hours}) ELSE 0 END"
-    return f"TIMESTAMPADD(MINUTE, {minutes}, {instant})"
+    guarded = _guarded("flink", sql, accepted, TIMESTAMP, safe, seconds)
+    instant = f"CAST({_verb(safe)}({guarded} AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
+    zoned = full_match("flink", sql, ".*:.*[+-][0-9:]+ *")
+    return f"CASE WHEN {zoned} THEN TIMESTAMPADD(MINUTE, {_flink_minutes(text)}, {instant}) ELSE {instant} END"
+
+
+def _flink_minutes(text: str) -> str:
+    """The minutes to add for the offset at the end of a text that has one."""
+    sign, hours, minutes = (
+        f"REGEXP_EXTRACT({text}, '([+-])([0-9]{{2}}):?([0-9]{{2}})?$', {group})" for group in (1, 2, 3)
+    )
+    size = f"(CAST({hours} AS INT) * 60 + COALESCE(TRY_CAST({minutes} AS INT), 0))"
+    return f"CASE {sign} WHEN '-' THEN {size} ELSE -{size} END"
 
 
 def _to_text(dialect: Dialect, sql: str, source: DataType) -> str:
@@ -178,3 +185,11 @@ def _flink_narrowed(sql: str, source: DataType, target: DataType, safe: bool) ->
         return f"CAST({sql} AS {name})"
     refusal = "" if safe else f" ELSE CAST('not a {target}: ' || CAST({sql} AS STRING) AS {name})"
     return f"CASE WHEN {sql} BETWEEN {low} AND {high} THEN CAST({sql} AS {name}){refusal} END"
+
+
+def _flink_decimal(sql: str, target: DecimalType, safe: bool) -> str:
+    """Flink gives null, or a value of more digits, where a DECIMAL is too small."""
+    limit = f"CAST('{10 ** (target.precision - target.scale)}' AS DECIMAL(38, 0))"
+    refusal = "" if safe else f" ELSE CAST('not a {target}: ' || CAST({sql} AS STRING) AS {target})"
+    rounded = f"ROUND({sql}, {target.scale})"
+    return f"CASE WHEN ABS({rounded}) < {limit} THEN CAST({sql} AS {target}){refusal} END"

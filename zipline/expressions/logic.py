@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from zipline.expressions import values
 from zipline.expressions.declarations import Function, Overload, Variable, function, overload
-from zipline.types import BOOLEAN
+from zipline.types import BOOLEAN, STRING, DataType
 
 T = Variable("T", accepts="comparable")
 ORDERED = Variable("T", accepts="ordered")
 ANY = Variable("T")
 
 
-def _comparison(name: str, python: str, of: Variable) -> Function:
-    return function(name, overload(of, of, to=BOOLEAN, sql=f"({{0}} {name} {{1}})", python=f"{{0}} {python} {{1}}"))
+def _comparison(name: str, python: str) -> Function:
+    return function(name, overload(T, T, to=BOOLEAN, sql=f"({{0}} {name} {{1}})", python=f"{{0}} {python} {{1}}"))
 
 
-def _joined(word: str) -> str:
-    return f" {word} "
+def _order(name: str) -> Function:
+    """Flink orders strings by UTF-16, the hexadecimal digits of their UTF-8 by code point."""
+    sql, python = f"({{0}} {name} {{1}})", f"{{0}} {name} {{1}}"
+    flink = f"(HEX({{0}}) {name} HEX({{1}}))"
+    return function(
+        name,
+        overload(STRING, STRING, to=BOOLEAN, sql=sql, flink=flink, python=python),
+        overload(ORDERED, ORDERED, to=BOOLEAN, sql=sql, python=python),
+    )
+
+
+def _between(dtype: DataType, flink: str) -> Overload:
+    sql = "({0} BETWEEN {1} AND {2})"
+    return overload(dtype, dtype, dtype, to=BOOLEAN, sql=sql, flink=flink, python=values.between, strict=False)
 
 
 def _connective(word: str) -> tuple[Overload, Overload]:
@@ -28,7 +40,7 @@ def _connective(word: str) -> tuple[Overload, Overload]:
     )
 
     def printed(*operands: str) -> str:
-        return f"({_joined(word).join(operands)})"
+        return f"({f' {word} '.join(operands)})"
 
     many = values.all_of if word == "AND" else values.any_of
     return (
@@ -46,12 +58,9 @@ def _one_of(value: str, *candidates: str) -> str:
 
 
 LOGIC = (
-    _comparison("=", "==", T),
-    _comparison("<>", "!=", T),
-    _comparison("<", "<", ORDERED),
-    _comparison("<=", "<=", ORDERED),
-    _comparison(">", ">", ORDERED),
-    _comparison(">=", ">=", ORDERED),
+    _comparison("=", "=="),
+    _comparison("<>", "!="),
+    *(_order(name) for name in ("<", "<=", ">", ">=")),
     function(
         "IS DISTINCT FROM",
         overload(
@@ -81,9 +90,8 @@ LOGIC = (
     _test("IS FALSE", "({0} IS FALSE)", "{0} is False"),
     function(
         "BETWEEN",
-        overload(
-            ORDERED, ORDERED, ORDERED, to=BOOLEAN, sql="({0} BETWEEN {1} AND {2})", python=values.between, strict=False
-        ),
+        _between(STRING, "(HEX({0}) BETWEEN HEX({1}) AND HEX({2}))"),
+        _between(ORDERED, "({0} BETWEEN {1} AND {2})"),
     ),
     function("IN", overload(T, T, to=BOOLEAN, sql=_one_of, python=values.one_of, strict=False, variadic=True)),
     function("AND", *_connective("AND")),

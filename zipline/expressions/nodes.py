@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from zipline.expressions.declarations import Overload
-from zipline.types import DataType
+from zipline.types import DOUBLE, DataType
 
 Scalar = bool | int | float | str | Decimal | dt.date | None
 
@@ -84,7 +84,7 @@ class Cast(Node):
 
     @property
     def may_be_nan(self) -> bool:
-        return self.type.is_float and self.operand.may_be_nan
+        return self.type == DOUBLE and self.operand.may_be_nan
 
 
 @dataclass(frozen=True, slots=True)

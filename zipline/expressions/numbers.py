@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 
 from zipline.expressions import values
-from zipline.expressions.declarations import Constant, Function, Printer, Variable, function, overload
-from zipline.types import BIGINT, DOUBLE, INT
+from zipline.expressions.declarations import Constant, Function, Overload, Printer, Variable, function, overload
+from zipline.types import BIGINT, DOUBLE, INT, STRING, DataType
 
 T = Variable("T", accepts="ordered")
 
@@ -137,21 +137,31 @@ def _step(name: str) -> Function:
     )
 
 
-def _flink_known(word: str) -> Printer:
+def _flink_known(word: str, read: str = "{0}") -> Callable[..., str]:
     """Flink's GREATEST and LEAST are null where any argument is: each argument falls back on the others."""
 
     def printed(*arguments: str) -> str:
         turns = (", ".join((*arguments[place:], *arguments[:place])) for place in range(len(arguments)))
-        return f"{word}({', '.join(f'COALESCE({turn})' for turn in turns)})"
+        return f"{word}({', '.join(read.format(f'COALESCE({turn})') for turn in turns)})"
 
     return printed
 
 
+def _flink_text(word: str) -> Printer:
+    """Of strings by code point, which is the order of the hexadecimal digits of their UTF-8."""
+    chosen = _flink_known(word, "HEX({0})")
+    return lambda *arguments: f"DECODE(UNHEX({chosen(*arguments)}), 'UTF-8')"
+
+
 def _extreme(name: str) -> Function:
-    python = values.greatest if name == "greatest" else values.least
-    flink = _flink_known(name.upper())
-    sql = f"{name}({{all}})"
-    return function(name, overload(T, T, to=T, sql=sql, flink=flink, python=python, strict=False, variadic=True))
+    """Nulls are passed over; null only where there is nothing else."""
+
+    def of(dtype: DataType, flink: Printer) -> Overload:
+        python = values.greatest if name == "greatest" else values.least
+        sql = f"{name}({{all}})"
+        return overload(dtype, dtype, to=dtype, sql=sql, flink=flink, python=python, strict=False, variadic=True)
+
+    return function(name, of(STRING, _flink_text(name.upper())), of(T, _flink_known(name.upper())))
 
 
 NUMBERS = (

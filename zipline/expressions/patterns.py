@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from zipline.expressions.dialects import DIALECTS, Dialect, text_literal
+from zipline.expressions.dialects import DIALECTS, text_literal
 
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": " \\t\\n\\r\\f"}
 _CONTROLS = "tnrf"

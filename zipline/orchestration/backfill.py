@@ -43,17 +43,19 @@ class Commit(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def days(self) -> tuple[str, ...]: ...
 
 
 class Output(Protocol):
-    """A table that is written one day at a time."""
+    """A table that is written in whole days."""
 
     def days(self) -> set[str]: ...
     def versions(self) -> Sequence[Commit]:
         """Every commit, newest first."""
         ...
 
-    def replace(self, day: str, rows: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None: ...
+    def replace_days(self, days: Mapping[str, pa.Table], *, metadata: Mapping[str, str] | None = None) -> None: ...
     def read(
         self, days: Collection[str] | None = None, version: int | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table: ...
@@ -162,8 +164,8 @@ def finished_days(output: Output, fingerprint: str, as_of: int | None = None) ->
     """The days that a run would skip: written by this definition, for this `as_of`, with nothing left to mature."""
     newest: dict[str, Mapping[str, str]] = {}
     for version in output.versions():
-        if DAY_COLUMN in version.metadata:
-            newest.setdefault(version.metadata[DAY_COLUMN], version.metadata)
+        for day in version.days:
+            newest.setdefault(day, version.metadata)
     wanted = _metadata(fingerprint, as_of)
     present = output.days()
     return tuple(
@@ -218,27 +220,37 @@ class _Run:
         metadata = _metadata(self._plan.fingerprint, self._as_of)
         if found.immature:
             metadata[IMMATURE] = str(found.immature)
+        passed: dict[str, pa.Table] = {}
+        judged: list[DayReport] = []
+        refusal: CheckError | None = None
         for day, rows in parts:
-            self._publish(day, rows, metadata)
+            try:
+                judged.append(self._judge(day, rows))
+            except CheckError as failed:
+                refusal = failed
+                break
+            passed[day] = rows
+            self._rows[day] = rows.num_rows
+        if passed:
+            self._publish(passed, judged, metadata)
+        if refusal is not None:
+            raise refusal
 
-    def _publish(self, day: str, rows: pa.Table, metadata: Mapping[str, str]) -> None:
-        verdicts = self._judge(day, rows)
-        self._output.replace(day, rows, metadata=metadata)
-        warnings = tuple(f"{v.check.title}: {v.message}" for v in verdicts if not v.passed)
-        published = DayReport(day, rows.num_rows, rows.nbytes, len(verdicts), warnings)
-        self.report = replace(self.report, published=(*self.report.published, published))
-        self._rows[day] = rows.num_rows
-        self._done += 1
-        self._progress(Progress(self._done, self._total, day, self.report.rows))
+    def _publish(self, days: Mapping[str, pa.Table], judged: Sequence[DayReport], metadata: Mapping[str, str]) -> None:
+        self._output.replace_days(days, metadata=metadata)
+        self.report = replace(self.report, published=(*self.report.published, *judged))
+        self._done += len(judged)
+        self._progress(Progress(self._done, self._total, judged[-1].day, self.report.rows))
 
-    def _judge(self, day: str, rows: pa.Table) -> Sequence[Verdict]:
-        if self._gate is None:
-            return ()
-        verdicts = self._gate(rows, self._rows_before(day), to_micros(day) + DAY)
+    def _judge(self, day: str, rows: pa.Table) -> DayReport:
+        verdicts: Sequence[Verdict] = ()
+        if self._gate is not None:
+            verdicts = self._gate(rows, self._rows_before(day), to_micros(day) + DAY)
         critical = [v for v in verdicts if v.is_critical]
         if critical:
             raise self._refused(day, critical)
-        return verdicts
+        warnings = tuple(f"{v.check.title}: {v.message}" for v in verdicts if not v.passed)
+        return DayReport(day, rows.num_rows, rows.nbytes, len(verdicts), warnings)
 
     def _rows_before(self, day: str) -> int | None:
         """The rows of the newest day before, in this run or an earlier one."""
@@ -252,7 +264,7 @@ class _Run:
     def _refused(self, day: str, critical: Sequence[Verdict]) -> CheckError:
         failures = "; ".join(f"{v.check.title}: {v.message}" for v in critical)
         kept = "the day is as it was before" if day in self._rows else "the day is not published"
-        before = f"{len(self.report.published)} days of this run before it are published"
+        before = "the days of this run before it are published"
         return CheckError(
             f"{day} failed {_counted(len(critical), 'critical check')}: {failures}",
             subject=self._plan.name,

@@ -58,6 +58,7 @@ def plan_group_by(group_by: GroupBy, schema: Schema) -> GroupByPlan:
         derivations=_derive(group_by, group_by.derivations, columns),
         accuracy=group_by.accuracy.value,
         fingerprint=fingerprint(group_by),
+        checks=tuple(group_by.checks),
         location=str(group_by.location) if group_by.location else None,
     )
 

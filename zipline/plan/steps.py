@@ -100,6 +100,7 @@ class GroupByPlan:
     derivations: tuple[Derived, ...]
     accuracy: Accuracy
     fingerprint: str
+    checks: tuple[Check, ...] = ()
     location: str | None = None
 
     @property

@@ -1,7 +1,7 @@
-"""Outputs: Delta tables, written one day at a time.
+"""Outputs: Delta tables, written in whole days.
 
-An output is partitioned by `ds`, text YYYY-MM-DD. `replace` swaps one day in one commit: readers see the old day or the
-new one, a writer that is killed or runs out of disk leaves nothing visible, writers of different days do not disturb
+An output is partitioned by `ds`, text YYYY-MM-DD. `replace` swaps days in one commit: readers see the old days or the
+new ones, a writer that is killed or runs out of disk leaves nothing visible, writers of different days do not disturb
 each other. A day of no rows is a day that exists. What a commit was made for (the definition's fingerprint, the run) is
 in its commit info. Old versions stay readable; nothing here removes them.
 """
@@ -57,6 +57,11 @@ class Version:
     operation: str
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def days(self) -> tuple[str, ...]:
+        """The days that the commit replaced."""
+        return tuple(self.metadata.get(DAY, "").split()) if DAY in self.metadata else ()
+
 
 class DeltaOutput:
     """One output table."""
@@ -86,8 +91,8 @@ class DeltaOutput:
         """For each day that exists, the fingerprint it was last written under."""
         found: dict[str, str] = {}
         for each in self._history():
-            if DAY in each.metadata and "fingerprint" in each.metadata:
-                found.setdefault(each.metadata[DAY], each.metadata["fingerprint"])
+            for day in each.days if "fingerprint" in each.metadata else ():
+                found.setdefault(day, each.metadata["fingerprint"])
         days = self.days()
         return {day: found[day] for day in sorted(found) if day in days}
 
@@ -96,22 +101,35 @@ class DeltaOutput:
         return list(self._history())
 
     def replace(self, day: str, rows: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None:
-        """Makes `rows`, in their order, the whole of the day, in one commit; creates the table where there is none.
+        """`replace_days` of one day."""
+        self.replace_days({day: rows}, metadata=metadata)
 
-        A column new to the table is null in its other days, a column that `rows` lack is null in this one. TableError,
+    def replace_days(self, days: Mapping[str, pa.Table], *, metadata: Mapping[str, str] | None = None) -> None:
+        """Makes each day's rows, in their order, the whole of the day; creates the table where there is none.
+
+        All days that have rows are one commit, each day without rows is one of its own. A column new to the table is null in its other days, a column that `rows` lack is null in this one. TableError,
         with the old day kept, where a column has another type than the table, where nothing but null is known of a
         column that the table does not have, or where writing fails.
         """
-        prepared = _with_day(checked_day(day, DAY, self.uri), rows, self.uri)
-        commit = CommitProperties(custom_metadata={**(metadata or {}), DAY: day})
+        prepared = {day: _with_day(checked_day(day, DAY, self.uri), rows, self.uri) for day, rows in days.items()}
+        filled = [day for day, rows in prepared.items() if rows.num_rows]
+        if filled:
+            self._replace(filled, pa.concat_tables([prepared[day] for day in filled]), metadata)
+        for day, rows in prepared.items():
+            if not rows.num_rows:
+                self._replace([day], rows, metadata)
+
+    def _replace(self, days: Sequence[str], rows: pa.Table, metadata: Mapping[str, str] | None) -> None:
+        commit = CommitProperties(custom_metadata={**(metadata or {}), DAY: " ".join(days)})
         for attempt in range(_ATTEMPTS):
             try:
-                self._commit(day, prepared, commit)
+                self._commit(days, rows, commit)
                 return
             except (CommitFailedError, DeltaError, OSError) as wrong:
                 if attempt == _ATTEMPTS - 1 or not _is_conflict(wrong):
-                    hint = "the day is as it was before; make room on the disk or mend the cause, then run it again"
-                    raise failed(f"the day {day} of {self.uri} could not be written", wrong, hint) from None
+                    named = f"the day {days[0]}" if len(days) == 1 else f"the days {days[0]} to {days[-1]}"
+                    hint = "they are as they were before; make room on the disk or mend the cause, then run it again"
+                    raise failed(f"{named} of {self.uri} could not be written", wrong, hint) from None
                 time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
 
     def read(
@@ -137,18 +155,18 @@ class DeltaOutput:
         log = open_log(self.uri, self._options)
         return (_version(commit) for commit in log.history()) if log else iter(())
 
-    def _commit(self, day: str, rows: pa.Table, commit: CommitProperties) -> None:
+    def _commit(self, days: Sequence[str], rows: pa.Table, commit: CommitProperties) -> None:
         log = open_log(self.uri, self._options)
         rows = _fitted(rows, arrow_schema(log) if log else None, self.uri)
         if rows.num_rows == 0:
-            self._commit_empty(day, rows, log, commit)
+            self._commit_empty(days[0], rows, log, commit)
             return
         write_deltalake(
             log if log is not None else self.uri,
             rows,
             mode="overwrite",
             partition_by=[DAY],
-            predicate=f"{DAY} = '{day}'",
+            predicate=" OR ".join(f"{DAY} = '{day}'" for day in days),
             schema_mode="merge" if log is not None else None,
             configuration=None if log is not None else _CONFIGURATION,
             storage_options=delta_options(self.uri, self._options),
