@@ -68,7 +68,7 @@ class Dataset:
         frame = pd.DataFrame(self.matrix, columns=list(self.features), index=self.times.to_pandas())
         for name, values in self.categories.items():
             codes = np.nan_to_num(frame[name].to_numpy(), nan=-1).astype(np.int32)
-            frame[name] = pd.Categorical.from_codes(codes, list(values))
+            frame[name] = pd.Categorical.from_codes(codes.tolist(), pd.Index(values))
         return frame
 
     def select(self, features: Sequence[str]) -> Dataset:
@@ -110,17 +110,17 @@ def split_by_time(
     named = _features(rows, label, time, features)
     labelled = rows.filter(pc.is_valid(rows.column(label)))
     instants = labelled.column(time)
-    first, split = _instant(start) if start else None, to_micros(at)
+    first, split = to_micros(start) if start else None, to_micros(at)
     train = labelled.filter(_between(instants, first, split - (duration_micros(gap) if gap else 0)))
     test = labelled.filter(_between(instants, split, None))
     _refuse_empty(train, test, at)
     columns, left_out = _usable(train, named, most_categories)
     categories = {name: _categories(train.column(name)) for name in columns if _is_text(train.schema.field(name).type)}
-    made = [
-        Dataset(part.select(columns), _numbers(part.column(label), None), part.column(time), categories)
-        for part in (train, test)
-    ]
-    return Split(*made, left_out, rows.num_rows - labelled.num_rows)
+
+    def dataset(part: pa.Table) -> Dataset:
+        return Dataset(part.select(columns), _numbers(part.column(label), None), part.column(time), categories)
+
+    return Split(dataset(train), dataset(test), left_out, rows.num_rows - labelled.num_rows)
 
 
 def _features(rows: pa.Table, label: str, time: str, features: Sequence[str] | None) -> list[str]:
@@ -130,10 +130,6 @@ def _features(rows: pa.Table, label: str, time: str, features: Sequence[str] | N
     if features is not None:
         return list(features)
     return [name for name in rows.column_names if name not in (label, time) and not name.startswith("label_")]
-
-
-def _instant(text: str) -> int:
-    return to_micros(text)
 
 
 def _between(instants: pa.ChunkedArray, first: int | None, end: int | None) -> pa.ChunkedArray:

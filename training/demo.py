@@ -1,8 +1,8 @@
-"""`zipline demo`: the demo company end to end on real flights, in the project's own warehouse.
+"""The demo company end to end on real flights, in the project's own warehouse.
 
-Contract: `prepare` writes the source tables; `run` does everything the command does, says so as it goes, and returns
-the facts, JSON-ready. Both can be repeated: tables are replaced, days are published anew. Heavy libraries are imported
-when the command runs.
+Contract: `prepare` writes the source tables; `run` imports, compiles, plans, backfills, trains and explains, prints
+each step when it is done, and returns the facts, JSON-ready. Both can be repeated: tables are replaced, days are
+published anew. Everything it does an author can do alone, with the commands that it names at the end.
 """
 
 from __future__ import annotations
@@ -15,42 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import open_project, project_options
-from zipline.cli.screen import print_json, print_table
+from zipline.cli.screen import print_table
 from zipline.clock import monotonic
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from training.pipelines.first_model import Comparison, Metrics
+    from training.pipelines.first_model import Comparison
     from zipline.cli.outputs import Work
     from zipline.project import Project
 
 DEPARTURES = "flights.departures.departures"
 ROUTE_HISTORY = "flights.routes.route_history"
+YEAR = ("2013-01-01", "2013-12-31")
 SUMMER = ("2013-07-01", "2013-09-30")
 EXPLAINED = "origin_departures_dep_delay_average_1h"
 EXPLAINED_ROW = {"origin": "LGA", "ts": "2013-07-10T21:00:00Z"}
-_PARTITIONED_BY = "ds"
-_EXPLANATION_LINES = 14
-_WIDTH = 88
+MODELS = {
+    "timetable": "the timetable alone",
+    "windowed": "with the platform's features",
+    "leaking": "with averages of the whole day, as its author sees it",
+    "leaking_served": "the same model, on what was known at the time",
+}
+_STEP_DAYS = 92
+_EXPLANATION_LINES = 16
+_WIDTH = 100
 
-
-@click.command()
-@project_options
-def command(project: str | None, environment: str | None, as_json: bool) -> None:
-    """Run the demo company on real flights.
-
-    Writes the flights out of New York in 2013 into the warehouse, compiles configs/, backfills two joins, trains a
-    model, and explains one value. Takes about a minute; it can be repeated.
-
-    \b
-    Example:
-      zipline demo
-    """
-    facts = run(project, environment, shown=not as_json)
-    if as_json:
-        print_json(facts)
+Tell = Callable[[str], None]
 
 
 def prepare(project: Project) -> dict[str, pa.Table]:
@@ -60,140 +51,144 @@ def prepare(project: Project) -> dict[str, pa.Table]:
 
     tables = source_tables()
     for name, rows in tables.items():
-        write_source(name, rows, _PARTITIONED_BY, project=project)
+        write_source(name, rows, "ds", project=project)
     return tables
 
 
-def run(project: str | None = None, environment: str | None = None, *, shown: bool = True) -> dict[str, Any]:
-    """Everything, in order; `shown` prints each step when it is done."""
-    say: Callable[[str], None] = click.echo if shown else lambda _: None
-    began, seconds = monotonic(), dict[str, float]()
-    say("The demo company: every flight out of New York in 2013\n")
-    with _timed("data", seconds, say) as told:
-        opened = open_project(project, environment)
-        tables = prepare(opened)
-        rows = sum(table.num_rows for table in tables.values())
-        told(f"{len(tables)} tables, {rows:,} rows, in {opened.warehouse}")
-    with _timed("compile", seconds, say) as told:
-        compiled = _compile(opened)
-        told(f"{compiled['group_bys']} group-bys and {compiled['joins']} joins, {compiled['features']:,} features")
-    with _timed("plan", seconds, say) as told:
-        work = _work(DEPARTURES, project, environment)
-        steps = [f"{step.title}: {step.detail}" for step in work.plan.steps(training=True)]
-        told(f"{DEPARTURES}, {work.start} to {work.end}, in {len(steps)} steps")
-    for place, step in enumerate(steps, 1):
-        say(_shortened(f"           {place:>2} {step}"))
-    departures = _backfill(work, seconds, say)
-    routes = _backfill(_work(ROUTE_HISTORY, project, environment, SUMMER), seconds, say)
-    with _timed("train", seconds, say) as told:
-        comparison = _train(work, tables["flights"])
-        told(f"{comparison.split.train.rows:,} flights learned from, {comparison.split.test.rows:,} later ones tested")
-    with _timed("explain", seconds, say) as told:
-        explanation = _explain(work)
-        told(f"{EXPLAINED} at {EXPLAINED_ROW['origin']}, {EXPLAINED_ROW['ts']}")
-    facts = {
-        "rows": {name: table.num_rows for name, table in tables.items()},
-        "compiled": compiled,
-        "steps": steps,
-        "backfills": [departures, routes],
-        "model": model_facts(comparison),
-        "explained": explanation.facts(),
-        "seconds": {**seconds, "total": monotonic() - began},
-    }
-    if shown:
-        _show(facts, str(explanation))
-    return facts
+def run(project: Project, *, shown: bool = True) -> dict[str, Any]:
+    """Everything, in order."""
+    return _Demo(project, shown).run()
 
 
-@contextmanager
-def _timed(name: str, seconds: dict[str, float], say: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
-    """Prints one line when the block is done; what the block tells stands in it."""
-    lines: list[str] = []
-    began = monotonic()
-    yield lines.append
-    seconds[name] = seconds.get(name, 0.0) + (took := monotonic() - began)
-    say(f"{name:<9}{took:>6.1f} s  {' '.join(lines)}")
+class _Demo:
+    """The steps, and how long each took."""
 
+    def __init__(self, project: Project, shown: bool) -> None:
+        self._project, self._shown = project, shown
+        self._seconds: dict[str, float] = {}
 
-def _compile(project: Project) -> dict[str, Any]:
-    from zipline.cli.options import load_definitions
-    from zipline.plan.compiled import compile_definitions
-    from zipline.tables.catalog import open_catalog
+    def run(self) -> dict[str, Any]:
+        began = monotonic()
+        self._say("The demo company: every flight out of New York in 2013\n")
+        tables = self._prepare()
+        compiled = self._compile()
+        work, steps = self._plan()
+        backfills = [self._backfill(work), self._backfill(self._work(ROUTE_HISTORY, SUMMER))]
+        comparison = self._train(work, tables["flights"])
+        explanation = self._explain(work)
+        facts = {
+            "project": str(self._project.root),
+            "rows": {name: table.num_rows for name, table in tables.items()},
+            "compiled": compiled,
+            "steps": steps,
+            "backfills": backfills,
+            "model": model_facts(comparison),
+            "explained": explanation.facts(),
+            "seconds": {**self._seconds, "total": monotonic() - began},
+        }
+        if self._shown:
+            _show(facts, str(explanation))
+        return facts
 
-    definitions, catalog = load_definitions(project), open_catalog(project=project)
-    folder = project.root / ".zipline" / "compiled"
-    result = compile_definitions(definitions, folder, lambda table: catalog.table(table).schema)
-    return {
-        "folder": str(result.folder),
-        "group_bys": len(definitions.group_bys),
-        "joins": len(definitions.joins),
-        "features": result.features,
-    }
+    def _prepare(self) -> dict[str, pa.Table]:
+        with self._timed("import") as tell:
+            tables = prepare(self._project)
+            rows = sum(table.num_rows for table in tables.values())
+            tell(f"{len(tables)} tables, {rows:,} rows, in {self._project.warehouse}")
+        return tables
 
+    def _compile(self) -> dict[str, Any]:
+        from zipline.cli.options import load_definitions
+        from zipline.plan.compiled import compile_definitions
+        from zipline.tables.catalog import open_catalog
 
-def _work(
-    join: str, project: str | None, environment: str | None, days: tuple[str | None, str | None] = (None, None)
-) -> Work:
-    from zipline.cli.outputs import open_work
+        with self._timed("compile") as tell:
+            catalog = open_catalog(project=self._project)
+            folder = self._project.root / ".zipline" / "compiled"
+            definitions = load_definitions(self._project)
+            result = compile_definitions(definitions, folder, lambda table: catalog.table(table).schema)
+            counts = {"group_bys": len(definitions.group_bys), "joins": len(definitions.joins)}
+            tell(f"{counts['group_bys']} group-bys and {counts['joins']} joins, {result.features:,} features")
+        return {**counts, "features": result.features, "folder": str(result.folder)}
 
-    return open_work(join, project, environment, *days, training=True)
+    def _plan(self) -> tuple[Work, list[str]]:
+        with self._timed("plan") as tell:
+            work = self._work(DEPARTURES, YEAR)
+            steps = [f"{step.title}: {step.detail}" for step in work.plan.steps(training=True)]
+            tell(f"{DEPARTURES}, {work.start} to {work.end}, in {len(steps)} steps")
+        for place, step in enumerate(steps, 1):
+            self._note(f"{place:>2} {step}")
+        return work, steps
 
+    def _work(self, join: str, days: tuple[str, str]) -> Work:
+        from zipline.cli.outputs import open_work
 
-def _backfill(work: Work, seconds: dict[str, float], say: Callable[[str], None]) -> dict[str, Any]:
-    from zipline.cli.backfill import backfill
+        return open_work(join, str(self._project.root), self._project.environment, *days, training=True)
 
-    features = sum(len(part.columns) for part in work.plan.parts) + len(work.plan.derivations)
-    with _timed("backfill", seconds, say) as told:
-        report = backfill(work, step_days=92, as_of=None, force=True, progress=lambda _: None)
-        told(f"{work.table}: {report.rows:,} rows x {features} features, {len(report.published)} days published")
-    if report.immature:
-        say(f"           {report.immature:,} rows left out: their labels are not complete where the data end")
-    if report.warnings:
-        say(_shortened(f"           {len(report.warnings)} warnings, such as {report.warnings[0]}"))
-    return {
-        "join": work.table,
-        "uri": work.output.uri,
-        "rows": report.rows,
-        "features": features,
-        "days": len(report.published),
-        "immature": report.immature,
-        "warnings": list(report.warnings),
-        "seconds": report.seconds,
-    }
+    def _backfill(self, work: Work) -> dict[str, Any]:
+        from zipline.cli.backfill import backfill, progress_bar, report_facts
 
+        features = sum(len(part.columns) for part in work.plan.parts) + len(work.plan.derivations)
+        with self._timed("backfill") as tell, progress_bar(shown=self._shown) as progress:
+            report = backfill(work, step_days=_STEP_DAYS, as_of=None, force=True, progress=progress)
+            tell(f"{work.table}: {report.rows:,} rows x {features} features, {len(report.published)} days published")
+        if report.immature:
+            self._note(f"{report.immature:,} rows left out: their labels are not complete where the data end")
+        if report.warnings:
+            self._note(f"{len(report.warnings)} warnings, such as {report.warnings[-1]}")
+        facts = report_facts(work, report)
+        return {
+            **{name: facts[name] for name in ("table", "uri", "rows", "immature", "warnings")},
+            "features": features,
+        }
 
-def _train(work: Work, flights: pa.Table) -> Comparison:
-    from training.pipelines.first_model import compare
-    from zipline.types import ArrayType, MapType
+    def _train(self, work: Work, flights: pa.Table) -> Comparison:
+        from training.pipelines.first_model import compare
+        from zipline.types import ArrayType, MapType
 
-    single = [name for name, dtype in work.columns if not isinstance(dtype, (ArrayType, MapType))]
-    return compare(work.output.read(columns=single), flights)
+        with self._timed("train") as tell:
+            single = [name for name, dtype in work.columns if not isinstance(dtype, (ArrayType, MapType))]
+            comparison = compare(work.output.read(columns=single), flights)
+            learned, tested = comparison.split.train.rows, comparison.split.test.rows
+            tell(f"{learned:,} flights learned from, {tested:,} later ones tested")
+        return comparison
 
+    def _explain(self, work: Work) -> Any:
+        from zipline.engines.explain import explain
 
-def _explain(work: Work) -> Any:
-    from zipline.engines.explain import explain
+        with self._timed("explain") as tell:
+            explanation = explain(work.join, EXPLAINED, EXPLAINED_ROW, work.catalog)
+            tell(f"{EXPLAINED} of {EXPLAINED_ROW['origin']} at {EXPLAINED_ROW['ts']}")
+        return explanation
 
-    return explain(work.join, EXPLAINED, EXPLAINED_ROW, work.catalog)
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[Tell]:
+        """Prints one line when the block is done; what the block tells stands in it."""
+        told: list[str] = []
+        began = monotonic()
+        yield told.append
+        took = monotonic() - began
+        self._seconds[name] = self._seconds.get(name, 0.0) + took
+        self._say(f"{name:<9}{took:>6.1f} s  {' '.join(told)}")
+
+    def _note(self, text: str) -> None:
+        line = " " * 19 + text
+        self._say(line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "...")
+
+    def _say(self, text: str) -> None:
+        if self._shown:
+            click.echo(text)
 
 
 def model_facts(comparison: Comparison) -> dict[str, Any]:
     """The comparison as JSON-ready facts."""
-    names = ("timetable", "windowed", "leaking", "leaking_served")
     return {
-        **{name: dataclasses.asdict(getattr(comparison, name)) for name in names},
+        **{name: dataclasses.asdict(getattr(comparison, name)) for name in MODELS},
         "train_rows": comparison.split.train.rows,
         "unlabelled": comparison.split.unlabelled,
         "left_out": dict(comparison.split.left_out),
         "importance": [[name, share] for name, share in comparison.model.importance()],
     }
-
-
-_MODELS = {
-    "timetable": "timetable only, no windows",
-    "windowed": "with the platform's features",
-    "leaking": "with averages of the whole day, tested on the same",
-    "leaking_served": "the same model, on what was known at the time",
-}
 
 
 def _show(facts: dict[str, Any], explanation: str) -> None:
@@ -205,13 +200,12 @@ def _show(facts: dict[str, Any], explanation: str) -> None:
     print_table(
         f"Will it land more than 15 minutes late? {first['n']:,} flights, {first['base_rate']:.1%} were",
         ["trained", ">ROC AUC", ">PR AUC", ">log loss"],
-        [(text, *_figures(model[name])) for name, text in _MODELS.items()],
+        [(text, *_figures(model[name])) for name, text in MODELS.items()],
     )
-    click.echo("The third row is what a daily join shows offline: a day's average holds flights still in the air, and")
-    click.echo("the flight itself. The fourth is what it is worth in use. The second needs no such excuse: every value")
-    click.echo("was known when the question was asked, so it is the same offline and in use.\n")
-    top = ", ".join(name for name, _ in model["importance"][:5])
-    click.echo(f"What helped most: {top}\n")
+    click.echo("The third line is what a daily join shows offline: the average of a day holds flights that were")
+    click.echo("still in the air, and the flight itself. The fourth is what that model is worth in use. The second")
+    click.echo("saw nothing that was not known when the question was asked: in use it is worth what it shows.\n")
+    click.echo(f"What helped most: {', '.join(name for name, _ in model['importance'][:4])}\n")
     click.echo(f"Done in {facts['seconds']['total']:.0f} s. Try next:")
     click.echo("\n".join(f"  {line}" for line in _next_steps()))
 
@@ -227,8 +221,5 @@ def _next_steps() -> list[str]:
         f"zipline explain {DEPARTURES} {EXPLAINED} --row '{row}'",
         "zipline backfill network.airports.airport_hours",
         "add a window in configs/flights/carriers.py, then: zipline compile",
+        "zipline doctor",
     ]
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."

@@ -18,6 +18,8 @@ DAY = 24 * HOUR
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_FIRST = (dt.datetime.min.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
+_LAST = (dt.datetime.max.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
 
 
 def now() -> int:
@@ -35,6 +37,8 @@ def to_micros(instant: dt.datetime | dt.date | str | int) -> int:
     if isinstance(instant, bool):
         raise UsageError(f"{instant!r} is not an instant", hint="give a datetime, a date or ISO 8601 text")
     if isinstance(instant, int):
+        if not _FIRST <= instant <= _LAST:
+            raise UsageError(f"{instant} microseconds are outside the years 1 to 9999")
         return instant
     if isinstance(instant, str):
         try:

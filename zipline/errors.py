@@ -56,7 +56,7 @@ class ZiplineError(Exception):
         self.where = where
         self.asked = asked
         self.valid = tuple(valid)
-        self.suggestion = near(asked, self.valid) if asked is not None else None
+        self.suggestion = near(asked, self.valid) if asked is not None and asked not in self.valid else None
         self.hint = hint
         self.next_command = next_command
         super().__init__(what)

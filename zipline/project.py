@@ -29,7 +29,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -135,10 +135,24 @@ def load_project(start: Path | str | None = None, environment: str | None = None
     return _Settings(file, os.environ, environment).project(root)
 
 
+def strange_variables(variables: Iterable[str]) -> list[str]:
+    """The variables that look like settings and belong to no section; kernels have variables of their own."""
+    sections = "|".join(section.upper() for section in _DEFAULTS)
+    known = re.compile(rf"ZIPLINE_(ENVIRONMENT|KERNELS?_.*|({sections})_.*)")
+    return sorted(v for v in variables if v.startswith("ZIPLINE_") and not known.fullmatch(v))
+
+
 def _files_above(folder: Path) -> Iterator[Path]:
     for parent in (folder, *folder.parents):
         if (parent / FILE).is_file():
             yield parent / FILE
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise ProjectError(f"{file} cannot be read: {wrong}", hint=f"{FILE} is TOML in UTF-8") from None
 
 
 class _Settings:
@@ -147,7 +161,7 @@ class _Settings:
     def __init__(self, file: Path | None, variables: Mapping[str, str], environment: str | None) -> None:
         self.file = file
         self.variables = variables
-        self.text = file.read_text(encoding="utf-8") if file else ""
+        self.text = _text(file) if file else ""
         self.content = self._parse()
         self.environments = self._section(self.content, "environments")
         self._check_keys()
@@ -192,10 +206,11 @@ class _Settings:
             where = Location(str(self.file), int(line.group(1)) if line else 1)
             raise ProjectError(f"{FILE} is not TOML: {wrong}", where=where) from None
 
-    def _section(self, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    def _section(self, content: Mapping[str, Any], name: str, above: str = "") -> dict[str, Any]:
         section = content.get(name, {})
         if not isinstance(section, dict):
-            raise self._wrong(f"{name!r} is a section: write [{name}]", None, (), name, "")
+            place = f"{above}.{name}" if above else name
+            raise self._wrong(f"{place!r} is a section: write [{place}]", None, (), name, above)
         return section
 
     def _check_keys(self) -> None:
@@ -203,18 +218,20 @@ class _Settings:
         self._check_names(self.content, (*_TOP, *sections, "tables", "environments"), "")
         self._check_sections(self.content, "")
         for name, settings in self._section(self.content, "tables").items():
-            self._check_names(self._section(self.content["tables"], name), _TABLE, f"tables.{name}")
+            self._check_names(self._section(self.content["tables"], name, "tables"), _TABLE, f"tables.{name}")
             if "path" not in settings:
                 raise self._wrong(f"[tables.{name}] needs a path", None, _TABLE, name, "tables")
         for name in self.environments:
-            own = self._section(self.environments, name)
+            own = self._section(self.environments, name, "environments")
             self._check_names(own, ("table_prefix", "key_prefix", *sections), f"environments.{name}")
             self._check_sections(own, f"environments.{name}.")
 
     def _check_sections(self, content: Mapping[str, Any], above: str) -> None:
         for section in _DEFAULTS:
             free = ("options",) if section == "storage" else ()
-            self._check_names(self._section(content, section), (*_DEFAULTS[section], *free), above + section)
+            self._check_names(
+                self._section(content, section, above.rstrip(".")), (*_DEFAULTS[section], *free), above + section
+            )
 
     def _check_names(self, given: Mapping[str, Any], valid: tuple[str, ...], section: str) -> None:
         for key in given:
@@ -266,6 +283,8 @@ class _Settings:
             value = ",".join(value)
         if not isinstance(value, str):
             raise self._wrong(f"{section}.{key} is text, not {value!r}", None, (), key, section)
+        if not value and _DEFAULTS[section][key]:
+            raise ProjectError(f"{section}.{key} is empty, by {source}", hint="leave it out to have the default")
         shown = _MASK if key in _SECRETS and value else _URL_PASSWORD.sub(rf"\1{_MASK}@", value)
         self.rows.append(Setting(f"{section}.{key}", shown, source))
         return value
@@ -299,7 +318,11 @@ class _Settings:
 
     def _free_options(self) -> dict[str, str]:
         sections = (self._section(self.content, "storage"), self._section(self.own, "storage"))
-        found = {key: str(value) for section in sections for key, value in self._section(section, "options").items()}
+        found = {
+            key: str(value)
+            for section in sections
+            for key, value in self._section(section, "options", "storage").items()
+        }
         self.rows.extend(Setting(f"storage.options.{key}", _MASK, FILE) for key in found)
         return found
 
@@ -315,6 +338,8 @@ class _Settings:
         for key in ("path", "delimiter"):
             if key in given and not isinstance(given[key], str):
                 raise self._wrong(f"{key} is text, not {given[key]!r}", None, (), key, f"tables.{name}")
+        if delimiter is not None and len(delimiter) != 1:
+            raise self._wrong(f"delimiter is one character, not {delimiter!r}", None, (), "delimiter", f"tables.{name}")
         self.rows.append(Setting(f"tables.{name}", given["path"], FILE))
         return TableSettings(given["path"], tuple(nulls), delimiter)
 

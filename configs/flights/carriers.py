@@ -15,7 +15,10 @@ carrier_arrivals = GroupBy(
         Aggregation("late", Operation.AVERAGE, windows=["6h", "1d", "30d"]),
     ],
     derivations=[Derivation("delay_trend", "arr_delay_average_1d - arr_delay_average_7d")],
-    checks=[Check.between("late_average_30d", 0, 1), Check.not_null("arr_delay_average_7d", max_rate=0.05)],
+    checks=[
+        Check.between("late_average_30d", 0, 1),
+        Check.not_null("arr_delay_average_7d", max_rate=0.05, severity="warning"),
+    ],
 )
 
 carrier_reliability = GroupBy(

@@ -49,5 +49,5 @@ airport_hours = Join(
         JoinPart(airports),
     ],
     labels=LabelPart([JoinPart(actual_departures, key_map={"airport": "origin"})], offset="3h"),
-    checks=[Check.unique(["airport", "observed_at"]), Check.not_null("airport_weather_temperature_last_6h", 0.05)],
+    checks=[Check.unique(["airport", "observed_at"]), Check.not_null("airport_weather_temperature_last_6h", 0.1)],
 )

@@ -1210,6 +1210,7 @@ NESTED = (
     ),
     case("json_get(s, '$.a[1].b')", "s STRING -> STRING", ('{"a": [0, {"b": 5}]}', "5"), ('{"a": []}', None)),
     case("json_get(s, '$[''a b''][0]')", "s STRING -> STRING", ('{"a b": ["z"]}', "z")),
+    case("get_json_object(s, '$.a')", "s STRING -> STRING", ('{"a": "x"}', "x"), ("[]", None)),
     case(
         "CAST(json_get(s, '$.price') AS DOUBLE)",
         "s STRING -> DOUBLE",

@@ -7,15 +7,15 @@ over what has happened by then. Nothing else of the project uses this module.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import duckdb
 import pyarrow as pa
 
 KEYS = {
     "carrier": ["carrier"],
     "origin": ["origin"],
-    "dest": ["dest"],
     "route": ["origin", "dest"],
-    "carrier_origin": ["carrier", "origin"],
     "aircraft": ["tailnum"],
 }
 VALUES = {"dep_delay": "dep_time", "arr_delay": "arr_time"}
@@ -36,8 +36,7 @@ def column_names() -> tuple[str, ...]:
     return tuple(f"{name}_{value}_of_the_day" for name in KEYS for value in VALUES)
 
 
-def _joined(flights: pa.Table, rows: pa.Table, feature: object) -> pa.Table:
-    assert callable(feature)
+def _joined(flights: pa.Table, rows: pa.Table, feature: Callable[[str, str, str], str]) -> pa.Table:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.register("flights", flights)
@@ -46,7 +45,7 @@ def _joined(flights: pa.Table, rows: pa.Table, feature: object) -> pa.Table:
     connection.execute(f"CREATE TABLE questions AS SELECT * FROM ({asked}) JOIN flights USING (flight_id)")
     for name, keys in KEYS.items():
         for value, known_at in VALUES.items():
-            sql: str = feature(", ".join(keys), value, known_at)
+            sql = feature(", ".join(keys), value, known_at)
             column = f"{name}_{value}_of_the_day"
             found = connection.sql(f"SELECT feature FROM ({sql}) ORDER BY place").to_arrow_table()
             rows = rows.append_column(column, found.column("feature").cast(pa.float64()))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import instant, project_options, range_options
-from zipline.cli.screen import console, number, plural, print_json, print_table, size
+from zipline.cli.findings import finding_rows
+from zipline.cli.options import project_options, range_options
+from zipline.cli.screen import console, number, plural, print_json, print_table, ranges, size
 
 if TYPE_CHECKING:
     from zipline.cli.outputs import Work
@@ -28,7 +29,7 @@ def command(
     start: str | None,
     end: str | None,
     training: bool,
-    as_of: str | None,
+    as_of: int | None,
     step_days: int,
     force: bool,
     project: str | None,
@@ -48,7 +49,7 @@ def command(
 
     work = open_work(join, project, environment, start, end, training)
     with progress_bar(shown=not as_json) as progress:
-        report = backfill(work, step_days=step_days, as_of=instant(as_of), force=force, progress=progress)
+        report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress)
     if as_json:
         print_json(report_facts(work, report))
     else:
@@ -76,6 +77,7 @@ def backfill(
         as_of=as_of,
         force=force,
         progress=progress,
+        arguments=work.arguments,
     )
 
 
@@ -112,6 +114,8 @@ def progress_bar(*, shown: bool) -> Iterator[Callable[[Progress], None]]:
 
 
 def _show(work: Work, report: BackfillReport) -> None:
+    from zipline.orchestration.coverage import as_ranges
+
     rows: list[tuple[str, str]] = [
         ("days", f"{len(report.published):,} published, {len(report.skipped):,} finished before"),
         ("rows", f"{number(report.rows)} ({size(report.bytes)} in memory)"),
@@ -119,13 +123,9 @@ def _show(work: Work, report: BackfillReport) -> None:
         ("checks", f"{plural(report.checks, 'check')}, {plural(len(report.warnings), 'warning')}"),
         ("output", report_place(work)),
     ]
-    if report.immature:
-        rows.append(("left out", f"{plural(report.immature, 'row')} whose labels are not complete yet"))
-    rows += [("null keys", f"{plural(n, 'row')} by {keys}") for keys, n in (report.null_keys or {}).items() if n]
-    if report.null_times:
-        rows.append(("null times", plural(report.null_times, "row")))
-    without = report.without_time or {}
-    rows += [("never seen", f"{plural(n, 'row')} of {table}: a clock is null") for table, n in without.items() if n]
+    if report.empty:
+        rows.append(("empty", f"{plural(len(report.empty), 'day')} without rows: {ranges(as_ranges(report.empty))}"))
+    rows += finding_rows(report)
     print_table(f"Backfilled {report.name}", ["", ""], rows)
     for warning in report.warnings:
         click.echo(click.style("warning: ", fg="yellow") + warning)

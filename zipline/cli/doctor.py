@@ -68,6 +68,7 @@ def examine(project: Project) -> Iterator[Finding]:
         ("disk", _disk),
         ("definitions", _definitions),
         ("tables", _tables),
+        ("outputs", _outputs),
     ):
         yield from _guarded(what, look, project)
 
@@ -100,7 +101,12 @@ def _packages() -> Finding:
 
 
 def _project_file(project: Project) -> Finding:
+    from zipline.project import strange_variables
+
     where = f"{project.name}, environment {project.environment}"
+    strange = strange_variables(os.environ)
+    if strange:
+        return Finding("project", ATTENTION, f"{where}: {', '.join(strange)} set nothing", "mend or unset them")
     if project.file is None:
         remedy = "write a zipline.toml to say otherwise"
         return Finding("project", FINE, f"{where}: no zipline.toml, everything lies in .zipline/", remedy)
@@ -114,6 +120,8 @@ def _warehouse(project: Project) -> Finding:
         count = len(Storage(project.warehouse, project.storage_options).children(project.warehouse))
         return Finding("warehouse", FINE, f"{project.warehouse}: {count:,} tables and files")
     folder = _existing(Path(project.warehouse))
+    if not folder.is_dir():
+        return Finding("warehouse", WRONG, f"{folder} is a file", "name a folder in [warehouse] url of zipline.toml")
     if not os.access(folder, os.W_OK):
         return Finding("warehouse", WRONG, f"{project.warehouse} cannot be written", f"make {folder} writable")
     state = "" if folder == Path(project.warehouse) else " (made by the first backfill)"
@@ -155,6 +163,17 @@ def _tables(project: Project) -> Finding:
         remedy = "put them into the warehouse, or name their paths in [tables.NAME] of zipline.toml"
         return Finding("tables", WRONG, "; ".join(missing.values()), remedy)
     return Finding("tables", FINE, f"{plural(len(needed), 'source table')} readable")
+
+
+def _outputs(project: Project) -> Finding:
+    from zipline.cli.outputs import output_name
+    from zipline.tables.delta import DeltaOutput
+
+    joins = load_definitions(project).joins if (project.root / project.configs).is_dir() else ()
+    names = [output_name(join.title, training) for join in joins for training in (True, False)]
+    outputs = [DeltaOutput(project.table_uri(name), project.storage_options) for name in names]
+    written = [days for output in outputs if (days := output.days())]
+    return Finding("outputs", FINE, f"{plural(len(written), 'table')}, {plural(sum(map(len, written)), 'day')} in all")
 
 
 def _source_tables(project: Project) -> set[str]:

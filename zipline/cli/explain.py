@@ -52,4 +52,6 @@ def _row(text: str) -> dict[str, Any]:
         raise UsageError(f"--row is not JSON: {wrong}", hint=f"write {example}") from None
     if not isinstance(row, dict):
         raise UsageError(f"--row is {type(row).__name__}, not an object", hint=f"write {example}")
+    if not isinstance(row.get("ts", ""), str):
+        raise UsageError(f"--row: ts is {row['ts']!r}, not a time", hint=f"write {example}")
     return row

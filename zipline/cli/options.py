@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,16 +18,36 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+_FIRST_YEAR, _LAST_YEAR = 1700, 2200
+
+
 class Day(click.ParamType[str]):
-    """A day such as 2013-07-01."""
+    """A day such as 2013-07-01, of years that leave room for windows before it and labels after it."""
 
     name = "day"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return dt.date.fromisoformat(value).isoformat()
+            day = dt.date.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a day: write it as 2013-07-01", param, ctx)
+        if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            self.fail(f"{value} is not in the years {_FIRST_YEAR} to {_LAST_YEAR}", param, ctx)
+        return day.isoformat()
+
+
+class Instant(click.ParamType[int]):
+    """A day or a time, as microseconds."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from zipline.clock import to_micros
+
+        try:
+            return to_micros(value)
+        except UsageError as wrong:
+            self.fail(f"{wrong.what}: {wrong.hint}" if wrong.hint else wrong.what, param, ctx)
 
 
 def project_options(command: _F) -> _F:
@@ -51,7 +72,12 @@ def range_options(command: _F) -> _F:
             default=True,
             help="With labels and only rows whose labels are complete, or every row without labels.",
         ),
-        click.option("--as-of", metavar="TIME", help="Labels as they stood then (default: where the label data end)."),
+        click.option(
+            "--as-of",
+            type=Instant(),
+            metavar="TIME",
+            help="Labels as they stood then (default: where the label data end).",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -70,11 +96,11 @@ def load_definitions(project: Project) -> Definitions:
     return load(project.root / project.configs)
 
 
-def instant(text: str | None) -> int | None:
-    """Microseconds of --as-of."""
-    from zipline.clock import to_micros
-
-    return None if text is None else to_micros(text)
+def arguments_again(training: bool, project: str | None, environment: str | None) -> str:
+    """What a suggested command must repeat of this one, with a space before it."""
+    given = (("--project", project), ("--environment", environment))
+    named = "".join(f" {option} {shlex.quote(value)}" for option, value in given if value)
+    return ("" if training else " --scoring") + named
 
 
 def check_range(start: str, end: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zipline.api import Join
-from zipline.cli.options import check_range, load_definitions, open_project
-from zipline.errors import UsageError
+from zipline.cli.options import arguments_again, check_range, load_definitions, open_project
+from zipline.errors import TableError, UsageError
 from zipline.plan.build import plan_join
 from zipline.plan.steps import Column, JoinPlan
 from zipline.project import Project
@@ -27,6 +27,8 @@ class Work:
     training: bool
     start: str
     end: str
+    arguments: str = ""
+    """What a suggested command must repeat of this one."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -49,7 +51,23 @@ def open_work(
     first, last = _days(plan, join, catalog, start, end)
     table = output_name(name, training)
     output = DeltaOutput(opened.table_uri(table), opened.storage_options)
-    return Work(opened, join, plan, catalog, output, table, training, first, last)
+    again = arguments_again(training, project, environment)
+    work = Work(opened, join, plan, catalog, output, table, training, first, last, again)
+    _check_types(work)
+    return work
+
+
+def _check_types(work: Work) -> None:
+    """Refuses, before any work, columns that the stored days have in another type."""
+    stored = work.output.schema()
+    for name, dtype in work.columns:
+        before = stored.get(name, dtype)
+        if before != dtype and not any("NULL" in str(each) for each in (before, dtype)):
+            raise TableError(
+                f"the column {name!r} is {dtype} now, but {before} in the days that are stored at {work.output.uri}",
+                subject=work.plan.name,
+                hint="mend the source, give the column another name, or move the stored table away and backfill anew",
+            )
 
 
 def _days(plan: JoinPlan, join: Join, catalog: Catalog, start: str | None, end: str | None) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import instant, project_options, range_options
+from zipline.cli.options import project_options, range_options
 from zipline.cli.screen import number, print_json, print_table, ranges, size
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def command(
     start: str | None,
     end: str | None,
     training: bool,
-    as_of: str | None,
+    as_of: int | None,
     project: str | None,
     environment: str | None,
     as_json: bool,
@@ -39,7 +39,7 @@ def command(
     """
     from zipline.cli.outputs import open_work
 
-    facts = plan_facts(open_work(join, project, environment, start, end, training), instant(as_of))
+    facts = plan_facts(open_work(join, project, environment, start, end, training), as_of)
     if as_json:
         print_json(facts)
     else:
@@ -48,13 +48,14 @@ def command(
 
 def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
     """Everything that is shown, as JSON-ready facts."""
-    from zipline.clock import days
+    from zipline.clock import days, to_text
     from zipline.orchestration.backfill import finished_days
     from zipline.orchestration.coverage import as_ranges, survey
 
     plan, output = work.plan, work.output
     reads = survey(plan, work.catalog, work.start, work.end, training=work.training)
     asked = days(work.start, work.end)
+    again = f"--start {work.start} --end {work.end}" + (f" --as-of {to_text(as_of)}" if as_of is not None else "")
     finished, stored = set(finished_days(output, plan.fingerprint, as_of)), output.days()
     return {
         "join": plan.name,
@@ -76,6 +77,7 @@ def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
             "outdated": as_ranges([day for day in asked if day in stored and day not in finished]),
             "missing": as_ranges([day for day in asked if day not in stored]),
         },
+        "next": f"zipline backfill {plan.name} {again}{work.arguments}",
     }
 
 
@@ -123,7 +125,7 @@ def _show(facts: dict[str, Any]) -> None:
         click.echo(f"{state:<8} {ranges(output[state])}")
     click.echo(f"checks   {', '.join(facts['checks']) or 'none'}")
     click.echo(f"expected {number(facts['rows_expected'])} rows, {size(facts['bytes_read'])} to read")
-    click.echo(f"\nnext: zipline backfill {facts['join']} --start {facts['start']} --end {facts['end']}")
+    click.echo(f"\nnext: {facts['next']}")
 
 
 def _read_row(read: dict[str, Any]) -> tuple[object, ...]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from zipline.cli.findings import finding_facts, finding_rows
 from zipline.cli.options import load_definitions, open_project, project_options
 from zipline.cli.screen import plural, print_json
 from zipline.errors import UsageError
+from zipline.types import ArrayType, MapType, StructType
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from zipline.engines.contract import Result
+    from zipline.plan.steps import Column
     from zipline.project import Project
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".arrow")
@@ -38,21 +42,26 @@ def command(rows: str, features: str, out: str, project: str | None, environment
         --features flights.carriers.carrier_arrivals.arr_delay_average_7d,flights.airports.weather.wind_last
     """
     names = [name.strip() for name in features.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--features names none", hint="write --features GROUP_BY.COLUMN,GROUP_BY.COLUMN")
     target = check_target(out)
     opened = open_project(project, environment)
     if not Path(rows).is_file():
         raise UsageError(f"there is no file {rows}", hint="--rows is a file of keys and ts, the query time")
-    table = training_rows(rows, names, opened)
+    result = training_rows(rows, names, opened, target)
+    table = result.table
     write_table(table, target)
-    facts = {"rows": table.num_rows, "columns": table.column_names, "out": str(target)}
     if as_json:
-        print_json(facts)
-    else:
-        click.echo(f"wrote {plural(table.num_rows, 'row')} of {plural(table.num_columns, 'column')} to {target}")
+        facts = {"rows": table.num_rows, "columns": table.column_names, "out": str(target)}
+        print_json(facts | finding_facts(result.report))
+        return
+    click.echo(f"wrote {plural(table.num_rows, 'row')} of {plural(table.num_columns, 'column')} to {target}")
+    for what, count in finding_rows(result.report):
+        click.echo(f"{what}: {count}")
 
 
-def training_rows(rows: str, features: list[str], project: Project) -> pa.Table:
-    """The rows of a file with features of the project's warehouse."""
+def training_rows(rows: str, features: list[str], project: Project, target: Path) -> Result:
+    """The rows of a file with features of the project's warehouse; columns that do not fit the target are refused."""
     from zipline.engines.frames import ROWS, _frame, training_join
     from zipline.engines.local.run import run_join
     from zipline.plan.build import plan_join
@@ -60,7 +69,17 @@ def training_rows(rows: str, features: list[str], project: Project) -> pa.Table:
 
     catalog = open_catalog({ROWS: _frame(rows, "rows")}, project)
     join = training_join(features, load_definitions(project))
-    return run_join(plan_join(join, lambda table: catalog.table(table).schema), catalog).table
+    plan = plan_join(join, lambda table: catalog.table(table).schema)
+    _check_form(target, plan.columns)
+    return run_join(plan, catalog)
+
+
+def _check_form(target: Path, columns: Sequence[Column]) -> None:
+    nested = [name for name, dtype in columns if isinstance(dtype, (ArrayType, MapType, StructType))]
+    if target.suffix.lower() == ".csv" and nested:
+        raise UsageError(
+            f"CSV has no form for lists and maps: {', '.join(nested)}", hint="write to .parquet, .jsonl or .arrow"
+        )
 
 
 def check_target(out: str) -> Path:
@@ -101,14 +120,8 @@ def _write_arrow(table: pa.Table, path: str) -> None:
 
 
 def _write_csv(table: pa.Table, path: str) -> None:
-    import pyarrow as pa
     from pyarrow import csv
 
-    nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
-    if nested:
-        raise UsageError(
-            f"CSV has no form for lists and maps: {', '.join(nested)}", hint="write to .parquet, .jsonl or .arrow"
-        )
     csv.write_csv(table, path)
 
 

@@ -6,6 +6,7 @@ by the same window bounds. A derived column is explained through the columns it 
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 from collections import Counter
 from collections.abc import Mapping
@@ -16,13 +17,15 @@ import pyarrow as pa
 
 from zipline.api import GroupBy, Join
 from zipline.arrow import TIMESTAMP_ARROW, to_arrow
-from zipline.clock import to_micros, to_text
+from zipline.clock import day_text, to_micros, to_text
 from zipline.engines.local.read import connect, query
 from zipline.engines.local.run import run_group_by
 from zipline.errors import UnsupportedError, UsageError
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.steps import Feature, PartPlan, Projection
 from zipline.tables.catalog import Catalog
+from zipline.tables.columns import quoted
+from zipline.tables.contract import Table
 
 SHOWN = 20
 SEEN = "seen"
@@ -199,7 +202,8 @@ def _keys(part: PartPlan, row: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     for name in needed:
         if row.get(name) is None:
             raise UsageError(
-                f"the row needs {name!r}", asked=name, valid=needed, hint="give the keys and ts of one row"
+                f"the row needs {name!r}, and has {', '.join(map(repr, row)) or 'nothing'}",
+                hint=f"give the keys and ts of one row: {', '.join(needed)}",
             )
     keys = {key: row[column] for (key, _), column in zip(part.group_by.keys, part.left_keys, strict=True)}
     return keys, to_micros(row["ts"])
@@ -241,7 +245,7 @@ def _events(
         )
         where = " AND ".join(f"coalesce(({c.sql('duckdb')}), FALSE)" for c in source.where) or "TRUE"
         clocks = [_clock(source.time), _clock(source.known_at)]
-        day = f'CAST("{source.partition}" AS DATE)' if source.kind == "snapshots" else "NULL"
+        day = f"CAST({quoted(source.partition)} AS DATE)" if source.kind == "snapshots" and source.partition else "NULL"
         items = f"{value} AS value, {clocks[0]} AS t, {clocks[1]} AS known, {where} AS kept, {day} AS day"
         typed = enumerate(part.group_by.keys)
         key_row = {f"__key_{n}": _key_array(keys[key], key, dtype) for n, (key, dtype) in typed}
@@ -251,13 +255,16 @@ def _events(
         rows = query(connection, f"SELECT * FROM ({sql}) ORDER BY t NULLS FIRST", source.table).to_pylist()
     finally:
         connection.close()
-    newest = _newest(rows, bounds[1]) if source.kind == "snapshots" else None
+    newest = _newest(table, source, bounds[1]) if source.kind == "snapshots" else None
     return [_judge(part, source, row, bounds, newest) for row in rows]
 
 
-def _newest(rows: list[dict[str, Any]], end: int) -> Any:
-    days = [row["day"] for row in rows if row["day"] is not None and to_micros(row["day"]) < end - end % 86_400_000_000]
-    return max(days, default=None)
+def _newest(table: Table, source: Projection, end: int) -> dt.date | None:
+    """The snapshot that a query sees: the newest before its day, whether or not it has a row of the key."""
+    assert source.partition is not None
+    days = [p.day for p in table.partitions(source.partition) if p.day < day_text(end)]
+    inside = [day for day in days if (source.start or day) <= day <= (source.end or day)]
+    return dt.date.fromisoformat(max(inside)) if inside else None
 
 
 def _clock(expression: Any) -> str:

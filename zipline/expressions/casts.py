@@ -15,8 +15,6 @@ from zipline.types import BOOLEAN, DATE, FLOAT, NULL, STRING, TIMESTAMP, DataTyp
 
 Print = Callable[[str], str]
 
-DAY_MICROS = 86_400_000_000
-
 
 def print_cast(dialect: Dialect, sql: str, source: DataType, target: DataType, *, safe: bool) -> str:
     """`sql`, of type `source`, as a `target`; failures are null where `safe`."""
@@ -115,13 +113,14 @@ def _zoned(dialect: Dialect, sql: str, text: str, with_zone: str, safe: bool) ->
 
 
 def _flink_instant(sql: str, safe: bool) -> str:
-    """Flink reads no offsets: the local time is read without, then moved by the offset's minutes."""
+    """Flink reads no offsets and any 30th of February: the date is cast alone, the offset's minutes are added."""
     text = trimmed("flink", sql)
     accepted = full_match("flink", sql, f" *{DATE_TEXT}(?:[T ]{TIME_TEXT}{ZONE_TEXT}?)? *")
+    date = _guarded("flink", sql, accepted, TIMESTAMP, safe, f"SUBSTRING({text} FROM 1 FOR 10)")
     local = f"REPLACE(REGEXP_REPLACE({text}, '(?<=:[0-9.]{{2,13}})(Z|[+-][0-9:]+)$', ''), 'T', ' ')"
-    seconds = f"REGEXP_REPLACE({local}, '^([^:]*:[0-9]{{2}})$', '$1:00')"
-    guarded = _guarded("flink", sql, accepted, TIMESTAMP, safe, seconds)
-    instant = f"CAST({_verb(safe)}({guarded} AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
+    time = f"SUBSTRING({local} FROM 11) || CASE WHEN CHAR_LENGTH({local}) = 16 THEN ':00' ELSE '' END"
+    moment = f"CAST({_verb(safe)}({date} AS DATE) AS STRING) || {time}"
+    instant = f"CAST(CAST({moment} AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
     zoned = full_match("flink", sql, ".*:.*[+-][0-9:]+ *")
     return f"CASE WHEN {zoned} THEN TIMESTAMPADD(MINUTE, {_flink_minutes(text)}, {instant}) ELSE {instant} END"
 

@@ -131,9 +131,9 @@ class _Block:
         return self.case(node) if isinstance(node, Case) else self.coalesce(node)
 
     def literal(self, node: Literal) -> str:
-        if isinstance(node.value, (dt.date, Decimal)):
-            return self.program.constant(node.value)
-        return f"({node.value!r})" if node.type.is_numeric else repr(node.value)
+        if node.value is None or isinstance(node.value, bool):
+            return repr(node.value)
+        return self.program.constant(node.value)
 
     def load(self, source: str, dtype: DataType) -> str:
         """A value from outside, made one of its type."""

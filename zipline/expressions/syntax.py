@@ -40,9 +40,9 @@ def parse_syntax(text: str, *, subject: str | None = None, where: Location | Non
         tree = sqlglot.parse_one(f"({text}\n)", dialect=Portable)
     except (SqlglotError, RecursionError) as problem:
         fail(f"{text!r} does not parse: {_reason(problem)}")
-    if not isinstance(tree, exp.Paren):
+    if not isinstance(tree, exp.Paren | exp.Subquery) and not tree.expressions:
         fail(f"{text!r} is not one expression")
-    inside: exp.Expr = tree.this
+    inside: exp.Expr = tree.this if isinstance(tree, exp.Paren) else tree
     return inside
 
 

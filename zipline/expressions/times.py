@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from zipline.clock import DAY
 from zipline.expressions import formats, instants
-from zipline.expressions.casts import DAY_MICROS, full_match
+from zipline.expressions.casts import full_match
 from zipline.expressions.declarations import Constant, Function, Printer, Python, function, overload
 from zipline.expressions.dialects import Dialect, InstantColumn, text_literal
+from zipline.expressions.flink_time import (
+    flink_add,
+    flink_epoch,
+    flink_from_utc,
+    flink_micros,
+    flink_rounded_down,
+    flink_to_utc,
+    flink_truncate,
+)
 from zipline.expressions.formats import FORMAT_LETTERS, Format
 from zipline.types import BIGINT, INT, STRING, TIMESTAMP
 
@@ -35,38 +45,19 @@ def micros(dialect: Dialect, moment: str) -> str:
     """Microseconds since 1970 of an instant."""
     if dialect == "duckdb":
         return moment.count_sql if isinstance(moment, InstantColumn) else f"epoch_us({moment})"
-    if dialect == "spark":
-        return f"unix_micros({moment})"
-    day = f"CAST(TIMESTAMPDIFF(DAY, DATE '1970-01-01', CAST({moment} AS DATE)) AS BIGINT) * {DAY_MICROS}"
-    parts = (("HH", 3600 * 10**6), ("mm", 60 * 10**6), ("ss", 10**6), ("SSSSSS", 1))
-    time = " + ".join(f"CAST(DATE_FORMAT({moment}, '{part}') AS BIGINT) * {size}" for part, size in parts)
-    return f"({day} + {time})"
+    return f"unix_micros({moment})" if dialect == "spark" else flink_micros(moment)
 
 
-def instant(dialect: Dialect, count: str) -> str:
-    """The instant of a count of microseconds since 1970."""
-    if dialect != "flink":
-        return f"{'make_timestamp' if dialect == 'duckdb' else 'timestamp_micros'}({count})"
-    whole = f"(({count} - MOD(MOD({count}, 1000) + 1000, 1000)) / 1000)"
-    millis = f"CAST(TO_TIMESTAMP_LTZ({whole}, 3) AS TIMESTAMP(6))"
-    rest = f"LPAD(CAST(MOD(MOD({count}, 1000) + 1000, 1000) AS STRING), 3, '0')"
-    text = f"DATE_FORMAT({millis}, 'yyyy-MM-dd HH:mm:ss.SSS') || {rest}"
-    return f"CAST(CAST({text} AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
+def _duckdb_add(unit: str, count: str, moment: str) -> str:
+    if unit in instants.MONTHS:
+        return f"({moment} + to_months(CAST({count} * {instants.MONTHS[unit]} AS INTEGER)))"
+    return f"make_timestamp({micros('duckdb', moment)} + {count} * {instants.FIXED[unit]})"
 
 
-def _add(dialect: Dialect) -> Printer:
-    def printed(unit: str, count: str, moment: str) -> str:
-        if unit in instants.FIXED:
-            size = f"{instants.FIXED[unit]}{'L' if dialect == 'spark' else ''}"
-            return instant(dialect, f"({micros(dialect, moment)} + {count} * {size})")
-        months = f"CAST({count} * {instants.MONTHS[unit]} AS {'INTEGER' if dialect == 'duckdb' else 'INT'})"
-        return {
-            "duckdb": f"({moment} + to_months({months}))",
-            "spark": f"({moment} + make_ym_interval(0, {months}))",
-            "flink": f"TIMESTAMPADD(MONTH, {months}, {moment})",
-        }[dialect]
-
-    return printed
+def _spark_add(unit: str, count: str, moment: str) -> str:
+    if unit in instants.MONTHS:
+        return f"({moment} + make_ym_interval(0, CAST({count} * {instants.MONTHS[unit]} AS INT)))"
+    return f"timestamp_micros(unix_micros({moment}) + {count} * {instants.FIXED[unit]}L)"
 
 
 def _difference(dialect: Dialect) -> Printer:
@@ -74,19 +65,6 @@ def _difference(dialect: Dialect) -> Printer:
 
     def printed(unit: str, start: str, end: str) -> str:
         return f"(({micros(dialect, end)} - {micros(dialect, start)}) {divide} {instants.FIXED[unit]})"
-
-    return printed
-
-
-def _truncate(dialect: Dialect) -> Printer:
-    def printed(unit: str, moment: str) -> str:
-        if dialect != "flink":
-            return f"date_trunc('{unit}', {moment})"
-        start = f"CAST(FLOOR(CAST({moment} AS TIMESTAMP(6)) TO {unit.upper()}) AS TIMESTAMP_LTZ(6))"
-        if unit != "week":
-            return start
-        day = f"CAST(CAST(CAST({moment} AS DATE) AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
-        return f"TIMESTAMPADD(DAY, -MOD(CAST(DAYOFWEEK(CAST({moment} AS DATE)) AS INT) + 5, 7), {day})"
 
     return printed
 
@@ -124,16 +102,9 @@ _FLINK_PARTS = {
 }
 
 
-def _to_utc(dialect: Dialect) -> Printer:
-    def printed(local: str, zone: str) -> str:
-        return {"duckdb": _duckdb_to_utc, "spark": _spark_to_utc, "flink": _flink_to_utc}[dialect](local, zone)
-
-    return printed
-
-
 def _duckdb_to_utc(local: str, zone: str) -> str:
     """DuckDB takes the later of two instants; try the offset in force a day before it, and keep that if it fits."""
-    earlier = f"r.u - {DAY_MICROS}"
+    earlier = f"r.u - {DAY}"
     offset = f"(epoch_us(timezone(r.z, make_timestamptz({earlier}))) - ({earlier}))"
     later = "{'t': r.t, 'z': r.z, 'u': epoch_us(timezone(r.z, r.t))}"
     both = f"{{'t': r.t, 'z': r.z, 'u': r.u, 'e': epoch_us(r.t) - {offset}}}"
@@ -144,32 +115,24 @@ def _duckdb_to_utc(local: str, zone: str) -> str:
     return f"{rows}[1]"
 
 
-def _spark_to_utc(local: str, zone: str) -> str:
-    return f"to_utc_timestamp({local}, {zone})"
-
-
-def _flink_to_utc(local: str, zone: str) -> str:
-    text = f"DATE_FORMAT({local}, 'yyyy-MM-dd HH:mm:ss')"
-    seconds = f"CAST(TO_TIMESTAMP_LTZ({text}, 'yyyy-MM-dd HH:mm:ss', {zone}) AS TIMESTAMP(6))"
-    rest = f"DATE_FORMAT({local}, '.SSSSSS')"
-    return f"CAST(CAST(DATE_FORMAT({seconds}, 'yyyy-MM-dd HH:mm:ss') || {rest} AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
-
-
-def _flink_from_utc(moment: str, zone: str) -> str:
-    text = f"CONVERT_TZ(DATE_FORMAT({moment}, 'yyyy-MM-dd HH:mm:ss'), 'UTC', {zone})"
-    return f"CAST(CAST({text} || DATE_FORMAT({moment}, '.SSSSSS') AS TIMESTAMP(6)) AS TIMESTAMP_LTZ(6))"
-
-
 def _rewrite(dialect: Dialect) -> Printer:
     def printed(text: str, layout: Format) -> str:
-        sign = "\\" if dialect == "duckdb" else "$"
-        pattern = text_literal(dialect, rf"^ *{layout.pattern} *$")
-        replaced = f"regexp_replace({text}, {pattern}, {text_literal(dialect, layout.replacement(sign))})"
-        refusal = text_literal(dialect, f"not of the format {layout.text}: ")
         matched = full_match(dialect, text, f" *{layout.pattern} *")
-        return f"CASE WHEN {matched} THEN {replaced} ELSE {refusal} || {text} END"
+        refusal = text_literal(dialect, f"not of the format {layout.text}: ")
+        return f"CASE WHEN {matched} THEN {_iso(dialect, text, layout)} ELSE {refusal} || {text} END"
 
     return printed
+
+
+def _iso(dialect: Dialect, text: str, layout: Format) -> str:
+    """ISO 8601 from the groups of a text that matches. Flink's REGEXP_REPLACE knows no groups."""
+    pattern = text_literal(dialect, rf"^ *{layout.pattern} *$")
+    if dialect == "flink":
+        return " || ".join(
+            f"'{before}' || REGEXP_EXTRACT({text}, {pattern}, {group})" for before, group in layout.groups
+        )
+    sign = "\\" if dialect == "duckdb" else "$"
+    return f"regexp_replace({text}, {pattern}, {text_literal(dialect, layout.replacement(sign))})"
 
 
 REWRITE = overload(
@@ -187,9 +150,9 @@ TO_UTC = overload(
     TIMESTAMP,
     STRING,
     to=TIMESTAMP,
-    duckdb=_to_utc("duckdb"),
-    spark=_to_utc("spark"),
-    flink=_to_utc("flink"),
+    duckdb=_duckdb_to_utc,
+    spark="to_utc_timestamp({0}, {1})",
+    flink=flink_to_utc,
     python=instants.to_utc,
 )
 FROM_UTC = overload(
@@ -198,7 +161,7 @@ FROM_UTC = overload(
     to=TIMESTAMP,
     duckdb="timezone({1}, make_timestamptz(epoch_us({0})))",
     spark="from_utc_timestamp({0}, {1})",
-    flink=_flink_from_utc,
+    flink=flink_from_utc,
     python=instants.from_utc,
 )
 ADD = overload(
@@ -206,9 +169,9 @@ ADD = overload(
     BIGINT,
     TIMESTAMP,
     to=TIMESTAMP,
-    duckdb=_add("duckdb"),
-    spark=_add("spark"),
-    flink=_add("flink"),
+    duckdb=_duckdb_add,
+    spark=_spark_add,
+    flink=flink_add,
     python=instants.add,
 )
 DIFFERENCE = overload(
@@ -224,16 +187,16 @@ DIFFERENCE = overload(
 
 
 def _from_epoch(name: str, unit: str) -> Function:
+    """The instant so many units after 1970."""
     size = instants.FIXED[unit]
-    count = "{0}" if size == 1 else f"{{0}} * {size}"
     return function(
         name,
         overload(
             BIGINT,
             to=TIMESTAMP,
-            duckdb=instant("duckdb", count),
-            spark=instant("spark", count if size == 1 else f"{count}L"),
-            flink=instant("flink", count if size == 1 else f"({count})"),
+            duckdb=f"make_timestamp({{0}} * {size})",
+            spark=f"timestamp_micros({{0}} * {size}L)",
+            flink=lambda count: flink_epoch(count, size),
             python=f"from_epoch({{0}}, {size})",
         ),
     )
@@ -247,13 +210,16 @@ def _to_epoch(name: str, unit: str) -> Function:
         count = micros("duckdb", moment)
         return count if size == 1 else f"(({count} - (({count} % {size}) + {size}) % {size}) // {size})"
 
-    def flink(moment: str) -> str:
-        count = micros("flink", moment)
-        return count if size == 1 else f"(({count} - MOD(MOD({count}, {size}) + {size}, {size})) / {size})"
-
     return function(
         name,
-        overload(TIMESTAMP, to=BIGINT, duckdb=duckdb, spark=f"{name}({{0}})", flink=flink, python=f"{{0}} // {size}"),
+        overload(
+            TIMESTAMP,
+            to=BIGINT,
+            duckdb=duckdb,
+            spark=f"{name}({{0}})",
+            flink=lambda moment: flink_rounded_down(moment, size),
+            python=f"{{0}} // {size}",
+        ),
     )
 
 
@@ -274,9 +240,8 @@ TIMES = (
             TRUNCATED_UNIT,
             TIMESTAMP,
             to=TIMESTAMP,
-            duckdb=_truncate("duckdb"),
-            spark=_truncate("spark"),
-            flink=_truncate("flink"),
+            sql="date_trunc('{0}', {1})",
+            flink=flink_truncate,
             python=instants.truncate,
         ),
     ),

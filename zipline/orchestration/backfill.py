@@ -101,7 +101,8 @@ class Progress:
 class BackfillReport:
     """What a backfill did. `null_keys` counts rows with a null key per set of keys, `null_times` those without a time.
 
-    `immature` are the rows left out because their labels were not complete.
+    `immature` are the rows left out because their labels were not complete, `undated` the left rows that are in no day
+    because they have no time. `without_time` counts the rows of a source that are never seen because a clock is null.
     """
 
     name: str
@@ -111,6 +112,7 @@ class BackfillReport:
     steps: int
     seconds: float
     immature: int = 0
+    undated: int = 0
     null_times: int = 0
     null_keys: Mapping[str, int] | None = None
     without_time: Mapping[str, int] | None = None
@@ -128,6 +130,11 @@ class BackfillReport:
         return sum(day.checks for day in self.published)
 
     @property
+    def empty(self) -> tuple[str, ...]:
+        """The published days that have no rows."""
+        return tuple(day.day for day in self.published if not day.rows)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         return tuple(f"{day.day}: {warning}" for day in self.published for warning in day.warnings)
 
@@ -143,16 +150,18 @@ def backfill_range(
     as_of: int | None = None,
     force: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    arguments: str = "",
 ) -> BackfillReport:
     """Publishes `days` (sorted, each once) in steps of at most `step_days`; `force` also those that are done.
 
-    CheckError names the day and the checks that kept it back.
+    CheckError names the day and the checks that kept it back, and the command that runs the day again, which ends with
+    `arguments`.
     """
     if step_days < 1:
         raise UsageError(f"a step has at least one day, not {step_days}")
     began = monotonic()
     done = set() if force else set(finished_days(output, plan.fingerprint, as_of)) & set(days)
-    run = _Run(plan, output, gate, as_of, progress, len(days), len(done))
+    run = _Run(plan, output, gate, as_of, progress, len(days), len(done), arguments)
     progress(Progress(len(done), len(days)))
     steps = list(steps_of([day for day in days if day not in done], step_days))
     for step in steps:
@@ -200,9 +209,10 @@ class _Run:
         progress: Callable[[Progress], None],
         total: int,
         done: int,
+        arguments: str,
     ) -> None:
         self._plan, self._output, self._gate, self._as_of = plan, output, gate, as_of
-        self._progress, self._total, self._done = progress, total, done
+        self._progress, self._total, self._done, self._arguments = progress, total, done, arguments
         self._rows: dict[str, int | None] = dict.fromkeys(output.days())
         self.report = BackfillReport(plan.name, plan.fingerprint, (), (), 0, 0.0)
 
@@ -213,6 +223,7 @@ class _Run:
         self.report = replace(
             self.report,
             immature=self.report.immature + found.immature,
+            undated=max(self.report.undated, found.undated),
             null_times=self.report.null_times + found.null_times,
             null_keys=_summed(self.report.null_keys, found.null_keys),
             without_time=_most(self.report.without_time, found.without_time),
@@ -270,7 +281,7 @@ class _Run:
             subject=self._plan.name,
             where=critical[0].check.location,
             hint=f"{kept}, {before}; mend the data or the definition, or say severity='warning'",
-            next_command=f"zipline backfill {self._plan.name} --start {day} --end {day}",
+            next_command=f"zipline backfill {self._plan.name} --start {day} --end {day}{self._arguments}",
         )
 
 
@@ -300,6 +311,6 @@ def _summed(one: Mapping[str, int] | None, other: Mapping[str, int]) -> dict[str
 
 
 def _most(one: Mapping[str, int] | None, other: Mapping[str, int]) -> dict[str, int]:
-    """Steps read overlapping source rows, so their counts are not added up."""
+    """Steps read overlapping source rows, so their counts are not added up (nor are `undated` left rows)."""
     names = {*(one or {}), *other}
     return {name: max((one or {}).get(name, 0), other.get(name, 0)) for name in sorted(names)}

@@ -27,14 +27,18 @@ from zipline.api import (
 )
 from zipline.api.base import Definition
 from zipline.api.sources import Source
-from zipline.arrow import to_arrow
+from zipline.arrow import from_arrow, to_arrow
+from zipline.clock import DAY
 from zipline.errors import UnsupportedError
 from zipline.expressions import Expression, parse, parse_time, referenced_columns
 from zipline.plan.fingerprints import fingerprint
 from zipline.plan.steps import Column, Derived, Feature, GroupByPlan, JoinPlan, PartPlan, Projection
-from zipline.types import BOOLEAN, NULL, TIMESTAMP, ArrayType, DataType, MapType, common_type, kind
+from zipline.types import BOOLEAN, NULL, STRING, TIMESTAMP, ArrayType, DataType, MapType, common_type, kind, map_of
 
 Schema = Callable[[str], Mapping[str, DataType]]
+
+LONGEST = 4_000_000 * DAY
+"""Longer than the calendar: a window of more sees the same, and a label of more is never complete."""
 
 
 def plan_group_by(group_by: GroupBy, schema: Schema) -> GroupByPlan:
@@ -72,7 +76,7 @@ def plan_join(join: Join, schema: Schema) -> JoinPlan:
     parts = tuple(_part(join, part, left_columns, schema, known) for part in join.parts)
     labels: tuple[PartPlan, ...] = ()
     if join.labels:
-        offset = join.labels.offset_micros
+        offset = min(join.labels.offset_micros, LONGEST)
         labels = tuple(_part(join, part, left_columns, schema, known, offset) for part in join.labels.parts)
     before = [*left_columns, *([] if "ts" in dict(left_columns) else [("ts", TIMESTAMP)])]
     before += [column for part in parts for column in part.columns]
@@ -152,19 +156,24 @@ def _project(
         raise _unsupported(subject, "an entity with mutations")
     table = source.table if isinstance(source, EventSource) else source.snapshots
     query = source.query
-    columns = dict(schema(table)) or _unknown(source, needed or frozenset(getattr(subject, "keys", ())))
+    columns = dict(schema(table)) or _unknown(source, needed or _asked(subject))
     selected = dict(query.select) if isinstance(query.select, Mapping) else {name: _quoted(name) for name in columns}
     if needed is not None:
         _require(subject, table, needed, selected)
         selected = {name: text for name, text in selected.items() if name in needed}
 
+    place: dict[str, Any] = {
+        "subject": f"{subject.title}, of table {table!r}",
+        "where": query.location or subject.location,
+    }
+
     def typed(text: str) -> Expression:
-        return parse(_named(text, columns), columns, subject=subject.title, where=subject.location)
+        return parse(_named(text, columns), columns, **place)
 
     def instant(text: str | None) -> Expression | None:
         if text is None:
             return None
-        return parse_time(_named(text, columns), columns, subject=subject.title, where=subject.location)
+        return parse_time(_named(text, columns), columns, **place)
 
     select = tuple((name, typed(text)) for name, text in selected.items())
     where = tuple(typed(text) for text in query.where)
@@ -208,6 +217,14 @@ def _named(text: str, columns: Iterable[str]) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _asked(subject: GroupBy | Join) -> frozenset[str]:
+    """The columns that a definition names, where its source takes every column."""
+    if isinstance(subject, GroupBy):
+        return frozenset(subject.keys)
+    parts = (*subject.parts, *(subject.labels.parts if subject.labels else ()))
+    return frozenset(subject.row_id).union(*(part.left_keys.values() for part in parts))
 
 
 def _unknown(source: EventSource | EntitySource, needed: frozenset[str]) -> dict[str, DataType]:
@@ -271,13 +288,15 @@ def _features(group_by: GroupBy, aggregation: Aggregation, types: Mapping[str, D
         bucket_type = types[output.bucket] if output.bucket else None
         if bucket_type is not None and not bucket_type.is_ordered and bucket_type != NULL:
             raise group_by.wrong(f"{output.name}: bucket {output.bucket!r} is {bucket_type}; buckets are scalars")
-        column_type = operations.map_type(bucket_type, result) if bucket_type is not None else result
+        column_type = _named_keys(operations.map_type(bucket_type, result) if bucket_type is not None else result)
+        if column_type == NULL and aggregation.default is not None:
+            column_type = from_arrow(pa.array([aggregation.default]).type, output.name)
         _check_default(group_by, aggregation, output.name, column_type)
         yield Feature(
             name=output.name,
             operation=name,
             input=aggregation.input,
-            window=output.window.micros if isinstance(output.window, Window) else None,
+            window=min(output.window.micros, LONGEST) if isinstance(output.window, Window) else None,
             bucket=output.bucket,
             k=aggregation.k,
             percentiles=tuple(aggregation.percentiles) if aggregation.percentiles else None,
@@ -286,6 +305,13 @@ def _features(group_by: GroupBy, aggregation: Aggregation, types: Mapping[str, D
             bucket_type=bucket_type,
             type=column_type,
         )
+
+
+def _named_keys(dtype: DataType) -> DataType:
+    """The type, a map's keys as text where nothing is known of them: a map has no null keys."""
+    if not isinstance(dtype, MapType):
+        return dtype
+    return map_of(STRING if dtype.key == NULL else dtype.key, _named_keys(dtype.value))
 
 
 def _check_default(group_by: GroupBy, aggregation: Aggregation, column: str, dtype: DataType) -> None:

@@ -102,8 +102,9 @@ class Definitions(Mapping[str, Nameable]):
         if found is not None and (not kinds or isinstance(found, kinds)):
             return found
         what = " or ".join(kind.__name__ for kind in kinds) or "definition"
+        article = "an" if type(found).__name__[0] in "AEIO" else "a"
         valid = [n for n, d in self._named.items() if not kinds or isinstance(d, kinds)]
-        other = f": it is a {type(found).__name__}" if found is not None else ""
+        other = f": it is {article} {type(found).__name__}" if found is not None else ""
         raise _unknown(f"there is no {what} {name!r}{other}", name, valid)
 
     def owner(self, subject: Nameable | str) -> str:
@@ -122,6 +123,13 @@ class Definitions(Mapping[str, Nameable]):
         """The group-by and the feature in it that `group_by's name.feature` names."""
         owner, _, feature = name.rpartition(".")
         source = self._named.get(owner)
+        if not isinstance(source, GroupBy) and not owner:
+            raise DefinitionError(
+                f"{name!r} is no feature: before its column it needs the name of its group-by and a dot",
+                asked=name,
+                valid=self._features_of_column(name) or [group_by.title for group_by in self.group_bys],
+                next_command="zipline compile",
+            )
         if not isinstance(source, GroupBy):
             raise _unknown(
                 f"{name!r} is no feature: there is no group-by {owner!r}",
@@ -133,6 +141,12 @@ class Definitions(Mapping[str, Nameable]):
         if features is not None and feature not in features:
             raise source.wrong(f"has no feature {feature!r}", asked=feature, valid=features)
         return source, feature
+
+    def _features_of_column(self, column: str) -> list[str]:
+        """The full names of the features whose column is this, or nearly."""
+        features = {f"{g.title}.{feature}": feature for g in self.group_bys for feature in g.features or ()}
+        meant = near(column, features.values())
+        return [name for name, feature in features.items() if feature == meant]
 
     def _name(self, subject: Nameable | str) -> str:
         name = subject if isinstance(subject, str) else str(subject.name)

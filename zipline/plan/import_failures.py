@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -11,6 +13,7 @@ from zipline.errors import DefinitionError, Location
 from zipline.plan.files import readable
 
 _MOST_TEXT = 600
+_NOT_IN_MODULE = re.compile(r"cannot import name '(\w+)' from")
 
 
 def explain_failure(error: BaseException, root: Path, package: str, modules: tuple[str, ...]) -> DefinitionError:
@@ -27,8 +30,21 @@ def explain_failure(error: BaseException, root: Path, package: str, modules: tup
             where=innermost,
             hint="move what both need into a third file",
         )
-    facts = _missing_module(error, package, modules) if isinstance(error, ModuleNotFoundError) else {}
-    return DefinitionError(f"importing it raised {_text(error)}", where=innermost, **facts)
+    subject = f"importing {frames[-1][0]}" if frames else "importing the definitions"
+    return DefinitionError(
+        f"it raised {_text(error)}", subject=subject, where=innermost, **_facts(error, package, modules)
+    )
+
+
+def _facts(error: BaseException, package: str, modules: tuple[str, ...]) -> dict[str, Any]:
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_module(error, package, modules)
+    name = _NOT_IN_MODULE.match(str(error)) if isinstance(error, ImportError) else None
+    if name:
+        module = sys.modules.get(getattr(error, "name", None) or "")
+        held = [each for each in vars(module) if not each.startswith("_")] if module else []
+        return {"asked": name.group(1), "valid": held}
+    return {"hint": "files of definitions only define: leave what can fail, such as files and networks, to the sources"}
 
 
 def _frames(traceback: TracebackType | None, root: Path) -> Iterator[tuple[str, str, int]]:

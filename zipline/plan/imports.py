@@ -98,7 +98,7 @@ class _FileLoader(SourceFileLoader):
         except (SyntaxError, ValueError) as error:
             if getattr(error, "filename", None) == self.path:
                 raise
-            raise DefinitionError(f"is no Python text: {error}", where=Location(readable(self.path), 1)) from error
+            raise DefinitionError(f"this is no Python text: {error}", where=Location(readable(self.path), 1)) from error
         _refuse_rebound(tree, self._file)
         return compile(tree, self.path, "exec", dont_inherit=True)
 

@@ -16,6 +16,8 @@ from zipline.tables.columns import checked_day, day_expression, quoted
 from zipline.tables.contract import Partition, Statistics, Table
 from zipline.tables.storage import DataFile
 
+_KIND = re.compile(r"^[A-Z][A-Za-z]*(?: [A-Za-z]+)* Error: ")
+
 
 def connect() -> duckdb.DuckDBPyConnection:
     """A connection of its own, with the time zone that relations need."""
@@ -75,7 +77,7 @@ def unreadable(name: str, wrong: duckdb.Error) -> TableError:
         reason = [each.strip() for each in text.partition("Possible")[0].splitlines() if each.strip()][-1]
         what = f"{file.group(1)}, line {line.group(1)}: {reason}"
     else:
-        what = re.sub(r"\s*Try setting '.*", "", " ".join(text.split()))
+        what = re.sub(r"\s*Try setting '.*", "", " ".join(_KIND.sub("", text).split()))
     return TableError(what, subject=f"table {name!r}", hint="mend or remove the row or the file")
 
 

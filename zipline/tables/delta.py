@@ -107,9 +107,10 @@ class DeltaOutput:
     def replace_days(self, days: Mapping[str, pa.Table], *, metadata: Mapping[str, str] | None = None) -> None:
         """Makes each day's rows, in their order, the whole of the day; creates the table where there is none.
 
-        All days that have rows are one commit, each day without rows is one of its own. A column new to the table is null in its other days, a column that `rows` lack is null in this one. TableError,
-        with the old day kept, where a column has another type than the table, where nothing but null is known of a
-        column that the table does not have, or where writing fails.
+        All days that have rows are one commit, each day without rows is one of its own. A column new to the table is
+        null in its other days, a column that `rows` lack is null in this one. TableError, with the old day kept, where
+        a column has another type than the table, where nothing but null is known of a column that the table does not
+        have, or where writing fails.
         """
         prepared = {day: _with_day(checked_day(day, DAY, self.uri), rows, self.uri) for day, rows in days.items()}
         filled = [day for day, rows in prepared.items() if rows.num_rows]

@@ -7,6 +7,7 @@ columns, is refused.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import NoReturn
@@ -21,7 +22,10 @@ from zipline.tables.columns import canonical
 from zipline.tables.storage import DataFile, delta_options
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_OS_ERROR = re.compile(r'Os \{ code: \d+, kind: \w+, message: "([^"]*)" \}')
+_FRAME = re.compile(r"^\s*\d+: ")
 _LONGEST = 400
+_BROKEN = "its _delta_log is damaged: put the log back from a copy, or move the table away and write it anew"
 _UNREAD_FEATURES = frozenset({"deletionVectors", "columnMapping"})
 
 
@@ -34,7 +38,7 @@ def open_log(uri: str, options: Mapping[str, str] | None = None, version: int | 
     except (DeltaError, OSError, ValueError) as wrong:
         if version is not None:
             raise _no_version(uri, options, version, wrong) from None
-        raise failed(f"the Delta table {uri} cannot be read", wrong) from None
+        raise failed(f"the Delta table {uri} cannot be read", wrong, _BROKEN) from None
     _refuse_unread_features(uri, table)
     return table
 
@@ -66,9 +70,10 @@ def arrow_schema(table: DeltaTable) -> pa.Schema:
 
 
 def failed(what: str, wrong: Exception, hint: str | None = None) -> TableError:
-    """The error that an operation on a table failed, with the library's words on one line and without its colours."""
+    """The error that an operation on a table failed, in the library's words on one line, without colours and frames."""
     words = _COLOUR.sub("", str(wrong)).replace("\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS}", "")
-    reason = ": ".join(line.strip() for line in words.splitlines() if line.strip())
+    lines = itertools.takewhile(lambda line: not _FRAME.match(line), words.splitlines())
+    reason = _OS_ERROR.sub(r"\1", ": ".join(line.strip() for line in lines if line.strip()))
     return TableError(f"{what}: {reason[:_LONGEST] or type(wrong).__name__}", hint=hint)
 
 

@@ -244,6 +244,7 @@ def test_doctor_of_a_project_that_works(zipline: Zipline) -> None:
         "disk": states["disk"],
         "definitions": "ok",
         "tables": "ok",
+        "outputs": "ok",
     }
 
 

@@ -73,7 +73,7 @@ def test_an_unknown_function_lists_the_functions_of_the_subset() -> None:
         ("CAST(arr_delay AS STRING)", "a DOUBLE cannot be cast to STRING"),
         ("CAST(distance AS TIMESTAMP)", "a BIGINT cannot be cast to TIMESTAMP"),
         ("CAST(tags AS STRING)", "a ARRAY<STRING> cannot be cast to STRING"),
-        ("CAST(carrier AS DATETIMEZ)", "does not parse"),
+        ("CAST(carrier AS DATETIMEZ)", "'DATETIMEZ' is not a type"),
         ("CAST(carrier AS UUID)", "'UUID' is not a type"),
         ("DATE '2013-02-30'", "'2013-02-30' is not a DATE"),
         ("TIMESTAMP 'yesterday'", "'yesterday' is not a TIMESTAMP"),
@@ -90,14 +90,14 @@ def test_an_unknown_function_lists_the_functions_of_the_subset() -> None:
         ("regexp_matches(carrier, '(?=x)')", "only (...) and (?:...) are portable"),
         ("regexp_matches(carrier, '(a)\\1')", "'\\1', which is not portable"),
         ("regexp_matches(carrier, '\\bAA')", "'\\b', which is not portable"),
-        ("regexp_matches(carrier, 'a++')", "possessive quantifier 'a+'" if False else "possessive quantifier '++'"),
+        ("regexp_matches(carrier, 'a++')", "possessive quantifier '++'"),
         ("regexp_matches(carrier, '[a&&b]')", "has '&' inside a class"),
         ("regexp_matches(carrier, 'a{')", "not a repeat"),
         ("regexp_matches(carrier, '(')", "is not a regular expression"),
         ("json_get(carrier, 'a.b')", "'a.b' is not a JSON path"),
         ("json_get(carrier, '$.*')", "'$.*' is not a JSON path"),
         ("to_timestamp(carrier, '%d.%m.%y')", "uses '%y'"),
-        ("to_timestamp(carrier, '%H:%M')", "lacks %Y" if False else "lacks %"),
+        ("to_timestamp(carrier, '%H:%M')", "lacks %"),
         ("round(arr_delay, distance)", "the decimal places must be a literal"),
         ("round(arr_delay, 99)", "round takes 0 to 15 decimal places"),
         ("trim(BOTH 'x' FROM carrier)", "trim removes spaces only"),
@@ -144,7 +144,7 @@ def test_what_does_not_fit_says_so(text: str, says: str) -> None:
         ("'open", "does not parse"),
         ("", "an expression is SQL text"),
         ("   ", "an expression is SQL text"),
-        ("-- nothing", "does not parse"),
+        ("-- nothing", "is not one expression"),
     ],
 )
 def test_what_is_outside_the_subset_is_named(text: str, says: str) -> None:
@@ -188,7 +188,11 @@ def test_a_missing_field_lists_the_fields() -> None:
 
 
 def test_very_deep_nesting_is_an_error_and_not_a_crash() -> None:
-    for text in ("(" * 500 + "distance" + ")" * 500, "-" * 0 + "abs(" * 400 + "distance" + ")" * 400, " + ".join(["distance"] * 2000)):
+    for text in (
+        "(" * 500 + "distance" + ")" * 500,
+        "abs(" * 400 + "distance" + ")" * 400,
+        " + ".join(["distance"] * 2000),
+    ):
         assert "deep" in refused(text).what
 
 

@@ -1,28 +1,40 @@
 """How kernels are compiled: by Numba, without the interpreter lock, and cached between runs.
 
 The cache lies in the user's cache folder (ZIPLINE_KERNEL_CACHE overrides it), in a folder named by the sources of the
-algebra: Numba itself does not see that a function called from another file has changed.
+kernels: Numba itself does not see that a function called from another file has changed. Whoever has to wait for a
+compilation is told so on stderr, once per process; `warm_up` compiles everything ahead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
+
+from zipline.clock import monotonic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+NOTICE = "compiling kernels, once per machine (a few seconds for each kind of operation) ..."
+PATIENCE = 1.0
+"""Seconds of compilation before the notice."""
 
 
 @cache
 def cache_folder() -> str:
     """Where the compiled kernels of these sources lie."""
+    here = Path(__file__).parent
     sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+    for path in [*sorted(here.glob("*.py")), here.parent / "moments.py", here.parent / "compiled.py"]:
         sources.update(path.read_bytes())
     base = os.environ.get("ZIPLINE_KERNEL_CACHE")
     root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zipline"
@@ -30,9 +42,8 @@ def cache_folder() -> str:
 
 
 def is_compiled() -> bool:
-    """Whether an earlier run has left kernels that this one can load."""
-    folder = Path(cache_folder())
-    return folder.is_dir() and next(folder.rglob("*.nbi"), None) is not None
+    """Whether `warm_up` has run to its end for these sources."""
+    return (Path(cache_folder()) / _COMPLETE).exists()
 
 
 def kernel(function: Function) -> Function:
@@ -40,7 +51,76 @@ def kernel(function: Function) -> Function:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder()
     try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
+        compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
         numba.config.CACHE_DIR = before
     return cast(Function, compiled)
+
+
+def warm_up(progress: Callable[[int, int], None] | None = None) -> None:
+    """Compiles the kernels of all operations over the ordinary types into the cache, in processes side by side.
+
+    `progress(done, all)` is called as they finish. Nothing happens where the cache is complete already.
+    """
+    if is_compiled():
+        return
+    from zipline.algebra.columnar.rehearsal import SCENES
+
+    waiting = list(enumerate(SCENES))
+    running: list[subprocess.Popen[bytes]] = []
+    done = 0
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            running.append(_rehearse(waiting.pop(0)[1]))
+        running.pop(0).wait()
+        done += 1
+        if progress is not None:
+            progress(done, len(SCENES))
+    Path(cache_folder(), _COMPLETE).touch()
+
+
+def _rehearse(scene: str) -> subprocess.Popen[bytes]:
+    quiet = {**os.environ, _QUIET: "1"}
+    return subprocess.Popen([sys.executable, "-m", "zipline.algebra.columnar.rehearsal", scene], env=quiet)
+
+
+_COMPLETE = "complete"
+_QUIET = "ZIPLINE_KERNELS_QUIET"
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Says once that kernels are being compiled, when that has taken longer than a pause that nobody notices."""
+
+    def __init__(self) -> None:
+        self._under_way: list[Any] = []
+        self._began = 0.0
+        self._spent = 0.0
+        self._timer: threading.Timer | None = None
+        self._is_said = _QUIET in os.environ
+
+    def on_start(self, event: Any) -> None:
+        self._under_way.append(event.data["dispatcher"])
+        if len(self._under_way) > 1 or self._is_said or not _is_ours(self._under_way[0]):
+            return
+        self._began = monotonic()
+        self._timer = threading.Timer(max(0.0, PATIENCE - self._spent), self._say)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def on_end(self, event: Any) -> None:  # noqa: ARG002
+        self._under_way.pop()
+        if not self._under_way and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._spent += monotonic() - self._began
+
+    def _say(self) -> None:
+        self._is_said = True
+        print(NOTICE, file=sys.stderr, flush=True)
+
+
+def _is_ours(dispatcher: Any) -> bool:
+    return str(dispatcher.py_func.__module__).startswith("zipline.")
+
+
+event.register("numba:compile", _Announcer())

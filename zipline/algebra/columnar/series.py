@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar import distinct, extremes, order, ranks, spread, sums
 from zipline.algebra.columnar.spans import Spans, spans
+from zipline.algebra.columnar.values import ordinals_of
 from zipline.types import DataType
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _SPREAD = {"VARIANCE": 0, "SKEW": 1, "KURTOSIS": 2}
@@ -32,35 +35,32 @@ class TotalBeyondInt64(Exception):
 class Series:
     """Events of runs `offsets[r]:offsets[r + 1]`, ordered by (t, known, value).
 
-    `known` is None where there is one clock. `ordinals` are the values in their own order, `restore` gives them back.
+    `known` is None where there is one clock. `data` are floats as they are, of all else integers in the values' own
+    order; `restore` gives the values back.
     """
 
     offsets: Ints
     t: Ints
     known: Ints | None
-    ordinals: Ints
+    data: Ints | Floats
     type: DataType
-    restore: Callable[[Ints], pa.Array]
+    restore: Callable[[Any], pa.Array]
 
     @cached_property
     def longest(self) -> int:
-        return int(order.longest(self.offsets))
+        return order.longest(self.offsets)
 
     @cached_property
-    def floats(self) -> NDArray[np.float64]:
-        from zipline.algebra.columnar.values import floats_of
-
-        if self.type.is_float:
-            return floats_of(self.ordinals)
-        if self.type.is_integer:
-            return self.ordinals.astype(np.float64)
-        return np.asarray(self.restore(self.ordinals).cast(pa.float64()).to_numpy(zero_copy_only=False))
+    def floats(self) -> Floats:
+        if self.type.is_float or self.type.is_integer:
+            return self.data.astype(np.float64, copy=False)
+        return np.asarray(self.restore(self.data).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
     @cached_property
     def by_value(self) -> tuple[Ints, Ints, Ints]:
         """(positions in value order, rank, dense code), local to each run."""
-        found: tuple[Ints, Ints, Ints] = order.sort_within_runs(self.offsets, self.ordinals)
-        return found
+        ordinals: Ints = ordinals_of(self.floats) if self.type.is_float else self.data  # type: ignore[assignment]
+        return order.sort_within_runs(self.offsets, ordinals)
 
     @cached_property
     def by_position(self) -> tuple[Ints, Ints]:
@@ -74,16 +74,18 @@ class Series:
     def at(self, positions: Ints) -> pa.Array:
         """The values at positions; null where the position is negative."""
         missing = positions < 0
-        if not len(self.ordinals):
-            return pa.nulls(len(positions), self.restore(self.ordinals).type)
-        found = self.restore(self.ordinals[np.where(missing, 0, positions)])
-        return nulled(found, missing)
+        if not len(self.data):
+            return pa.nulls(len(positions), self.restore(self.data).type)
+        return nulled(self.restore(self.data[np.where(missing, 0, positions)]), missing)
 
 
 def nulled(column: pa.Array, missing: Bools) -> pa.Array:
-    """The column with null where `missing`."""
+    """The column, which has no nulls, with null where `missing`."""
     if not missing.any():
         return column
+    if pa.types.is_primitive(column.type) and column.offset == 0:
+        present = pa.array(~missing).buffers()[1]
+        return pa.Array.from_buffers(column.type, len(column), [present, column.buffers()[1]])
     return column.take(pa.array(np.arange(len(column)), mask=missing))
 
 
@@ -111,6 +113,9 @@ def evaluate(series: Series, call: Call, run: Ints, seen: Spans) -> pa.Array:
         return _histogram(series, run, seen, call.k or 0)
     if name == "APPROX_PERCENTILE":
         return _percentiles(series, run, seen, call.percentiles or ())
+    if name in ("MIN", "MAX") and seen.is_contiguous and len(series.data):
+        found = extremes.extreme(series.data, seen.enter_end, seen.leave_end, name == "MAX", series.longest)
+        return nulled(series.restore(found), seen.count == 0)
     if name in ("MIN", "MAX", "FIRST", "LAST"):
         return series.at(_one(series, name, run, seen))
     return _lists(series, name, run, seen, call.k or 1)
@@ -122,7 +127,7 @@ def _sum(series: Series, seen: Spans, *, average: bool) -> pa.Array:
     if not series.type.is_integer:
         found = sums.sum_floats(series.floats, *enters, average)
         return pa.array(found, mask=empty | np.isnan(found))
-    totals, averages, beyond = sums.sum_integers(series.ordinals, *enters, average)
+    totals, averages, beyond = sums.sum_integers(series.data, *enters, average)
     if beyond.any():
         raise TotalBeyondInt64(int(np.argmax(beyond)))
     return pa.array(averages if average else totals, mask=empty)
@@ -204,10 +209,7 @@ def _one(series: Series, name: str, run: Ints, seen: Spans) -> Ints:
     empty = seen.count == 0
     if seen.is_contiguous and name in ("FIRST", "LAST"):
         return np.where(empty, -1, seen.leave_end if name == "FIRST" else seen.enter_end - 1)
-    if seen.is_contiguous:
-        found = extremes.extreme(series.ordinals, seen.enter_end, seen.leave_end, name == "MAX", series.longest)
-        return np.asarray(found)
-    offsets, positions = _pick(series, f"{_LIST_OF[name]}", run, seen, 1)
+    offsets, positions = _pick(series, _LIST_OF[name], run, seen, 1)
     out = np.full(len(run), -1)
     out[~empty] = positions[offsets[:-1][~empty]]
     return out

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.order import merge_sort
 
 Ints = NDArray[np.int64]
 
@@ -47,14 +48,16 @@ class Spans:
 
 def spans(offsets: Ints, t: Ints, known: Ints | None, run: Ints, start: Ints | None, end: Ints) -> Spans:
     """The spans of queries that see `start <= t < end`, and availability < end where `known` is given."""
+    bounded = start is not None
+    begin = end if start is None else start
     if known is None:
-        enter_end, leave_end = _one_clock(offsets, t, run, start, end)
+        enter_end, leave_end = _one_clock(offsets, t, run, begin, end, bounded)
         return Spans(None, enter_end, None, leave_end)
-    return Spans(*_two_clocks(offsets, t, np.maximum(t, known), run, start, end))
+    return Spans(*_two_clocks(offsets, t, np.maximum(t, known), run, begin, end, bounded))
 
 
 @kernel
-def _one_clock(offsets: Any, t: Any, run: Any, start: Any, end: Any) -> Any:
+def _one_clock(offsets: Any, t: Any, run: Any, start: Any, end: Any, bounded: Any) -> Any:
     enter_end = np.empty(len(run), np.int64)
     leave_end = np.empty(len(run), np.int64)
     current, low, high, stop = -1, 0, 0, 0
@@ -65,7 +68,7 @@ def _one_clock(offsets: Any, t: Any, run: Any, start: Any, end: Any) -> Any:
             stop = offsets[current + 1]
         while high < stop and t[high] < end[q]:
             high += 1
-        if start is not None:
+        if bounded:
             while low < high and t[low] < start[q]:
                 low += 1
         enter_end[q] = high
@@ -74,7 +77,7 @@ def _one_clock(offsets: Any, t: Any, run: Any, start: Any, end: Any) -> Any:
 
 
 @kernel
-def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end: Any) -> Any:
+def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end: Any, bounded: Any) -> Any:
     enter = np.empty(len(t), np.int64)
     leave = np.empty(len(t), np.int64)
     enter_end = np.empty(len(run), np.int64)
@@ -83,6 +86,7 @@ def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end:
     current, low, high, entered, left = -1, 0, 0, 0, 0
     first, stop = 0, 0
     order = np.empty(0, np.int64)
+    keys = np.empty((3, 0), np.int64)
     for q in range(len(run)):
         if run[q] != current:
             for i in range(first, stop):
@@ -91,9 +95,15 @@ def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end:
                     left += 1
             current = run[q]
             first, stop = offsets[current], offsets[current + 1]
-            order = np.argsort(available[first:stop], kind="mergesort")
+            if len(order) < stop - first:
+                order = np.empty(2 * (stop - first), np.int64)
+                keys = np.empty((3, 2 * (stop - first)), np.int64)
+            for n in range(stop - first):
+                order[n] = n
+                keys[0, n] = available[first + n]
+            merge_sort(keys[0], order, 0, stop - first, keys[1], keys[2])
             low, high = first, 0
-        if start is not None:
+        if bounded:
             while low < stop and t[low] < start[q]:
                 if inside[low]:
                     inside[low] = False
@@ -112,15 +122,34 @@ def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end:
     return enter, enter_end, leave, leave_end
 
 
-@kernel
-def pair(first_part: Any, part_offsets: Any, t: Any, query_offsets: Any, start: Any, end: Any) -> Any:
+def pair(
+    first_part: Ints, part_offsets: Ints, t: Ints, query_offsets: Ints, start: Ints | None, end: Ints
+) -> tuple[Ints, Ints]:
     """(part, query) for every query and part of its run that has an event in the query's window, parts in order.
 
     Queries that see nothing of a part are stepped over, so the work is that of the pairs found and of the events.
     """
-    room = max(1024, len(end))
-    parts = np.empty(room, np.int64)
-    queries = np.empty(room, np.int64)
+    bounded, begin = start is not None, end if start is None else start
+    none = np.empty(0, np.int64)
+    count = _pair(first_part, part_offsets, t, query_offsets, begin, end, bounded, none, none)
+    parts, queries = np.empty(count, np.int64), np.empty(count, np.int64)
+    _pair(first_part, part_offsets, t, query_offsets, begin, end, bounded, parts, queries)
+    return parts, queries
+
+
+@kernel
+def _pair(
+    first_part: Any,
+    part_offsets: Any,
+    t: Any,
+    query_offsets: Any,
+    start: Any,
+    end: Any,
+    bounded: Any,
+    parts: Any,
+    queries: Any,
+) -> Any:
+    """How many pairs there are; they are written where there is room."""
     count = 0
     for run in range(len(first_part) - 1):
         q_first, q_last = query_offsets[run], query_offsets[run + 1]
@@ -130,26 +159,34 @@ def pair(first_part: Any, part_offsets: Any, t: Any, query_offsets: Any, start: 
             low, stop = part_offsets[part], part_offsets[part + 1]
             q = q_first
             while low < stop:
-                q += np.searchsorted(end[q:q_last], t[low], side="right")
+                q = _after(end, t[low], q, q_last)
                 if q == q_last:
                     break
-                if start is not None:
+                if bounded:
                     while low < stop and t[low] < start[q]:
                         low += 1
                     if low == stop or t[low] >= end[q]:
                         continue
-                if count == room:
-                    room *= 2
-                    parts, queries = _grown(parts, room), _grown(queries, room)
-                parts[count] = part
-                queries[count] = q
+                if count < len(parts):
+                    parts[count] = part
+                    queries[count] = q
                 count += 1
                 q += 1
-    return parts[:count].copy(), queries[:count].copy()
+    return count
 
 
 @kernel
-def _grown(array: Any, room: Any) -> Any:
-    grown = np.empty(room, array.dtype)
-    grown[: len(array)] = array
-    return grown
+def _after(end: Any, t: Any, first: Any, last: Any) -> Any:
+    """The first query from `first` on that ends after t: steps doubled until it is passed, then halved."""
+    step = 1
+    while first + step <= last and end[first + step - 1] <= t:
+        first += step
+        step *= 2
+    last = min(first + step - 1, last)
+    while first < last:
+        middle = (first + last) // 2
+        if end[middle] <= t:
+            first = middle + 1
+        else:
+            last = middle
+    return first

@@ -1,7 +1,8 @@
-"""Arrow columns as arrays that kernels can compare: every ordered value becomes an int64 of the same order.
+"""Arrow columns as arrays that kernels can compare: every ordered value has an int64 of the same order.
 
 Integers, times and booleans are themselves, floats their bits in order, all else the rank in the column's sorted
-dictionary. This is also the door at which NaN becomes null and -0.0 becomes 0.0.
+dictionary. Floats are carried as they are and turned into integers where an order is needed. This is also the door at
+which NaN becomes null and -0.0 becomes 0.0, the latter when values are put in order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from zipline.algebra.columnar.order import gather
 from zipline.arrow import to_arrow
 from zipline.types import BOOLEAN, DATE, NULL, TIMESTAMP, DataType
 
@@ -27,16 +29,24 @@ _TURN = np.int64(0x7FFFFFFFFFFFFFFF)
 
 @dataclass(frozen=True)
 class Values:
-    """A column: `ordinals` in the values' own order, `valid` (None: all), `restore` back to Arrow."""
+    """A column: `data` are floats as they are, of all else ordinals; `valid` (None: all); `restore` back to Arrow."""
 
     type: DataType
-    ordinals: Ints
+    data: Ints | Floats
     valid: Bools | None
-    restore: Callable[[Ints], pa.Array]
+    restore: Callable[[Any], pa.Array]
 
-    def numbers(self, ordinals: Ints) -> Floats:
-        """Ordinals of a float column as the floats themselves."""
-        return floats_of(ordinals)
+    @property
+    def ordinals(self) -> Ints:
+        """Integers in the values' own order."""
+        return ordinals_of(self.data + 0.0) if self.type.is_float else self.data
+
+    def at(self, places: Ints) -> Ints | Floats:
+        """The data at these places, no zero negative."""
+        found = gather(frozen(self.data), places)
+        if self.type.is_float:
+            found += 0.0
+        return found  # type: ignore[no-any-return]
 
 
 def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -46,11 +56,11 @@ def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column
 
 
-def validity(column: pa.Array) -> Bools | None:
+def validity(column: pa.Array | pa.ChunkedArray) -> Bools | None:
     """True where not null; None where nothing is."""
     if column.null_count == 0:
         return None
-    return np.asarray(pc.is_valid(column).to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return np.asarray(pc.is_valid(whole(column)).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def clean_floats(column: pa.Array) -> pa.Array:
@@ -66,18 +76,45 @@ def clean_floats(column: pa.Array) -> pa.Array:
 
 
 def values_of(column: pa.Array | pa.ChunkedArray, dtype: DataType) -> Values:
-    """The column's values as ordinals."""
+    """The column's values; what lies where they are not valid is undefined."""
     array = whole(column)
-    if dtype.is_float:
-        array = clean_floats(array).cast(pa.float64())
-    valid = validity(array)
     if dtype == NULL:
         return Values(dtype, np.zeros(len(array), np.int64), np.zeros(len(array), np.bool_), _nulls)
     if dtype.is_float:
-        return Values(dtype, ordinals_of(_filled(array, 0.0)), valid, lambda codes: _floats(codes, to_arrow(dtype)))
+        return _float_values(array, dtype)
     if dtype.is_integer or dtype in (TIMESTAMP, DATE, BOOLEAN):
-        return Values(dtype, _integers(array, dtype), valid, lambda codes: _restored(codes, dtype))
-    return _dictionary(array, dtype, valid)
+        return Values(dtype, _integers(array, dtype), validity(array), lambda codes: _restored(codes, dtype))
+    return _dictionary(array, dtype)
+
+
+def _float_values(array: pa.Array, dtype: DataType) -> Values:
+    array = array.cast(pa.float64())
+    data, valid = raw(array, np.float64), validity(array)
+    if len(data) and np.isnan(data.min()):
+        valid = ~np.isnan(data) if valid is None else valid & ~np.isnan(data)
+    return Values(dtype, data, valid, lambda floats: pa.array(floats).cast(to_arrow(dtype)))
+
+
+def raw(array: pa.Array, dtype: Any) -> Any:
+    """The values of a column of fixed width without a copy; where it is null, whatever lies there."""
+    buffer = array.buffers()[1]
+    if buffer is None:
+        return np.zeros(len(array), dtype)
+    return np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array)]
+
+
+def integers(column: pa.Array) -> tuple[Ints, Bools]:
+    """(values, where they are not null) of a column of integers; the second is empty where none is null."""
+    wide = column.cast(pa.int64())
+    valid = validity(wide)
+    return frozen(raw(wide, np.int64)), frozen(np.zeros(0, np.bool_) if valid is None else valid)
+
+
+def frozen(array: Any) -> Any:
+    """A read-only view: what Arrow owns is read-only, and a kernel compiled for both would be compiled twice."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def ordinals_of(floats: Floats) -> Ints:
@@ -94,8 +131,16 @@ def floats_of(ordinals: Ints) -> Floats:
 
 def micros(column: pa.Array | pa.ChunkedArray) -> Ints:
     """A timestamp column as int64 microseconds; nulls are 0."""
-    found: Ints = _filled(whole(column).view(pa.int64()), 0)
-    return found
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    if len(chunks) == 1:
+        found: Ints = _filled(chunks[0].view(pa.int64()), 0)
+        return found
+    out = np.empty(len(column), np.int64)
+    place = 0
+    for chunk in chunks:
+        out[place : place + len(chunk)] = _filled(chunk.view(pa.int64()), 0)
+        place += len(chunk)
+    return out
 
 
 def _nulls(codes: Ints) -> pa.Array:
@@ -118,10 +163,6 @@ def _integers(array: pa.Array, dtype: DataType) -> Ints:
     return found
 
 
-def _floats(codes: Ints, arrow: pa.DataType) -> pa.Array:
-    return pa.array(floats_of(codes)).cast(arrow)
-
-
 def _restored(codes: Ints, dtype: DataType) -> pa.Array:
     if dtype == TIMESTAMP:
         return pa.array(codes).view(to_arrow(dtype))
@@ -130,7 +171,8 @@ def _restored(codes: Ints, dtype: DataType) -> pa.Array:
     return pa.array(codes != 0) if dtype == BOOLEAN else pa.array(codes).cast(to_arrow(dtype))
 
 
-def _dictionary(array: pa.Array, dtype: DataType, valid: Bools | None) -> Values:
+def _dictionary(array: pa.Array, dtype: DataType) -> Values:
+    valid = validity(array)
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     order = pc.sort_indices(encoded.dictionary)
     rank = np.empty(len(order), np.int64)

@@ -22,13 +22,14 @@ from zipline.algebra.operations import empty_value
 from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local.keys import KeyIndex
+from zipline.engines.local.places import Places
 from zipline.engines.local.read import Rows
 from zipline.engines.local.stream import Queries, Stream, arrange_queries, cleaned, make_stream
 from zipline.errors import DataError
 from zipline.plan.build import default_array
 from zipline.plan.reads import read_key
 from zipline.plan.steps import Feature, PartPlan, Projection
-from zipline.types import DataType
+from zipline.types import NULL, DataType
 
 Ints = NDArray[np.int64]
 Readings = dict[tuple[Any, ...], Rows]
@@ -59,26 +60,29 @@ def aggregate(left: Left, parts: tuple[PartPlan, ...], readings: Readings, pool:
     streams: dict[tuple[Any, ...], tuple[Stream, Queries]] = {}
     tables = []
     for part in parts:
-        identity = _stream_identity(part)
+        identity = _stream_identity(part, readings)
         if identity not in streams:
             streams[identity] = _make(left, index, part, readings)
         stream, queries = streams[identity]
         tables.append(_lookup(left, part, stream, queries) if part.group_by.lookup else None)
-    pairs = [(part, *streams[_stream_identity(part)]) for part in parts if not part.group_by.lookup]
+    pairs = [(part, *streams[_stream_identity(part, readings)]) for part in parts if not part.group_by.lookup]
     columns = iter(_compute(left, pairs, pool))
     return [table if table is not None else next(columns) for table in tables]
 
 
-def _stream_identity(part: PartPlan) -> tuple[Any, ...]:
+def _stream_identity(part: PartPlan, readings: Readings) -> tuple[Any, ...]:
+    """Equal for parts whose rows have the same keys; a computed key is null where its source's conditions fail."""
     reads = tuple(read_key(source) for source in part.group_by.sources)
-    keys = tuple(source.columns[key].text for source in part.group_by.sources for key, _ in part.group_by.keys)
+    aliases = [readings[read].aliases for read in reads]
+    pairs = list(zip(aliases, part.group_by.sources, strict=True))
+    keys = tuple(names[source, key] for names, source in pairs for key, _ in part.group_by.keys)
     return (reads, keys, part.offset if part.group_by.is_entity or part.offset is not None else None)
 
 
 def _make(left: Left, index: KeyIndex, part: PartPlan, readings: Readings) -> tuple[Stream, Queries]:
     sources = part.group_by.sources
     rows = tuple(readings[read_key(source)] for source in sources)
-    keys = [[r.column(s, key) for key, _ in part.group_by.keys] for r, s in zip(rows, sources, strict=True)]
+    keys = [[r.pieces(s, key) for key, _ in part.group_by.keys] for r, s in zip(rows, sources, strict=True)]
     if part.group_by.is_entity:
         return _make_of_snapshots(left, part, rows, keys)
     codes = [index.lookup(columns, r.rows) for columns, r in zip(keys, rows, strict=True)]
@@ -90,25 +94,32 @@ def _make_of_snapshots(
     left: Left, part: PartPlan, rows: tuple[Rows, ...], keys: list[list[pa.Array]]
 ) -> tuple[Stream, Queries]:
     """The newest partition before the query's day is one more part of the key."""
-    days = [_days(r) for r in rows]
-    partitions = np.unique(np.concatenate([d[d >= 0] for d in days]))
+    partitions = np.unique(np.concatenate([r.partitions for r in rows]))
     asked = (left.times + (part.offset or 0)) // DAY
     place = np.searchsorted(partitions, asked, side="left") - 1
     found = (place >= 0) & left.timed
     newest = partitions[np.maximum(place, 0)] if len(partitions) else np.zeros(left.rows, np.int64)
+    carried = [_carry(r, columns, np.unique(newest[found])) for r, columns in zip(rows, keys, strict=True)]
     index = KeyIndex([*left.keys, pa.array(newest, mask=~found)], left.rows)
-    codes = [
-        index.lookup([*columns, pa.array(day, mask=day < 0)], r.rows)
-        for columns, day, r in zip(keys, days, rows, strict=True)
-    ]
+    codes = [index.lookup([*columns, day], r.rows) for r, columns, day in carried]
     queries = arrange_queries(index.codes, index.count, left.times)
-    return make_stream(rows, codes, index.count), queries
+    return make_stream(tuple(r for r, _, _ in carried), codes, index.count), queries
 
 
-def _days(rows: Rows) -> Ints:
+def _carry(rows: Rows, keys: list[pa.Array], asked: Ints) -> tuple[Rows, list[pa.Array], pa.Array]:
+    """(rows, their keys, the partition of all sources that each stands for): a source may lack one of another's."""
     assert rows.partition is not None
-    numbers = rows.partition.view(pa.int32()).cast(pa.int64())
-    return np.asarray(numbers.fill_null(-1).to_numpy(zero_copy_only=False))
+    day = rows.partition.view(pa.int32()).cast(pa.int64())
+    if np.isin(asked, rows.partitions).all():
+        return rows, keys, day
+    newest = np.searchsorted(rows.partitions, asked, side="right") - 1
+    own = np.searchsorted(rows.partitions, np.asarray(day.fill_null(0).to_numpy(zero_copy_only=False)))
+    first, last = np.searchsorted(newest, own), np.searchsorted(newest, own, side="right")
+    copies = np.where(np.asarray(day.is_null()), 0, last - first)
+    places = np.repeat(np.arange(len(own)), copies)
+    nth = np.arange(len(places)) - np.repeat(np.cumsum(copies) - copies, copies)
+    taken = pa.array(places)
+    return rows.take(taken), [key.take(taken) for key in keys], pa.array(asked[first[places] + nth])
 
 
 def _lookup(left: Left, part: PartPlan, stream: Stream, queries: Queries) -> pa.Table:
@@ -126,6 +137,7 @@ def _lookup(left: Left, part: PartPlan, stream: Stream, queries: Queries) -> pa.
 
 
 Job = tuple[PartPlan, Stream, Queries]
+Member = tuple[PartPlan, Feature]
 
 
 def _compute(left: Left, jobs: list[Job], pool: ThreadPoolExecutor) -> list[pa.Table]:
@@ -142,7 +154,7 @@ def _compute(left: Left, jobs: list[Job], pool: ThreadPoolExecutor) -> list[pa.T
     def run(members: list[tuple[int, Feature]]) -> None:
         part, stream, queries = jobs[members[0][0]]
         work = _bucketed if members[0][1].bucket else _plain
-        computed = work(left, part, stream, queries, [feature for _, feature in members])
+        computed = work(left, part, stream, queries, [(jobs[number][0], feature) for number, feature in members])
         for (number, feature), column in zip(members, computed, strict=True):
             results[number, feature.name] = column
 
@@ -163,17 +175,19 @@ def _run_all(pool: ThreadPoolExecutor, tasks: list[Callable[[], None]]) -> None:
         future.result()
 
 
-def _plain(left: Left, part: PartPlan, stream: Stream, queries: Queries, features: list[Feature]) -> Iterable[pa.Array]:
-    first = features[0]
+def _plain(left: Left, part: PartPlan, stream: Stream, queries: Queries, members: list[Member]) -> Iterable[pa.Array]:
+    first = members[0][1]
     series = stream.series(part.group_by.sources, first.input, first.input_type)
     seen = series.spans(queries.run, *part.bounds(queries.times, first.window))
-    place = _places(left.rows, queries.rows, seen.count > 0)
+    places = Places(left.rows, queries.rows, seen.count > 0)
     known: dict[tuple[Any, ...], pa.Array] = {}
-    for feature in features:
+    for own, feature in members:
         call = (feature.operation, feature.k, feature.percentiles)
+        if series.type == NULL:
+            known[call] = pa.nulls(0).cast(to_arrow(feature.type))
         if call not in known:
-            known[call] = _evaluate(left, part, feature, series, queries, seen)
-        yield _placed(known[call], place, feature)
+            known[call] = _evaluate(left, own, feature, series, queries, seen)
+        yield _placed(known[call], places, feature)
 
 
 def _evaluate(left: Left, part: PartPlan, feature: Feature, series: Series, queries: Queries, seen: Any) -> pa.Array:
@@ -193,9 +207,9 @@ def _overflow(left: Left, part: PartPlan, feature: Feature, row: int) -> DataErr
 
 
 def _bucketed(
-    left: Left, part: PartPlan, stream: Stream, queries: Queries, features: list[Feature]
+    left: Left, part: PartPlan, stream: Stream, queries: Queries, members: list[Member]
 ) -> Iterable[pa.Array]:
-    first = features[0]
+    first = members[0][1]
     assert first.bucket is not None
     assert first.bucket_type is not None
     divided = stream.bucketed(part.group_by.sources, first.input, first.input_type, first.bucket, first.bucket_type)
@@ -208,32 +222,22 @@ def _bucketed(
     counts = np.bincount(asked[by_query], minlength=len(queries.rows))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     keys = divided.restore(divided.bucket[parts[by_query]])
-    place = _places(left.rows, queries.rows, counts > 0)
+    places = Places(left.rows, queries.rows, counts > 0)
     of_pair = Queries(queries.rows[asked], parts, series.offsets, end[asked])
-    for feature in features:
-        items = _evaluate(left, part, feature, series, of_pair, seen).take(pa.array(by_query))
-        yield _placed(maps(offsets, keys, items), place, feature)
+    for own, feature in members:
+        if series.type == NULL or first.bucket_type == NULL:
+            yield _placed(pa.nulls(0).cast(to_arrow(feature.type)), Places.none(left.rows), feature)
+            continue
+        items = _evaluate(left, own, feature, series, of_pair, seen).take(pa.array(by_query))
+        yield _placed(maps(offsets, keys, items), places, feature)
 
 
-def _places(rows: int, asked: Ints, filled: NDArray[np.bool_]) -> Ints:
-    """For each left row the place of its result, or -1 where nothing was in the window."""
-    place = np.full(rows, -1)
-    place[asked[filled]] = np.flatnonzero(filled)
-    return place
-
-
-def _placed(computed: pa.Array, place: Ints, feature: Feature) -> pa.Array:
+def _placed(computed: pa.Array, places: Places, feature: Feature) -> pa.Array:
     """Results in left order; rows that saw nothing get the empty-window value."""
     arrow = to_arrow(feature.type)
     column = computed if computed.type == arrow else computed.cast(arrow)
-    missing = place < 0
-    if not missing.any():
-        return column.take(pa.array(place))
     empty = empty_of(feature)
-    if empty is None:
-        return column.take(pa.array(place, mask=missing))
-    extended = pa.concat_arrays([column, default_array(empty, feature.type)])
-    return extended.take(pa.array(np.where(missing, len(column), place)))
+    return places.put(column, None if empty is None else default_array(empty, feature.type))
 
 
 def empty_of(feature: Feature) -> Any:

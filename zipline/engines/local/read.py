@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 from zipline.algebra.columnar.values import micros, validity, whole
 from zipline.arrow import to_arrow
 from zipline.clock import to_text
-from zipline.errors import DataError
+from zipline.engines.local.failures import unreadable
 from zipline.expressions import Expression
+from zipline.expressions.nodes import Cast, walk
 from zipline.plan.steps import Projection, SourceRead
 from zipline.tables.contract import Table
 from zipline.types import DataType
 
 Bools = NDArray[np.bool_]
+
+TIME = "\0time"
+DAY = "\0day"
+"""Beside the left's own columns, under names that no table's column has."""
 
 _root: list[duckdb.DuckDBPyConnection] = []
 _guard = threading.Lock()
@@ -38,32 +43,34 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str, table: str) -> pa.Table:
-    """Runs one statement; what the data make impossible is a DataError that names the table."""
+def query(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    table: str,
+    relation: str = "",
+    expressions: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """Runs one statement; what the data make impossible is a DataError that names the table.
+
+    With the `expressions` that it evaluates over a `relation` the error names the one that fails too.
+    """
     try:
         return connection.sql(sql).to_arrow_table()
-    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as wrong:
-        raise DataError(
-            f"reading {table!r}: {_first_line(wrong)}",
-            hint="TRY_CAST gives null where a value does not convert; a where can leave such rows out",
-        ) from None
     except duckdb.Error as wrong:
-        raise DataError(f"reading {table!r}: {_first_line(wrong)}") from None
-
-
-def _first_line(wrong: Exception) -> str:
-    return str(wrong).split("\n", 1)[0]
+        raise unreadable(connection, wrong, table, relation, expressions or {}) from None
 
 
 @dataclass
 class Rows:
     """One read of a table: `columns` by alias, `masks` by the conditions, the clocks in microseconds.
 
+    Columns stay in the pieces in which they were read until they are needed whole.
+
     `timed` is False where the time is null, `seen` where either clock is; None where no clock is. A null `known` is
-    the time itself.
+    the time itself. `partitions` are the days of snapshots that exist, in order, whatever the conditions leave of them.
     """
 
-    columns: dict[str, pa.Array]
+    columns: dict[str, pa.Array | pa.ChunkedArray]
     masks: dict[tuple[str, ...], Bools | None]
     t: NDArray[np.int64] | None
     known: NDArray[np.int64] | None
@@ -72,8 +79,15 @@ class Rows:
     partition: pa.Array | None
     rows: int
     aliases: dict[tuple[Projection, str], str] = field(default_factory=dict)
+    partitions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def column(self, source: Projection, name: str) -> pa.Array:
+        alias = self.aliases[source, name]
+        self.columns[alias] = whole(self.columns[alias])
+        return self.pieces(source, name)
+
+    def pieces(self, source: Projection, name: str) -> pa.Array | pa.ChunkedArray:
+        """The column in as many pieces as it happens to be in."""
         array = self.columns[self.aliases[source, name]]
         wanted = to_arrow(source.column_types[name])
         return array if array.type == wanted else array.cast(wanted)
@@ -81,13 +95,41 @@ class Rows:
     def mask(self, source: Projection) -> Bools | None:
         return self.masks.get(_conditions(source))
 
+    def take(self, places: pa.Array) -> Rows:
+        """The rows at these places."""
+        at = places.to_numpy()
+        return replace(
+            self,
+            columns={name: array.take(places) for name, array in self.columns.items()},
+            masks={texts: _taken(mask, at) for texts, mask in self.masks.items()},
+            t=_taken(self.t, at),
+            known=_taken(self.known, at),
+            timed=_taken(self.timed, at),
+            seen=_taken(self.seen, at),
+            partition=None if self.partition is None else self.partition.take(places),
+            rows=len(places),
+        )
+
+
+def _taken(array: NDArray[Any] | None, at: NDArray[np.int64]) -> NDArray[Any] | None:
+    return None if array is None else array[at]
+
 
 def _conditions(source: Projection) -> tuple[str, ...]:
     return tuple(condition.text for condition in source.where)
 
 
 def _all_of(conditions: Iterable[Expression]) -> str:
-    return " AND ".join(f"({condition.sql('duckdb')})" for condition in conditions) or "TRUE"
+    """True where all hold. Those that can fail come last and see only the rows that the others keep."""
+    ordered = sorted(conditions, key=_can_fail)
+    if not ordered:
+        return "TRUE"
+    nested = "".join(f"CASE WHEN ({condition.sql('duckdb')}) THEN " for condition in ordered[:-1])
+    return f"{nested}({ordered[-1].sql('duckdb')}){' ELSE FALSE END' * (len(ordered) - 1)}"
+
+
+def _can_fail(condition: Expression) -> bool:
+    return any(isinstance(node, Cast) and not node.safe for node in walk(condition.node))
 
 
 def read_source(
@@ -120,7 +162,7 @@ def read_source(
     for clock, expression in (("t", first.time), ("known", first.known_at)):
         if expression is not None:
             clocks.append(f"CAST({expression.sql('duckdb')} AS TIMESTAMPTZ) AS __{clock}")
-    partition = f'"{first.partition}"' if first.partition and first.kind == "snapshots" else None
+    partition = _quoted(first.partition) if first.partition and first.kind == "snapshots" else None
     if partition:
         clocks.append(f"CAST({partition} AS DATE) AS __day")
     start, end = _within(first, partitions)
@@ -131,8 +173,22 @@ def read_source(
     conditions += _time_bounds(first.time, low, high) if first.kind == "events" else []
     selected = ", ".join([*(f"{sql} AS {alias}" for sql, alias in items.items()), *clocks]) or "1 AS __one"
     source_sql = _deduplicated(first, relation, conditions) if first.event_id else _filtered(relation, conditions)
-    found = query(connection, f"SELECT {selected} FROM {source_sql}", first.table)
+    tried = _tried(read.projections, needed)
+    found = query(connection, f"SELECT {selected} FROM {source_sql}", first.table, relation, tried)
     return _rows(found, masks, aliases)
+
+
+def _tried(projections: Iterable[Projection], needed: Mapping[Projection, frozenset[str]]) -> dict[str, str]:
+    """The author's expressions as SQL, columns as far as the conditions let them be evaluated."""
+    tried: dict[str, str] = {}
+    for source in projections:
+        for clock in (source.time, source.known_at):
+            if clock is not None:
+                tried[clock.text] = clock.sql("duckdb")
+        tried |= {condition.text: condition.sql("duckdb") for condition in source.where}
+        guard = _all_of(source.where) if source.where else ""
+        tried |= {source.columns[n].text: _guarded(source.columns[n], guard) for n in sorted(needed[source])}
+    return tried
 
 
 def _guarded(expression: Expression, guard: str) -> str:
@@ -152,13 +208,17 @@ def _filtered(relation: str, conditions: list[str]) -> str:
 
 
 def _deduplicated(first: Projection, relation: str, conditions: list[str]) -> str:
-    """Of the rows of one event id the least by (availability, t, values); rows without an id stay."""
+    """Of the rows of one event id the least by (availability, t, values); rows without an id stay.
+
+    A row that lacks a clock is never seen, so it stands behind those that can be.
+    """
     assert first.event_id is not None
     identity = first.event_id.sql("duckdb")
-    clocks = [e.sql("duckdb") for e in (first.known_at, first.time) if e is not None]
+    clocks = [f"({e.sql('duckdb')})" for e in (first.known_at, first.time) if e is not None]
+    unseen = " OR ".join(f"{clock} IS NULL" for clock in clocks) or "FALSE"
     available = f"greatest({', '.join(clocks)})" if len(clocks) > 1 else clocks[0] if clocks else "NULL"
     values = [e.sql("duckdb") for e in first.columns.values()]
-    order = ", ".join(f"{sql} NULLS LAST" for sql in (available, *reversed(clocks), *values))
+    order = ", ".join(f"{sql} NULLS LAST" for sql in (unseen, available, *reversed(clocks), *values))
     keep = f"({identity}) IS NULL OR row_number() OVER (PARTITION BY {identity} ORDER BY {order}) = 1"
     return _filtered(f"(SELECT * FROM {relation} QUALIFY {keep})", conditions)
 
@@ -188,7 +248,7 @@ def _literal(instant: int) -> str:
 
 
 def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tuple[Projection, str], str]) -> Rows:
-    arrays = {name: whole(found.column(name)) for name in found.column_names}
+    arrays = {name: found.column(name) for name in found.column_names}
     t = micros(arrays["__t"]) if "__t" in arrays else None
     known = micros(arrays["__known"]) if "__known" in arrays else None
     timed = validity(arrays["__t"]) if t is not None else None
@@ -199,13 +259,13 @@ def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tupl
         known = np.where(is_known, known, t if t is not None else 0)
         seen = is_known if timed is None else timed & is_known
     return Rows(
-        columns=arrays,
-        masks={texts: np.asarray(arrays[alias].to_numpy(zero_copy_only=False)) for texts, alias in masks.items()},
+        columns={name: column for name, column in arrays.items() if not name.startswith("__")},
+        masks={texts: np.asarray(whole(arrays[alias]).to_numpy(zero_copy_only=False)) for texts, alias in masks.items()},
         t=t,
         known=known,
         timed=timed,
         seen=seen,
-        partition=arrays.get("__day"),
+        partition=whole(arrays["__day"]) if "__day" in arrays else None,
         rows=found.num_rows,
         aliases=aliases,
     )
@@ -237,25 +297,29 @@ def empty_rows(read: SourceRead) -> Rows:
 def read_left(
     connection: duckdb.DuckDBPyConnection, table: Table, left: Projection, *, start: str | None, end: str | None
 ) -> pa.Table:
-    """The left rows in the table's order: selected columns, `__ts`, and `__ds`, the day of their partition."""
+    """The left rows in the table's order: selected columns, TIME, and DAY, that of their partition (in a range).
+
+    A range holds the rows without a day too: theirs is null.
+    """
     if not table.schema:
         return _empty_left(left)
     time = _query_time(left)
-    day = f'CAST(CAST("{left.partition}" AS DATE) AS VARCHAR)' if left.partition else f"strftime({time}, '%Y-%m-%d')"
+    bounds = (start, end) if start and end else None
+    day = _day(left, time) if bounds else "CAST(NULL AS VARCHAR)"
     items = [f"{_column(e) or e.sql('duckdb')} AS {_quoted(name)}" for name, e in left.select]
     items += [f"{time} AS __ts", f"{day} AS __ds"]
-    bounds = (start, end) if start and end else None
     low, high = _within(left, bounds)
     relation = table.relation(connection, partition=left.partition, start=low, end=high)
     conditions = [condition.sql("duckdb") for condition in left.where]
     if bounds and not left.partition:
-        conditions.append(f"{day} BETWEEN '{start}' AND '{end}'")
+        conditions.append(f"{day} BETWEEN '{start}' AND '{end}' OR {day} IS NULL")
     if left.event_id:
         numbered = f"(SELECT *, row_number() OVER () AS __row FROM {relation})"
         source = f"{_deduplicated(left, numbered, conditions)} ORDER BY __row"
     else:
         source = _filtered(relation, conditions)
-    found = query(connection, f"SELECT {', '.join(items)} FROM {source}", left.table)
+    tried = _tried([left], {left: frozenset(left.columns)})
+    found = query(connection, f"SELECT {', '.join(items)} FROM {source}", left.table, relation, tried)
     return _typed(found, left.column_types)
 
 
@@ -263,13 +327,20 @@ def _query_time(left: Projection) -> str:
     """An event's own time; for a row of a snapshot the end of the snapshot's day."""
     if left.time is not None:
         return f"CAST({left.time.sql('duckdb')} AS TIMESTAMPTZ)"
-    return f'CAST(CAST("{left.partition}" AS DATE) + INTERVAL 1 DAY AS TIMESTAMPTZ)'
+    assert left.partition is not None
+    return f"CAST(CAST({_quoted(left.partition)} AS DATE) + INTERVAL 1 DAY AS TIMESTAMPTZ)"
+
+
+def _day(left: Projection, time: str) -> str:
+    if left.partition:
+        return f"CAST(CAST({_quoted(left.partition)} AS DATE) AS VARCHAR)"
+    return f"strftime({time}, '%Y-%m-%d')"
 
 
 def _empty_left(left: Projection) -> pa.Table:
     columns: dict[str, Any] = {name: pa.nulls(0).cast(to_arrow(dtype)) for name, dtype in left.column_types.items()}
-    columns["__ts"] = pa.nulls(0).cast(pa.timestamp("us", tz="UTC"))
-    columns["__ds"] = pa.nulls(0).cast(pa.string())
+    columns[TIME] = pa.nulls(0).cast(pa.timestamp("us", tz="UTC"))
+    columns[DAY] = pa.nulls(0).cast(pa.string())
     return pa.table(columns)
 
 
@@ -279,12 +350,12 @@ def _quoted(name: str) -> str:
 
 def _typed(found: pa.Table, types: Any) -> pa.Table:
     arrays = []
-    for name in found.column_names:
+    names = [*types, TIME, DAY]
+    for name, column in zip(names, found.columns, strict=True):
         dtype: DataType | None = types.get(name)
-        column = found.column(name)
         wanted = to_arrow(dtype) if dtype is not None else column.type
         arrays.append(column if column.type == wanted else column.cast(wanted))
-    return pa.table(arrays, names=found.column_names)
+    return pa.table(arrays, names=names)
 
 
 def newest_event(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection) -> int | None:
@@ -293,6 +364,7 @@ def newest_event(connection: duckdb.DuckDBPyConnection, table: Table, source: Pr
         return None
     relation = table.relation(connection, partition=source.partition, start=source.start, end=source.end)
     sql = f"SELECT max(CAST({source.time.sql('duckdb')} AS TIMESTAMPTZ)) AS newest FROM {relation}"
-    newest = query(connection, sql, source.table).column("newest")
+    tried = {source.time.text: source.time.sql("duckdb")}
+    newest = query(connection, sql, source.table, relation, tried).column("newest")
     value = pc.max(newest)
     return int(micros(pa.array([value.as_py()], newest.type))[0]) if value.is_valid else None

@@ -10,10 +10,12 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity, whole
 from zipline.arrow import TIMESTAMP_ARROW, to_arrow
-from zipline.clock import DAY, monotonic
+from zipline.clock import DAY, monotonic, to_micros
 from zipline.engines.contract import Report, Result
 from zipline.engines.local import read
 from zipline.engines.local.derive import derive
@@ -34,6 +36,7 @@ from zipline.plan.steps import (
 from zipline.tables.catalog import Catalog
 
 THREADS = os.cpu_count() or 1
+FIRST_INSTANT, LAST_INSTANT = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
 
 @dataclass
@@ -118,7 +121,8 @@ def _execute(plan: JoinPlan, state: _State, step: Any, start: str | None, end: s
         case ReadLeft(left):
             table = state.catalog.table(left.table)
             rows = read.read_left(state.connection, table, left, start=start, end=end)
-            _set_left(state, rows, rows.column("__ts"))
+            rows = _of_days(state, rows) if start and end else rows
+            _set_left(state, rows, rows.column(read.TIME))
         case ReadSource(source):
             _read(state, source)
         case Aggregate(_, parts):
@@ -127,6 +131,12 @@ def _execute(plan: JoinPlan, state: _State, step: Any, start: str | None, end: s
             state.output = derive(state.connection, _assemble(plan, state), derivations)
         case KeepMature(parts, offset):
             _keep_mature(plan, state, parts, offset, as_of)
+
+
+def _of_days(state: _State, rows: pa.Table) -> pa.Table:
+    """Leaves out and counts the rows that no day holds, because they have no time."""
+    state.report.undated = rows.column(read.DAY).null_count
+    return rows.filter(pc.is_valid(rows.column(read.DAY))) if state.report.undated else rows
 
 
 def _set_left(state: _State, rows: pa.Table, ts: pa.ChunkedArray) -> None:
@@ -149,6 +159,7 @@ def _read(state: _State, source: SourceRead) -> None:
         rows = read.empty_rows(source)
     else:
         low, high = _time_range(state, [part for part, _ in sharing])
+        days = _partitions(table, first)
         rows = read.read_source(
             state.connection,
             table,
@@ -156,8 +167,9 @@ def _read(state: _State, source: SourceRead) -> None:
             needed=needed,
             low=low,
             high=high,
-            partitions=_partition_range(state, table, source),
+            partitions=_partition_range(state, days, source),
         )
+        rows.partitions = days
     state.readings[read_key(first)] = rows
     state.report.rows_read[first.table] = state.report.rows_read.get(first.table, 0) + rows.rows
     if rows.seen is not None:
@@ -173,25 +185,34 @@ def _time_range(state: _State, parts: list[PartPlan]) -> tuple[int | None, int |
     first, last = int(times.min()), int(times.max())
     backs = [lookback(part) for part in parts]
     low = None if None in backs else first - max(back for back in backs if back is not None)
-    return low, last + max(part.offset or 0 for part in parts)
+    high = last + max(part.offset or 0 for part in parts)
+    low = None if low is None or low < FIRST_INSTANT else min(low, LAST_INSTANT)
+    return low, None if high > LAST_INSTANT else high
 
 
-def _partition_range(state: _State, table: Any, source: SourceRead) -> tuple[str, str] | None:
-    """Of snapshots, the days that the queries ask for: each the newest before its day."""
-    first = source.first
-    if first.kind != "snapshots" or first.partition is None or not state.timed.any():
-        return None
+def _partitions(table: Any, first: Projection) -> NDArray[np.int64]:
+    """The days of the snapshots that a source sees, sorted."""
+    if first.kind != "snapshots" or first.partition is None:
+        return np.zeros(0, np.int64)
     days = [p.day for p in table.partitions(first.partition) if _inside(p.day, first.start, first.end)]
-    if not days:
+    return np.array(days, "datetime64[D]").astype(np.int64)
+
+
+def _partition_range(state: _State, days: NDArray[np.int64], source: SourceRead) -> tuple[str, str] | None:
+    """Of snapshots, the days that the queries ask for: each the newest before its day."""
+    if not len(days) or not state.timed.any():
         return None
     times = state.times[state.timed]
     low, high = int(times.min()) // DAY, (int(times.max()) + source.lookahead) // DAY
-    numbers = np.array([np.datetime64(day, "D").astype(np.int64) for day in days])
-    before = [int(n) for n in numbers if n < low]
-    chosen = [n for n in numbers if (before and n == before[-1]) or low <= n < high]
+    before = [int(n) for n in days if n < low]
+    chosen = [int(n) for n in days if (before and n == before[-1]) or low <= n < high]
     if not chosen:
-        return days[0], days[0]
-    return str(np.datetime64(int(min(chosen)), "D")), str(np.datetime64(int(max(chosen)), "D"))
+        return _day_text(days[0]), _day_text(days[0])
+    return _day_text(min(chosen)), _day_text(max(chosen))
+
+
+def _day_text(day: int) -> str:
+    return str(np.datetime64(int(day), "D"))
 
 
 def _inside(day: str, start: str | None, end: str | None) -> bool:
@@ -234,7 +255,7 @@ def _assemble(plan: JoinPlan, state: _State) -> pa.Table:
     columns = [state.left.column(name) for name in names]
     if "ts" not in names:
         names.append("ts")
-        columns.append(state.left.column("__ts").cast(TIMESTAMP_ARROW))
+        columns.append(state.left.column(read.TIME).cast(TIMESTAMP_ARROW))
     for part in plan.parts:
         names += [name for name, _ in part.columns]
         columns += state.computed[id(part)].columns
@@ -282,4 +303,4 @@ def _finish(
         for name in output.column_names
     ]
     output = output.cast(pa.schema(fields))
-    return output.append_column("ds", state.left.column("__ds")) if with_day else output
+    return output.append_column("ds", state.left.column(read.DAY)) if with_day else output

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar import order
 from zipline.algebra.columnar.series import Series
-from zipline.algebra.columnar.values import Values, clean_floats, validity, values_of, whole
+from zipline.algebra.columnar.values import Values, clean_floats, floats_of, frozen, validity, values_of, whole
+from zipline.clock import DAY
 from zipline.engines.local.read import Rows
 from zipline.plan.steps import Projection
 from zipline.types import ArrayType, DataType
 
 Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 
@@ -35,9 +38,9 @@ class Queries:
     times: Ints
 
 
-def arrange_queries(codes: Ints, runs: int, times: Ints) -> Queries:
+def arrange_queries(codes: Codes, runs: int, times: Ints) -> Queries:
     """Codes below 0 have no key or no time."""
-    rows, offsets, ordered, _ = order.arrange(codes, runs, times, None)
+    rows, offsets, ordered, _ = order.arrange(codes, runs, frozen(times), None)
     return Queries(rows, np.repeat(np.arange(runs), np.diff(offsets)), offsets, ordered)
 
 
@@ -65,6 +68,7 @@ class Stream:
     known: Ints | None
     delayed: bool = True
     _series: dict[tuple[object, ...], Series | Bucketed] = field(default_factory=dict)
+    _making: dict[tuple[object, ...], threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def column(self, sources: tuple[Projection, ...], name: str) -> pa.Array:
@@ -104,19 +108,27 @@ class Stream:
         return made
 
     def _cached(self, identity: tuple[object, ...], make: Callable[[], Series | Bucketed]) -> Series | Bucketed:
-        found = self._series.get(identity)
-        if found is None:
-            found = make()
-            with self._lock:
-                found = self._series.setdefault(identity, found)
-        return found
+        """Made once, also where several threads ask at a time."""
+        with self._lock:
+            lock = self._making.setdefault(identity, threading.Lock())
+        with lock:
+            if identity not in self._series:
+                self._series[identity] = make()
+            return self._series[identity]
 
     def _make(self, sources: tuple[Projection, ...], name: str, dtype: DataType) -> Series:
         values, places, offsets = self._values(sources, name, dtype, None)
         t, known = _at(self.t, places), _at(self.known, places)
-        ordinals = values.ordinals
-        order.sort_ties(offsets, t, known, ordinals)
-        return Series(offsets, t, self._delay(known), ordinals, values.type, values.restore)
+        return self._settled(values, offsets, t, known)
+
+    def _settled(self, values: Values, offsets: Ints, t: Ints, known: Ints | None) -> Series:
+        """The series of values that are in order but for ties."""
+        data, clock = values.data, _NONE if known is None else known
+        if order.has_ties(offsets, t, clock):
+            ordinals = values.ordinals
+            order.sort_ties(offsets, t, clock, ordinals)
+            data = floats_of(ordinals) if values.type.is_float else ordinals
+        return Series(offsets, t, self._delay(known), data, values.type, values.restore)
 
     def _delay(self, known: Ints | None) -> Ints | None:
         return known if self.delayed else None
@@ -136,11 +148,10 @@ class Stream:
         if parents is not None:
             return self._flattened(values, parents, valid)
         valid = _both(valid, values.valid)
-        ordinals = values.ordinals[self.permutation]
         if valid is None:
-            return _with(values, ordinals), None, self.offsets
+            return _with(values, values.at(self.permutation)), None, self.offsets
         places, offsets = order.compress(self.offsets, valid[self.permutation])
-        return _with(values, ordinals[places]), places, offsets
+        return _with(values, values.at(self.permutation[places])), places, offsets
 
     def _flattened(self, values: Values, parents: Ints, row_valid: Bools | None) -> tuple[Values, Ints, Ints]:
         """The elements of lists, in the order of their rows."""
@@ -153,7 +164,7 @@ class Stream:
         elements = np.flatnonzero(kept)
         elements = elements[np.argsort(places[elements], kind="stable")]
         places = places[elements]
-        return _with(values, values.ordinals[elements]), places, np.searchsorted(places, self.offsets)
+        return _with(values, values.at(elements)), places, np.searchsorted(places, self.offsets)
 
     def _make_bucketed(
         self, sources: tuple[Projection, ...], name: str, dtype: DataType, bucket: str, bucket_type: DataType
@@ -164,9 +175,7 @@ class Stream:
         permutation, parts, part_bucket, first_part = order.split_runs(offsets, buckets.ordinals[rows])
         t = (self.t if places is None else self.t[places])[permutation]
         known = None if self.known is None else (self.known if places is None else self.known[places])[permutation]
-        ordinals = values.ordinals[permutation]
-        order.sort_ties(parts, t, known, ordinals)
-        series = Series(parts, t, self._delay(known), ordinals, values.type, values.restore)
+        series = self._settled(_with(values, values.at(permutation)), parts, t, known)
         return Bucketed(series, part_bucket, first_part, buckets.restore)
 
     def latest_rows(
@@ -221,8 +230,11 @@ def _ranks(column: pa.Array, dtype: DataType) -> Ints:
     return ranks + 1 if values.valid is None else np.where(values.valid, ranks + 1, 0)
 
 
-def _with(values: Values, ordinals: Ints) -> Values:
-    return Values(values.type, ordinals, None, values.restore)
+_NONE = np.zeros(0, np.int64)
+
+
+def _with(values: Values, data: Any) -> Values:
+    return Values(values.type, data, None, values.restore)
 
 
 def _at(array: Ints | None, places: Ints | None) -> Ints:
@@ -236,24 +248,32 @@ def _both(left: Bools | None, right: Bools | None) -> Bools | None:
     return left & right
 
 
-def make_stream(readings: tuple[Rows, ...], codes: list[Ints], runs: int, *, delayed: bool = True) -> Stream:
+def make_stream(readings: tuple[Rows, ...], codes: list[Codes], runs: int, *, delayed: bool = True) -> Stream:
     """The rows of all readings in runs; `codes` are their keys (-1: no run).
 
     Rows without a time are left out, and those without a `known_at` where the stream is delayed.
     """
     hidden = [_hidden(rows, code, delayed) for rows, code in zip(readings, codes, strict=True)]
     joined = np.concatenate(hidden) if len(hidden) > 1 else hidden[0]
-    times = [rows.t if rows.t is not None else np.zeros(rows.rows, np.int64) for rows in readings]
+    times = [_times(rows) for rows in readings]
     t = np.concatenate(times) if len(times) > 1 else times[0]
     known = None
     if any(rows.known is not None for rows in readings):
         pairs = zip(readings, times, strict=True)
         known = np.concatenate([rows.known if rows.known is not None else at for rows, at in pairs])
-    permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, t, known)
+    permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, frozen(t), known if known is None else frozen(known))
     return Stream(readings, permutation, offsets, ordered, ordered_known, delayed)
 
 
-def _hidden(rows: Rows, codes: Ints, delayed: bool) -> Ints:
+def _times(rows: Rows) -> Ints:
+    """The rows' own time; a row of a snapshot without one counts from the start of its partition's day."""
+    if rows.t is not None or rows.partition is None:
+        return rows.t if rows.t is not None else np.zeros(rows.rows, np.int64)
+    days = rows.partition.view(pa.int32()).cast(pa.int64()).fill_null(0)
+    return np.asarray(days.to_numpy(zero_copy_only=False)) * DAY
+
+
+def _hidden(rows: Rows, codes: Codes, delayed: bool) -> Codes:
     seen = rows.seen if delayed else rows.timed
     return codes if seen is None else np.where(seen, codes, -1)
 

@@ -1,0 +1,95 @@
+"""Names, types, times and emptiness at their ends."""
+
+import datetime as dt
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from zipline import (
+    Aggregation,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    LabelPart,
+    Operation,
+    Query,
+    backfill,
+    training_set,
+)
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.timezone.utc)
+
+
+def of(*aggregations: Aggregation) -> GroupBy:
+    return GroupBy(["k"], [EventSource("events", query=Query(time="t"))], aggregations, name="part")
+
+
+def joined(part: GroupBy) -> Join:
+    return Join(EventSource("left", query=Query(time="t")), [JoinPart(part)], name="joined")
+
+
+TOTAL = Aggregation("v", Operation.SUM)
+EVENTS = [{"k": "a", "v": 1, "t": at("2024-01-01")}]
+
+
+@pytest.mark.parametrize("column", ["__ts", "__ds", "__row", "value", "c0", "ds"])
+@pytest.mark.parametrize("value", [7, "text"])
+def test_left_columns_of_any_name_stand_untouched(column, value):
+    left = [{"k": "a", "t": at("2024-01-02"), column: value}]
+    row = backfill(joined(of(TOTAL)), {"events": EVENTS, "left": left}).to_pylist()[0]
+    assert row == {"k": "a", "t": at("2024-01-02"), column: value, "ts": at("2024-01-02"), "part_v_sum": 1}
+
+
+def test_decimal_keys_of_different_scales_are_equal_by_value():
+    noon = pa.array([at("2024-01-01T12:00")] * 2)
+    events = pa.table({"k": pa.array([Decimal("1.2345"), Decimal("1.2300")], pa.decimal128(10, 4)), "v": [1, 10]})
+    left = pa.table({"k": pa.array([Decimal("1.23"), Decimal("1.24")], pa.decimal128(5, 2))})
+    later = pa.array([at("2024-01-02")] * 2)
+    tables = {"events": events.append_column("t", noon), "left": left.append_column("t", later)}
+    assert backfill(joined(of(TOTAL)), tables)["part_v_sum"].to_pylist() == [10, None]
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [
+        ("1m", [None, None, None]),
+        ("1d", [None, 10, None]),
+        ("100000d", [None, 10, None]),
+        ("9999999999999d", [None, 10, 11]),
+    ],
+)
+def test_windows_may_reach_beyond_the_calendar(window, expected):
+    events = [*EVENTS, {"k": "a", "v": 10, "t": at("0001-01-01")}]
+    left = [{"k": "a", "t": at(time)} for time in ("0001-01-01", "0001-01-02", "9999-12-31T23:59")]
+    part = of(Aggregation("v", Operation.SUM, windows=[window]))
+    assert backfill(joined(part), {"events": events, "left": left}).columns[-1].to_pylist() == expected
+
+
+@pytest.mark.parametrize("offset", ["1d", "5000d", "9999999999999d"])
+def test_a_label_beyond_the_calendar_is_never_complete(offset):
+    labels = LabelPart([JoinPart(of(Aggregation("v", Operation.SUM, windows=["1d"])))], offset=offset)
+    join = Join(EventSource("left", query=Query(time="t")), [], labels=labels, name="joined")
+    left = [{"k": "a", "t": at("9999-12-31T23:59")}]
+    assert backfill(join, {"events": EVENTS, "left": left}, as_of="9999-12-31").num_rows == 0
+
+
+@pytest.mark.parametrize("events", [[], [{"k": "a", "v": None, "b": None, "t": at("2024-01-01")}]])
+def test_of_columns_in_which_nothing_is_known_every_operation_is_empty(events):
+    made = [Aggregation("v", Operation.COUNT), Aggregation("v", Operation.HISTOGRAM)]
+    made += [Aggregation("v", Operation.LAST_K, k=2), Aggregation("v", Operation.SUM, buckets=["b"])]
+    made += [
+        Aggregation("v", Operation.HISTOGRAM, buckets=["b"]),
+        Aggregation("v", Operation.LAST, default=at("2024-01-01")),
+    ]
+    left = [{"k": "a", "t": at("2024-01-02")}]
+    row = list(backfill(joined(of(*made)), {"events": events, "left": left}).to_pylist()[0].values())
+    assert row[3:] == [0, None, None, None, None, at("2024-01-01")]
+
+
+def test_no_rows_at_all_give_no_rows():
+    assert backfill(joined(of(TOTAL)), {"events": EVENTS, "left": []}).column_names == ["k", "t", "ts", "part_v_sum"]
+    assert training_set([], [of(TOTAL)], {"events": EVENTS}).column_names == ["k", "ts", "part_v_sum"]

@@ -1,0 +1,52 @@
+"""What a run met in the data that changes what its output means, as lines for people and facts for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from zipline.cli.screen import plural
+
+
+class Counts(Protocol):
+    """The counts that a run reports, of one step or of all."""
+
+    @property
+    def immature(self) -> int: ...
+    @property
+    def undated(self) -> int: ...
+    @property
+    def null_times(self) -> int: ...
+    @property
+    def null_keys(self) -> Mapping[str, int] | None: ...
+    @property
+    def without_time(self) -> Mapping[str, int] | None: ...
+
+
+def finding_rows(found: Counts) -> list[tuple[str, str]]:
+    """(what, how many rows of which) of every count that is not zero."""
+    rows: list[tuple[str, str]] = []
+    if found.immature:
+        rows.append(("left out", f"{plural(found.immature, 'row')} whose labels are not complete yet"))
+    if found.undated:
+        rows.append(("in no day", f"{plural(found.undated, 'row')} of the left without a time"))
+    for keys, count in (found.null_keys or {}).items():
+        if count:
+            rows.append(("null keys", f"{plural(count, 'row')} by {keys}: features as of no events"))
+    if found.null_times:
+        rows.append(("null times", f"{plural(found.null_times, 'row')}: features as of no events"))
+    for table, count in (found.without_time or {}).items():
+        if count:
+            rows.append(("never seen", f"{plural(count, 'row')} of {table}: a clock is null"))
+    return rows
+
+
+def finding_facts(found: Counts) -> dict[str, Any]:
+    """Every count, by its name."""
+    return {
+        "immature": found.immature,
+        "undated": found.undated,
+        "null_times": found.null_times,
+        "null_keys": dict(found.null_keys or {}),
+        "without_time": dict(found.without_time or {}),
+    }

@@ -1,0 +1,61 @@
+"""What DuckDB could not read, said of the table and the column: its own words name neither."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import duckdb
+
+from zipline.errors import DataError
+
+_NOT_OF_TYPE = re.compile(r"""not an? ([A-Z]+): (.*?)['"](?:,| to \w+|$)""")
+_PREFIX = re.compile(r"^[A-Z][A-Za-z]*(?: [A-Za-z]+)* Error: ")
+_SOURCE_COLUMN = re.compile(r" when casting from source column .*")
+_TIMES = ("TIMESTAMP", "DATE")
+
+
+def unreadable(
+    connection: duckdb.DuckDBPyConnection,
+    wrong: duckdb.Error,
+    table: str,
+    relation: str,
+    expressions: Mapping[str, str],
+) -> DataError:
+    """The DataError for a failed reading.
+
+    `expressions` (the author's text -> SQL over `relation`) are tried one by one to find the one that fails.
+    """
+    for text, sql in expressions.items():
+        failure = _failure(connection, sql, relation)
+        if failure is not None:
+            return _failed(table, " ".join(text.split()), failure)
+    return _failed(table, None, wrong)
+
+
+def _failure(connection: duckdb.DuckDBPyConnection, sql: str, relation: str) -> duckdb.Error | None:
+    try:
+        connection.execute(f"SELECT count({sql}) FROM {relation}").fetchall()
+    except duckdb.Error as wrong:
+        return wrong
+    return None
+
+
+def _failed(table: str, text: str | None, wrong: duckdb.Error) -> DataError:
+    said = _SOURCE_COLUMN.sub("", _PREFIX.sub("", str(wrong).split("\n", 1)[0]))
+    found = _NOT_OF_TYPE.search(said)
+    if found:
+        dtype, value = found.groups()
+        said = f"{value!r} is not {_article(dtype)} {dtype}"
+    place = f"reading {table!r}, {text}" if text else f"reading {table!r}"
+    is_of_data = isinstance(wrong, (duckdb.DataError, duckdb.InvalidInputException))
+    return DataError(f"{place}: {said}", hint=_hint(found.group(1) if found else None) if is_of_data else None)
+
+
+def _article(dtype: str) -> str:
+    return "an" if dtype[0] in "AEIO" else "a"
+
+
+def _hint(dtype: str | None) -> str:
+    form = "times are ISO 8601, such as 2013-07-01T06:30:00Z; " if dtype in _TIMES else ""
+    return f"{form}mend the value, or TRY_CAST(... AS {dtype or 'type'}) gives null where one does not convert"
