@@ -52,6 +52,16 @@ def _row(text: str) -> dict[str, Any]:
         raise UsageError(f"--row is not JSON: {wrong}", hint=f"write {example}") from None
     if not isinstance(row, dict):
         raise UsageError(f"--row is {type(row).__name__}, not an object", hint=f"write {example}")
-    if not isinstance(row.get("ts", ""), str):
-        raise UsageError(f"--row: ts is {row['ts']!r}, not a time", hint=f"write {example}")
+    _check_time(row.get("ts"), example)
     return row
+
+
+def _check_time(ts: object, example: str) -> None:
+    from zipline.clock import to_micros
+
+    if ts is None:
+        return
+    try:
+        to_micros(ts if isinstance(ts, str) else repr(ts))
+    except UsageError:
+        raise UsageError(f"--row: ts is {ts!r}, not a time", hint=f"write {example}") from None

@@ -201,8 +201,9 @@ def _keys(part: PartPlan, row: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     needed = (*part.left_keys, "ts")
     for name in needed:
         if row.get(name) is None:
+            has = "which is null" if name in row else f"and has {', '.join(map(repr, row)) or 'nothing'}"
             raise UsageError(
-                f"the row needs {name!r}, and has {', '.join(map(repr, row)) or 'nothing'}",
+                f"the row needs {name!r}, {has}",
                 hint=f"give the keys and ts of one row: {', '.join(needed)}",
             )
     keys = {key: row[column] for (key, _), column in zip(part.group_by.keys, part.left_keys, strict=True)}

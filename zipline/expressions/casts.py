@@ -66,9 +66,9 @@ def _from_text(dialect: Dialect, sql: str, target: DataType, safe: bool) -> str:
         accepted = full_match(dialect, sql, DECIMAL_TEXT)
     else:
         accepted = full_match(dialect, sql, WHOLE_TEXT if target.is_integer else NUMBER_TEXT)
-    guarded = _guarded(dialect, sql, accepted, target, safe, trimmed(dialect, sql))
     if isinstance(target, DecimalType) and dialect == "flink":
-        return _flink_decimal(f"{_verb(safe)}({guarded} AS DECIMAL(38, {target.scale}))", target, safe)
+        return _flink_decimal(_flink_digits(sql, accepted, target, safe), target, safe)
+    guarded = _guarded(dialect, sql, accepted, target, safe, trimmed(dialect, sql))
     if target == FLOAT:
         double = f"{_verb(safe)}({guarded} AS DOUBLE)"
         return _single(dialect, double, safe)
@@ -186,9 +186,16 @@ def _flink_narrowed(sql: str, source: DataType, target: DataType, safe: bool) ->
     return f"CASE WHEN {sql} BETWEEN {low} AND {high} THEN CAST({sql} AS {name}){refusal} END"
 
 
+def _flink_digits(sql: str, accepted: str, target: DecimalType, safe: bool) -> str:
+    """A text as a DECIMAL of all digits and the target's scale. Flink's CAST to DECIMAL would not name the text."""
+    wide = f"DECIMAL(38, {target.scale})"
+    value = f"{_verb(safe)}({trimmed('flink', sql)} AS {wide})"
+    refusal = "" if safe else f" ELSE CAST(CAST('not a {target}: ' || {sql} AS BIGINT) AS {wide})"
+    return f"CASE WHEN {accepted} THEN {value}{refusal} END"
+
+
 def _flink_decimal(sql: str, target: DecimalType, safe: bool) -> str:
     """Flink gives null, or a value of more digits, where a DECIMAL is too small."""
     limit = f"CAST('{10 ** (target.precision - target.scale)}' AS DECIMAL(38, 0))"
-    refusal = "" if safe else f" ELSE CAST('not a {target}: ' || CAST({sql} AS STRING) AS {target})"
-    rounded = f"ROUND({sql}, {target.scale})"
-    return f"CASE WHEN ABS({rounded}) < {limit} THEN CAST({sql} AS {target}){refusal} END"
+    refusal = "" if safe else f" ELSE CAST(CAST('not a {target}: ' || CAST({sql} AS STRING) AS BIGINT) AS {target})"
+    return f"CASE WHEN ABS(ROUND({sql}, {target.scale})) < {limit} THEN CAST({sql} AS {target}){refusal} END"

@@ -40,6 +40,9 @@ Schema = Callable[[str], Mapping[str, DataType]]
 LONGEST = 4_000_000 * DAY
 """Longer than the calendar: a window of more sees the same, and a label of more is never complete."""
 
+MOST = 2**62
+"""More values than there are: a larger k keeps the same."""
+
 
 def plan_group_by(group_by: GroupBy, schema: Schema) -> GroupByPlan:
     """The typed plan of one group-by; DefinitionError names what does not fit and the author's line."""
@@ -298,7 +301,7 @@ def _features(group_by: GroupBy, aggregation: Aggregation, types: Mapping[str, D
             input=aggregation.input,
             window=min(output.window.micros, LONGEST) if isinstance(output.window, Window) else None,
             bucket=output.bucket,
-            k=aggregation.k,
+            k=None if aggregation.k is None else min(aggregation.k, MOST),
             percentiles=tuple(aggregation.percentiles) if aggregation.percentiles else None,
             default=aggregation.default,
             input_type=input_type,

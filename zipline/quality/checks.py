@@ -20,8 +20,9 @@ from zipline.api import Check
 from zipline.api.fields import duration_micros
 from zipline.arrow import schema_of
 from zipline.clock import SECOND, to_text
+from zipline.engines.local.read import connect
 from zipline.errors import DefinitionError, UnsupportedError
-from zipline.expressions import parse
+from zipline.expressions import parse, referenced_columns
 from zipline.tables.columns import duckdb_type, empty_relation, exposed, quoted
 from zipline.types import BOOLEAN, STRING, TIMESTAMP, DataType
 
@@ -78,7 +79,9 @@ def run_checks(checks: Sequence[Check], rows: pa.Table, *, previous_rows: int | 
     """
     schema = schema_of(rows.schema)
     measures = {place: measure for place, check in enumerate(checks) if (measure := _measure(check, schema))}
-    answers = _answer(list(measures.values()), rows)
+    mentioned = frozenset[str]().union(*(mentions(check) for check in checks))
+    read = [column for column in rows.column_names if column in mentioned] or rows.column_names[:1]
+    answers = _answer(list(measures.values()), rows.select(read))
     by_place = dict(zip(measures, answers, strict=True))
     return [
         _result(check, measures[place].judge(rows.num_rows, by_place[place]))
@@ -86,6 +89,12 @@ def run_checks(checks: Sequence[Check], rows: pa.Table, *, previous_rows: int | 
         else _result(check, _judge_whole(check, rows, previous_rows, as_of))
         for place, check in enumerate(checks)
     ]
+
+
+def mentions(check: Check) -> frozenset[str]:
+    """The columns that a check is about."""
+    named = frozenset(check.columns)
+    return named | referenced_columns(check.arguments["condition"]) if check.kind == "sql" else named
 
 
 def _result(check: Check, judged: tuple[bool, Observed, str]) -> CheckResult:
@@ -165,8 +174,7 @@ def _violations(check: Check, schema: Mapping[str, DataType]) -> _Measure:
 def _answer(measures: Sequence[_Measure], rows: pa.Table) -> list[Sequence[Any]]:
     if not measures:
         return []
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect() as connection:
         connection.register(_VIEW, rows)
         items = ", ".join(exposed(field.name, field.type) for field in rows.schema)
         return _ask(connection, measures, f"(SELECT {items} FROM {_VIEW})")
@@ -233,7 +241,7 @@ def _condition_type(check: Check, schema: Mapping[str, DataType]) -> DataType:
 
 def _try_out(check: Check, measure: _Measure, schema: Mapping[str, DataType]) -> None:
     """Evaluates the check on no rows, and casts its parameters to the column's type."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         try:
             _ask(connection, [measure], empty_relation(schema))
             if check.kind in ("between", "in_set"):

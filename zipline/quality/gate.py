@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from zipline.api import Check
-from zipline.expressions import referenced_columns
 from zipline.plan.steps import JoinPlan, PartPlan
-from zipline.quality.checks import CheckResult, run_checks, validate_checks
+from zipline.quality.checks import CheckResult, mentions, run_checks, validate_checks
 from zipline.types import DataType
 
 _OF_OWN_ROWS = ("unique", "row_count_change")
@@ -65,7 +64,7 @@ def _views(plan: JoinPlan, columns: Mapping[str, DataType], training: bool) -> I
         yield _View(own)
     for part in (*plan.parts, *(plan.labels if training else ())):
         named = _named(part)
-        checks = tuple(c for c in part.group_by.checks if c.kind not in _OF_OWN_ROWS and _mentions(c) <= set(named))
+        checks = tuple(c for c in part.group_by.checks if c.kind not in _OF_OWN_ROWS and mentions(c) <= set(named))
         if checks:
             yield _View(checks, named)
 
@@ -73,9 +72,3 @@ def _views(plan: JoinPlan, columns: Mapping[str, DataType], training: bool) -> I
 def _named(part: PartPlan) -> dict[str, str]:
     keys = {key: column for (key, _), column in zip(part.group_by.keys, part.left_keys, strict=True)}
     return {**keys, "ts": "ts", **{name: part.prefix + name for name in part.chosen}}
-
-
-def _mentions(check: Check) -> frozenset[str]:
-    if check.kind == "sql":
-        return referenced_columns(check.arguments["condition"])
-    return frozenset(check.columns)

@@ -293,20 +293,23 @@ def _read_file(storage: Storage, file: DataFile, schema: pa.Schema) -> pa.Table:
     try:
         with storage.open(file.path) as opened:
             parquet = pq.ParquetFile(opened)
-            stored = [name for name in schema.names if name in parquet.schema_arrow.names]
-            rows = parquet.read(columns=stored)
+            stored = set(parquet.schema_arrow.names)
+            rows = parquet.read(columns=[name for name in schema.names if name in stored])
             count = parquet.metadata.num_rows
     except (pa.ArrowException, OSError) as wrong:
-        raise failed(f"the file {file.path} of the table cannot be read", wrong) from None
-    return pa.Table.from_arrays([_column(rows, each, file, count) for each in schema], schema=schema)
+        hint = "put the file back from a copy, or write its day anew with --force"
+        raise failed(f"the file {file.path} of the table cannot be read", wrong, hint) from None
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    return pa.Table.from_arrays([_column(columns, each, file, count) for each in schema], schema=schema)
 
 
-def _column(rows: pa.Table, wanted: pa.Field, file: DataFile, count: int) -> Any:
+def _column(columns: Mapping[str, pa.ChunkedArray], wanted: pa.Field, file: DataFile, count: int) -> Any:
     if wanted.name in file.partition:
         return pa.repeat(pa.scalar(file.partition[wanted.name], wanted.type), count)
-    if wanted.name not in rows.column_names:
+    column = columns.get(wanted.name)
+    if column is None:
         return pa.nulls(count, wanted.type)
-    return rows.column(wanted.name).cast(wanted.type)
+    return column if column.type == wanted.type else column.cast(wanted.type)
 
 
 def _write_parquet(storage: Storage, path: str, rows: pa.Table) -> int:

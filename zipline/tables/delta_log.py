@@ -8,6 +8,7 @@ columns, is refused.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Mapping
 from typing import NoReturn
@@ -19,7 +20,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from zipline.errors import TableError
 from zipline.tables.columns import canonical
-from zipline.tables.storage import DataFile, delta_options
+from zipline.tables.storage import DataFile, delta_options, scheme_of
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _OS_ERROR = re.compile(r'Os \{ code: \d+, kind: \w+, message: "([^"]*)" \}')
@@ -31,6 +32,8 @@ _UNREAD_FEATURES = frozenset({"deletionVectors", "columnMapping"})
 
 def open_log(uri: str, options: Mapping[str, str] | None = None, version: int | None = None) -> DeltaTable | None:
     """The table at a location, or None where there is none; TableError where its log cannot be read."""
+    if scheme_of(uri) is None and os.path.isfile(uri):
+        raise TableError(f"{uri} is a file, where the folder of a Delta table should be", hint="move it away")
     try:
         table = DeltaTable(uri, version=version, storage_options=delta_options(uri, options))
     except TableNotFoundError:

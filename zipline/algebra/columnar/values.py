@@ -84,6 +84,8 @@ def values_of(column: pa.Array | pa.ChunkedArray, dtype: DataType) -> Values:
         return _float_values(array, dtype)
     if dtype.is_integer or dtype in (TIMESTAMP, DATE, BOOLEAN):
         return Values(dtype, _integers(array, dtype), validity(array), lambda codes: _restored(codes, dtype))
+    if not dtype.is_ordered:
+        return Values(dtype, np.zeros(len(array), np.int64), validity(array), _nulls)
     return _dictionary(array, dtype)
 
 

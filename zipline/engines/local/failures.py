@@ -10,6 +10,8 @@ import duckdb
 from zipline.errors import DataError
 
 _NOT_OF_TYPE = re.compile(r"""not an? ([A-Z]+): (.*?)['"](?:,| to \w+|$)""")
+_NO_SUCH = re.compile(r'(timestamp|date) field value out of range: "(.*)"')
+_COLUMN = re.compile(r'"([^"]+)"')
 _PREFIX = re.compile(r"^[A-Z][A-Za-z]*(?: [A-Za-z]+)* Error: ")
 _SOURCE_COLUMN = re.compile(r" when casting from source column .*")
 _TIMES = ("TIMESTAMP", "DATE")
@@ -29,7 +31,7 @@ def unreadable(
     for text, sql in expressions.items():
         failure = _failure(connection, sql, relation)
         if failure is not None:
-            return _failed(table, " ".join(text.split()), failure)
+            return _failed(table, _plain(text), failure)
     return _failed(table, None, wrong)
 
 
@@ -43,13 +45,22 @@ def _failure(connection: duckdb.DuckDBPyConnection, sql: str, relation: str) -> 
 
 def _failed(table: str, text: str | None, wrong: duckdb.Error) -> DataError:
     said = _SOURCE_COLUMN.sub("", _PREFIX.sub("", str(wrong).split("\n", 1)[0]))
-    found = _NOT_OF_TYPE.search(said)
-    if found:
+    dtype = None
+    if found := _NOT_OF_TYPE.search(said):
         dtype, value = found.groups()
         said = f"{value!r} is not {_article(dtype)} {dtype}"
+    elif found := _NO_SUCH.search(said):
+        dtype = found.group(1).upper()
+        said = f"{found.group(2)!r} is not a {dtype}: the calendar has no such day"
     place = f"reading {table!r}, {text}" if text else f"reading {table!r}"
     is_of_data = isinstance(wrong, (duckdb.DataError, duckdb.InvalidInputException))
-    return DataError(f"{place}: {said}", hint=_hint(found.group(1) if found else None) if is_of_data else None)
+    return DataError(f"{place}: {said}", hint=_hint(dtype) if is_of_data else None)
+
+
+def _plain(text: str) -> str:
+    """An expression on one line; a column without its quotes."""
+    column = _COLUMN.fullmatch(text)
+    return column.group(1) if column else " ".join(text.split())
 
 
 def _article(dtype: str) -> str:

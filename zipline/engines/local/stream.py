@@ -222,9 +222,20 @@ class Stream:
 _BIGINT = DataType("BIGINT")
 
 
+def _order_of(value: Any) -> tuple[Any, ...]:
+    """A nested value by its parts in turn; null (and NaN) before all else."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return (1, tuple(_order_of(each) for each in value))
+    return (0,) if value is None or value != value else (1, value)
+
+
 def _ranks(column: pa.Array, dtype: DataType) -> Ints:
     if not dtype.is_ordered:
-        column, dtype = pa.array([repr(value) for value in column.to_pylist()]), DataType("STRING")
+        keys = [_order_of(value) for value in column.to_pylist()]
+        place = {key: rank for rank, key in enumerate(sorted(set(keys)))}
+        return np.array([place[key] for key in keys], np.int64)
     values = values_of(column, dtype)
     _, ranks = np.unique(values.ordinals, return_inverse=True)
     return ranks + 1 if values.valid is None else np.where(values.valid, ranks + 1, 0)
