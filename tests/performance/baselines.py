@@ -91,7 +91,7 @@ def tiles(
     `results` aggregates these.
     """
     by, keyed = (f", {group}", f", x.{group}") if group else ("", "")
-    of_events = ", ".join(f"{tile} AS {name}" for name, (_, tile, _) in partials.items())
+    of_events = ", ".join(f"{tile.format(name)} AS {name}" for name, (_, tile, _) in partials.items())
     of_tiles = ", ".join(f"{merge.format(name)} AS {name}" for name, (_, _, merge) in partials.items())
     one = ", ".join(f"{single} AS {name}" for name, (single, _, _) in partials.items())
     names = ", ".join(f"x.{name}" for name in partials)
@@ -133,7 +133,7 @@ def tiles(
     )
     hours_of, hours_by = (of_tiles, "p") if first else (of_events, "b")
     return [
-        f"CREATE TEMP TABLE e AS SELECT k{by}, epoch_us(t) AS t, epoch_us(t) // {finest} AS b, v, {one} FROM '{events}'",
+        f"CREATE TEMP TABLE e AS SELECT k{by}, epoch_us(t) AS t, epoch_us(t) // {finest} AS b, {one} FROM '{events}'",
         f"""CREATE TEMP TABLE q AS SELECT row_number() OVER () AS row, k, t, t // {HOUR} AS hour, t // {DAY} AS day,
             (t - {HOUR}) // {5 * MINUTE} AS start_1h, (t - {DAY}) // {HOUR} AS start_1d,
             (t - {7 * DAY}) // {HOUR} AS start_7d, (t - {30 * DAY}) // {DAY} AS start_30d
@@ -161,10 +161,10 @@ def sixteen_windows(formulation: str, events: Path, queries: Path, out: Path) ->
     if formulation == "range join":
         return range_join(events, queries, out, items, ["v"])
     partials = {
-        "s": ("v", "sum(v)", "sum({})"),
-        "c": ("1", "count(v)", "sum({})"),
-        "low": ("v", "min(v)", "min({})"),
-        "high": ("v", "max(v)", "max({})"),
+        "s": ("v", "sum({})", "sum({})"),
+        "c": ("1", "count(*)", "sum({})"),
+        "low": ("v", "min({})", "min({})"),
+        "high": ("v", "max({})", "max({})"),
     }
     results = ", ".join(
         f"coalesce(c_{w}, 0)::BIGINT AS v_count_{w}" if name == "COUNT" else f"{partial}_{w} AS v_{name.lower()}_{w}"
@@ -239,8 +239,8 @@ def _maps(key: str, value: str) -> str:
 
 
 def _tiled_operation(name: str, events: Path, queries: Path, out: Path) -> Statements | None:
-    partials = {"s": ("v", "sum(v)", "sum({})"), "c": ("1", "count(v)", "sum({})")}
-    squares = {"ss": ("v * v", "sum(v * v)", "sum({})")}
+    partials = {"s": ("v", "sum({})", "sum({})"), "c": ("1", "count(*)", "sum({})")}
+    squares = {"ss": ("v * v", "sum({})", "sum({})")}
     counts = {"c": ("1", "count(*)", "sum({})")}
     if name in ("SUM", "AVERAGE", "VARIANCE"):
         of = {

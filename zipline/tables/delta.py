@@ -12,13 +12,14 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -107,24 +108,25 @@ class DeltaOutput:
     def replace_days(self, days: Mapping[str, pa.Table], *, metadata: Mapping[str, str] | None = None) -> None:
         """Makes each day's rows, in their order, the whole of the day; creates the table where there is none.
 
-        All days that have rows are one commit, each day without rows is one of its own. A column new to the table is
-        null in its other days, a column that `rows` lack is null in this one. TableError, with the old day kept, where
-        a column has another type than the table, where nothing but null is known of a column that the table does not
-        have, or where writing fails.
+        All days are one commit. A column new to the table is null in its other days, a column that `rows` lack is null
+        in these. TableError, with the old days kept, where a column has another type than the table, where nothing but
+        null is known of a column that the table does not have, or where writing fails.
         """
         prepared = {day: _with_day(checked_day(day, DAY, self.uri), rows, self.uri) for day, rows in days.items()}
-        filled = [day for day, rows in prepared.items() if rows.num_rows]
-        if filled:
-            self._replace(filled, pa.concat_tables([prepared[day] for day in filled]), metadata)
-        for day, rows in prepared.items():
-            if not rows.num_rows:
-                self._replace([day], rows, metadata)
+        if prepared:
+            counts = {day: rows.num_rows for day, rows in prepared.items()}
+            self._replace(counts, _concatenated(prepared.values()), metadata)
 
-    def _replace(self, days: Sequence[str], rows: pa.Table, metadata: Mapping[str, str] | None) -> None:
-        commit = CommitProperties(custom_metadata={**(metadata or {}), DAY: " ".join(days)})
+    def _replace(self, counts: Mapping[str, int], rows: pa.Table, metadata: Mapping[str, str] | None) -> None:
+        """`rows` are those of the days one after another, `counts` how many of each.
+
+        A commit by anyone else in between makes it begin again: what it replaces may be another file now.
+        """
+        days = list(counts)
+        commit = CommitProperties(custom_metadata={**(metadata or {}), DAY: " ".join(days)}, max_commit_retries=0)
         for attempt in range(_ATTEMPTS):
             try:
-                self._commit(days, rows, commit)
+                self._commit(counts, rows, commit)
                 return
             except (CommitFailedError, DeltaError, OSError) as wrong:
                 if attempt == _ATTEMPTS - 1 or not _is_conflict(wrong):
@@ -156,33 +158,15 @@ class DeltaOutput:
         log = open_log(self.uri, self._options)
         return (_version(commit) for commit in log.history()) if log else iter(())
 
-    def _commit(self, days: Sequence[str], rows: pa.Table, commit: CommitProperties) -> None:
+    def _commit(self, counts: Mapping[str, int], rows: pa.Table, commit: CommitProperties) -> None:
         log = open_log(self.uri, self._options)
-        rows = _fitted(rows, arrow_schema(log) if log else None, self.uri)
-        if rows.num_rows == 0:
-            self._commit_empty(days[0], rows, log, commit)
-            return
-        write_deltalake(
-            log if log is not None else self.uri,
-            rows,
-            mode="overwrite",
-            partition_by=[DAY],
-            predicate=" OR ".join(f"{DAY} = '{day}'" for day in days),
-            schema_mode="merge" if log is not None else None,
-            configuration=None if log is not None else _CONFIGURATION,
-            storage_options=delta_options(self.uri, self._options),
-            commit_properties=commit,
-        )
-
-    def _commit_empty(self, day: str, rows: pa.Table, log: DeltaTable | None, commit: CommitProperties) -> None:
-        """A day of no rows is one file of no rows: the log has no other way to say that a partition exists."""
-        name = f"{DAY}={day}/part-00000-{uuid.uuid4()}.parquet"
-        size = _write_parquet(Storage(self.uri, self._options), joined(self.uri, name), rows.drop_columns([DAY]))
-        written = [AddAction(name, size, {DAY: day}, now() // MILLISECOND, True, json.dumps({"numRecords": 0}))]
+        stored = arrow_schema(log) if log is not None else None
+        rows = _fitted(rows, stored, self.uri)
+        written = self._write(counts, rows)
         schema = Schema.from_arrow(rows.schema)
-        if log is not None:
-            kept = log.schema() if set(rows.column_names) == set(arrow_schema(log).names) else schema
-            replaced = [(DAY, "=", day)]
+        if log is not None and stored is not None:
+            kept = log.schema() if set(rows.column_names) == set(stored.names) else schema
+            replaced = [(DAY, "in", list(counts))]
             log.create_write_transaction(written, "overwrite", kept, [DAY], replaced, commit_properties=commit)
             return
         create_table_with_add_actions(
@@ -194,6 +178,27 @@ class DeltaOutput:
             storage_options=delta_options(self.uri, self._options),
             commit_properties=commit,
         )
+
+    def _write(self, counts: Mapping[str, int], rows: pa.Table) -> list[AddAction]:
+        """One file for each day, of no rows too: the log has no other way to say that a day exists.
+
+        What was written is taken away again when one of them fails; until they are committed nobody sees them.
+        """
+        storage = Storage(self.uri, self._options)
+        names = {day: f"{DAY}={day}/part-00000-{uuid.uuid4()}.parquet" for day in counts}
+        written: list[AddAction] = []
+        try:
+            start = 0
+            for day, name in names.items():
+                part = rows.slice(start, counts[day]).drop_columns([DAY])
+                start += counts[day]
+                size = _write_parquet(storage, joined(self.uri, name), part)
+                facts = json.dumps({"numRecords": counts[day]})
+                written.append(AddAction(name, size, {DAY: day}, now() // MILLISECOND, True, facts))
+        except BaseException:
+            _remove(storage, [joined(self.uri, name) for name in names.values()])
+            raise
+        return written
 
 
 def write_source(
@@ -228,6 +233,11 @@ def write_source(
         )
     except (DeltaError, OSError) as wrong:
         raise failed(f"the table {uri} could not be written", wrong) from None
+
+
+def _concatenated(tables: Iterable[pa.Table]) -> pa.Table:
+    """The rows of all days; a column that is null in one of them has any type there."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _with_day(day: str, rows: pa.Table, uri: str) -> pa.Table:
@@ -310,6 +320,12 @@ def _column(columns: Mapping[str, pa.ChunkedArray], wanted: pa.Field, file: Data
     if column is None:
         return pa.nulls(count, wanted.type)
     return column if column.type == wanted.type else column.cast(wanted.type)
+
+
+def _remove(storage: Storage, paths: Iterable[str]) -> None:
+    for path in paths:
+        with suppress(Exception):  # the error that led here is the one to tell
+            storage.files.rm(path)
 
 
 def _write_parquet(storage: Storage, path: str, rows: pa.Table) -> int:

@@ -93,3 +93,25 @@ def test_of_columns_in_which_nothing_is_known_every_operation_is_empty(events):
 def test_no_rows_at_all_give_no_rows():
     assert backfill(joined(of(TOTAL)), {"events": EVENTS, "left": []}).column_names == ["k", "t", "ts", "part_v_sum"]
     assert training_set([], [of(TOTAL)], {"events": EVENTS}).column_names == ["k", "ts", "part_v_sum"]
+
+
+def test_a_k_beyond_int64_keeps_every_value():
+    made = [Aggregation("v", Operation.LAST_K, k=2**70), Aggregation("v", Operation.BOUNDED_UNIQUE_COUNT, k=2**70)]
+    left = [{"k": "a", "t": at("2024-01-02")}]
+    row = list(backfill(joined(of(*made)), {"events": EVENTS, "left": left}).to_pylist()[0].values())
+    assert row[3:] == [[1], 1]
+
+
+def test_structs_are_counted():
+    events = [{"k": "a", "v": value, "t": at("2024-01-01")} for value in ({"x": 1}, None, {"x": 2})]
+    left = [{"k": "a", "t": at("2024-01-02")}]
+    part = of(Aggregation("v", Operation.COUNT))
+    assert backfill(joined(part), {"events": events, "left": left})["part_v_count"].to_pylist() == [2]
+
+
+def test_of_tied_rows_the_greatest_list_is_looked_up_by_its_elements_not_by_their_text():
+    events = [{"k": "a", "v": value, "t": at("2024-01-01")} for value in ([9], [10], None, [9, 9])]
+    source = EventSource("events", query=Query(select={"k": "k", "v": "v"}, time="t"))
+    left = [{"k": "a", "t": at("2024-01-02")}]
+    part = GroupBy(["k"], [source], name="part")
+    assert backfill(joined(part), {"events": events, "left": left})["part_v"].to_pylist() == [[10]]

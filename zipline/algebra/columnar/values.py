@@ -39,7 +39,7 @@ class Values:
     @property
     def ordinals(self) -> Ints:
         """Integers in the values' own order."""
-        return ordinals_of(self.data + 0.0) if self.type.is_float else self.data
+        return ordinals_of(self.data + 0.0) if self.type.is_float else self.data  # type: ignore[return-value]
 
     def at(self, places: Ints) -> Ints | Floats:
         """The data at these places, no zero negative."""

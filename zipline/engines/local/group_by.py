@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline.algebra.columnar.parallel import WORTHWHILE
 from zipline.algebra.columnar.series import Call, Series, TotalBeyondInt64, evaluate, maps
 from zipline.algebra.columnar.spans import pair
 from zipline.algebra.operations import empty_value
@@ -158,7 +159,8 @@ def _compute(left: Left, jobs: list[Job], pool: ThreadPoolExecutor) -> list[pa.T
         for (number, feature), column in zip(members, computed, strict=True):
             results[number, feature.name] = column
 
-    _run_all(pool, [partial(run, members) for members in groups.values()])
+    rows = left.rows + max((len(stream.t) for _, stream, _ in jobs), default=0)
+    _run_all(pool if rows * len(groups) >= WORTHWHILE else None, [partial(run, members) for members in groups.values()])
     return [
         pa.table(
             [results[number, feature.name] for feature in part.needed], names=[feature.name for feature in part.needed]
@@ -167,9 +169,10 @@ def _compute(left: Left, jobs: list[Job], pool: ThreadPoolExecutor) -> list[pa.T
     ]
 
 
-def _run_all(pool: ThreadPoolExecutor, tasks: list[Callable[[], None]]) -> None:
-    if len(tasks) == 1:
-        tasks[0]()
+def _run_all(pool: ThreadPoolExecutor | None, tasks: list[Callable[[], None]]) -> None:
+    if pool is None or len(tasks) == 1:
+        for task in tasks:
+            task()
         return
     for future in [pool.submit(task) for task in tasks]:
         future.result()

@@ -20,6 +20,7 @@ from zipline.engines.contract import Report, Result
 from zipline.engines.local import read
 from zipline.engines.local.derive import derive
 from zipline.engines.local.group_by import Left, aggregate, needed_columns
+from zipline.errors import DataError
 from zipline.plan.reads import lookback, read_key
 from zipline.plan.steps import (
     Aggregate,
@@ -303,4 +304,18 @@ def _finish(
         for name in output.column_names
     ]
     output = output.cast(pa.schema(fields))
-    return output.append_column("ds", state.left.column(read.DAY)) if with_day else output
+    return _with_day(plan, output, state.left.column(read.DAY)) if with_day else output
+
+
+def _with_day(plan: JoinPlan, output: pa.Table, days: pa.ChunkedArray) -> pa.Table:
+    """The output and `ds`, the day; a left that selects its partition column by that name has it already."""
+    if "ds" in output.column_names:
+        own = plan.left.columns.get("ds")
+        if own is None or plan.left.partition is None or own.columns != {plan.left.partition}:
+            raise DataError(
+                "two columns would be named 'ds': the day of each row, and one of the output",
+                subject=plan.name,
+                hint="over a range of days the output has the day of each row as ds; give the other another name",
+            )
+        output = output.drop_columns(["ds"])
+    return output.append_column("ds", days)
