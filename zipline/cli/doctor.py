@@ -129,7 +129,10 @@ def _warehouse(project: Project) -> Finding:
 
 
 def _disk(project: Project) -> Finding:
-    free = shutil.disk_usage(_existing(project.root)).free
+    from zipline.tables.storage import scheme_of
+
+    folders = [project.root, *([] if scheme_of(project.warehouse) else [Path(project.warehouse)])]
+    free = min(shutil.disk_usage(_existing(folder)).free for folder in folders)
     if free < LITTLE_ROOM:
         return Finding("disk", ATTENTION, f"{size(free)} free", "make room before a large backfill")
     return Finding("disk", FINE, f"{size(free)} free")

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from zipline.expressions import Expression
-
 from zipline.algebra import windows
 from zipline.api import Check
+from zipline.expressions import Expression
 from zipline.types import TIMESTAMP, DataType
 
 Accuracy: TypeAlias = Literal["TEMPORAL", "SNAPSHOT"]

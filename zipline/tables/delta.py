@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -160,13 +160,26 @@ class DeltaOutput:
 
     def _commit(self, counts: Mapping[str, int], rows: pa.Table, commit: CommitProperties) -> None:
         log = open_log(self.uri, self._options)
-        stored = arrow_schema(log) if log is not None else None
-        rows = _fitted(rows, stored, self.uri)
+        rows = _fitted(rows, arrow_schema(log) if log is not None else None, self.uri)
         written = self._write(counts, rows)
+        try:
+            self._publish(log, written, rows, list(counts), commit)
+        except BaseException:
+            self._take_back(written)
+            raise
+
+    def _publish(
+        self,
+        log: DeltaTable | None,
+        written: list[AddAction],
+        rows: pa.Table,
+        days: list[str],
+        commit: CommitProperties,
+    ) -> None:
         schema = Schema.from_arrow(rows.schema)
-        if log is not None and stored is not None:
-            kept = log.schema() if set(rows.column_names) == set(stored.names) else schema
-            replaced = [(DAY, "in", list(counts))]
+        if log is not None:
+            kept = log.schema() if set(rows.column_names) == set(arrow_schema(log).names) else schema
+            replaced = [(DAY, "in", days)]
             log.create_write_transaction(written, "overwrite", kept, [DAY], replaced, commit_properties=commit)
             return
         create_table_with_add_actions(
@@ -178,6 +191,14 @@ class DeltaOutput:
             storage_options=delta_options(self.uri, self._options),
             commit_properties=commit,
         )
+
+    def _take_back(self, written: list[AddAction]) -> None:
+        """Removes files whose commit failed, but not those that it has published all the same."""
+        with suppress(TableError):
+            log = open_log(self.uri, self._options)
+            live = {file.path for file in live_files(log)} if log else set()
+            paths = [joined(self.uri, action.path) for action in written]
+            _remove(Storage(self.uri, self._options), [path for path in paths if path not in live])
 
     def _write(self, counts: Mapping[str, int], rows: pa.Table) -> list[AddAction]:
         """One file for each day, of no rows too: the log has no other way to say that a day exists.

@@ -115,3 +115,19 @@ def test_of_tied_rows_the_greatest_list_is_looked_up_by_its_elements_not_by_thei
     left = [{"k": "a", "t": at("2024-01-02")}]
     part = GroupBy(["k"], [source], name="part")
     assert backfill(joined(part), {"events": events, "left": left})["part_v"].to_pylist() == [[10]]
+
+
+def test_a_query_time_that_the_left_holds_as_text_or_date_comes_out_as_an_instant() -> None:
+    sums = GroupBy(
+        keys=["user"],
+        sources=[EventSource("sales", Query(select=["user", "amount"], time="at"))],
+        aggregations=[Aggregation("amount", Operation.SUM)],
+        name="sums",
+    )
+    join = Join(EventSource("left", Query(time="ts")), [JoinPart(sums)], name="j")
+    sales = [{"user": "ann", "amount": 3, "at": "2024-03-01T10:00:00Z"}]
+    for midnight in ("2024-03-02", dt.date(2024, 3, 2)):
+        table = backfill(join, {"left": [{"user": "ann", "ts": midnight}], "sales": sales})
+        assert table.column_names == ["user", "ts", "sums_amount_sum"]
+        assert table.column("ts").to_pylist() == [dt.datetime(2024, 3, 2, tzinfo=dt.timezone.utc)]
+        assert table.column("sums_amount_sum").to_pylist() == [3]

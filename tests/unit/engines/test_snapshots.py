@@ -2,7 +2,18 @@
 
 import datetime as dt
 
-from zipline import Aggregation, EntitySource, EventSource, GroupBy, Join, JoinPart, Operation, Query, backfill
+from zipline import (
+    Aggregation,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    Operation,
+    Query,
+    aggregate,
+    backfill,
+)
 from zipline import explain_value as explain
 
 
@@ -52,3 +63,17 @@ def test_an_explanation_sees_the_partition_that_the_value_does():
     rows = [{"k": "a", "s": 1, "ds": "2024-01-01"}, {"k": "b", "s": 2, "ds": "2024-01-02"}]
     found = explain(state("days"), "s", {"k": "a", "ts": at("2024-01-03")}, {"days": rows})
     assert (found.value, found.counts) == (None, {"of another snapshot": 1})
+
+
+def test_a_lookup_takes_no_row_whose_own_time_is_not_before_the_query() -> None:
+    rows = [
+        {"ds": "2024-03-01", "user": "ann", "tier": "tin", "since": "2024-02-01T00:00:00Z"},
+        {"ds": "2024-03-01", "user": "ann", "tier": "gold", "since": "2024-03-02T12:00:00Z"},
+    ]
+    tiers = GroupBy(
+        keys=["user"],
+        sources=[EntitySource("tiers", Query(select=["user", "tier"], time="since"))],
+        name="tiers",
+    )
+    queries = [{"user": "ann", "ts": "2024-03-02T12:00:00Z"}, {"user": "ann", "ts": "2024-03-02T12:00:01Z"}]
+    assert aggregate(tiers, queries, {"tiers": rows}).column("tier").to_pylist() == ["tin", "gold"]

@@ -27,7 +27,7 @@ from zipline.engines.local.places import Places
 from zipline.engines.local.read import Rows
 from zipline.engines.local.stream import Queries, Stream, arrange_queries, cleaned, make_stream
 from zipline.errors import DataError
-from zipline.plan.build import default_array
+from zipline.plan.features import default_array
 from zipline.plan.reads import read_key
 from zipline.plan.steps import Feature, PartPlan, Projection
 from zipline.types import NULL, DataType
@@ -126,7 +126,8 @@ def _carry(rows: Rows, keys: list[pa.Array], asked: Ints) -> tuple[Rows, list[pa
 def _lookup(left: Left, part: PartPlan, stream: Stream, queries: Queries) -> pa.Table:
     group_by = part.group_by
     series, places = stream.latest_rows(group_by.sources, group_by.lookup)
-    end = np.full(len(queries.times), FOREVER) if group_by.is_entity else part.bounds(queries.times, None)[1]
+    timed = any(source.time is not None for source in group_by.sources)
+    end = part.bounds(queries.times, None)[1] if timed else np.full(len(queries.times), FOREVER)
     seen = series.spans(queries.run, None, end)
     latest = evaluate(series, Call("LAST"), queries.run, seen)
     row = np.full(left.rows, -1)

@@ -115,5 +115,3 @@ def _values_of(column: pa.Array) -> _Values:
 def _pair(left: Codes, right: Codes, size: int) -> pa.Array:
     """Two codes as one number, null where either is missing; dense codes keep the product within int64."""
     return pa.array(left.astype(np.int64) * size + right, mask=(left < 0) | (right < 0))
-
-

@@ -260,7 +260,9 @@ def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tupl
         seen = is_known if timed is None else timed & is_known
     return Rows(
         columns={name: column for name, column in arrays.items() if not name.startswith("__")},
-        masks={texts: np.asarray(whole(arrays[alias]).to_numpy(zero_copy_only=False)) for texts, alias in masks.items()},
+        masks={
+            texts: np.asarray(whole(arrays[alias]).to_numpy(zero_copy_only=False)) for texts, alias in masks.items()
+        },
         t=t,
         known=known,
         timed=timed,
@@ -306,7 +308,9 @@ def read_left(
     time = _query_time(left)
     bounds = (start, end) if start and end else None
     day = _day(left, time) if bounds else "CAST(NULL AS VARCHAR)"
-    items = [f"{_column(e) or e.sql('duckdb')} AS {_quoted(name)}" for name, e in left.select]
+    items = [
+        f"{time if e is left.time else _column(e) or e.sql('duckdb')} AS {_quoted(name)}" for name, e in left.select
+    ]
     items += [f"{time} AS __ts", f"{day} AS __ds"]
     low, high = _within(left, bounds)
     relation = table.relation(connection, partition=left.partition, start=low, end=high)

@@ -272,7 +272,9 @@ def make_stream(readings: tuple[Rows, ...], codes: list[Codes], runs: int, *, de
     if any(rows.known is not None for rows in readings):
         pairs = zip(readings, times, strict=True)
         known = np.concatenate([rows.known if rows.known is not None else at for rows, at in pairs])
-    permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, frozen(t), known if known is None else frozen(known))
+    permutation, offsets, ordered, ordered_known = order.arrange(
+        joined, runs, frozen(t), known if known is None else frozen(known)
+    )
     return Stream(readings, permutation, offsets, ordered, ordered_known, delayed)
 
 
