@@ -101,7 +101,7 @@ def tiles(
         flags = ", ".join(f"{seen.get(window, 'false')} AS in_{window}" for window in windows)
         return f"SELECT q.row{keyed}, {names}, {flags} FROM q JOIN {tile} x ON x.k = q.k AND {join}"
 
-    everywhere = {window: "true" for window in windows}
+    everywhere = dict.fromkeys(windows, "true")
     finest = HOPS["1h"] if "1h" in windows else HOUR
     pieces = [piece("e", f"x.b = q.t // {finest} AND x.t < q.t", everywhere)]
     if "1h" in windows:
@@ -114,9 +114,7 @@ def tiles(
     pieces.append(piece("hours", f"x.p = q.day - 1 AND x.b >= {starts['1d']}", {"1d": "true"}))
     if "7d" in windows:
         pieces.append(piece("hours", f"x.p = q.day - 7 AND x.b >= {starts['7d']}", {"7d": "true"}))
-    pieces.append(
-        piece("days", f"x.b < q.day AND x.b >= {starts['30d']}", {"30d": "true", "7d": "x.b > q.day - 7"})
-    )
+    pieces.append(piece("days", f"x.b < q.day AND x.b >= {starts['30d']}", {"30d": "true", "7d": "x.b > q.day - 7"}))
     merged = ", ".join(
         f"{merge.format(name)} FILTER (in_{window}) AS {name}_{window}"
         for window in windows
@@ -174,7 +172,7 @@ def sixteen_windows(formulation: str, events: Path, queries: Path, out: Path) ->
     return tiles(events, queries, out, WINDOWS, partials, results)
 
 
-FORMULATIONS = ("window functions", "tiles", "range join")
+FORMULATIONS = ("tiles", "window functions", "range join")
 
 AGGREGATES = {
     "SUM": "sum(v)",

@@ -42,7 +42,11 @@ def _events(events: int, keys: int, order: str, *, wide: bool) -> pa.Table:
     columns = {"k": _zipf(rng, keys, events), "t": t, "v": rng.normal(50, 20, events).round(2)}
     if wide:
         columns |= {f"f{n}": rng.normal(0, 1, events) for n in range(4)}
-        columns |= {"item": _zipf(rng, 50, events), "bucket": rng.integers(0, 8, events), "n": rng.integers(0, 99, events)}
+        columns |= {
+            "item": _zipf(rng, 50, events),
+            "bucket": rng.integers(0, 8, events),
+            "n": rng.integers(0, 99, events),
+        }
         columns |= {"seen": t - rng.integers(0, DAY, events)}
     if order == "none":
         shuffled = rng.permutation(events)

@@ -29,7 +29,9 @@ def measure(task: str, arguments: Mapping[str, Any], *, patience: float | None =
     except subprocess.TimeoutExpired:
         raise Failed(f"{task} took more than {patience:.0f} s") from None
     if done.returncode:
-        raise Failed(f"{task} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
+        raise Failed(
+            f"{task} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
+        )
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return {**figures, "process_seconds": time.perf_counter() - began}
 

@@ -63,15 +63,15 @@ def duckdb(statements: list[str]) -> Figures:
 
 def kernels(events: str, queries: str) -> Figures:
     """The sixteen features alone, from arrays to arrays."""
+    from tests.performance.definitions import WINDOWED, WINDOWS
     from zipline.algebra import windows
     from zipline.algebra.columnar import hashing
-    from zipline.algebra.columnar.order import arrange
+    from zipline.algebra.columnar.order import arrange, frozen
     from zipline.algebra.columnar.parallel import in_threads, slices
     from zipline.algebra.columnar.series import Call, Series, evaluate
-    from zipline.algebra.columnar.values import frozen, values_of
+    from zipline.algebra.columnar.values import values_of
     from zipline.api import Window
     from zipline.types import DOUBLE
-    from tests.performance.definitions import WINDOWED, WINDOWS
 
     def compute(event: pa.Table, query: pa.Table) -> list[pa.Array]:
         arrays = [table.column(name).combine_chunks() for table, name in ((event, "k"), (query, "k"))]

@@ -17,9 +17,18 @@ from zipline import clock
 from zipline.errors import UsageError, ZiplineError
 
 FAILED, BAD_USAGE = 1, 2
-_ENVIRONMENT_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG}
-)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_ENVIRONMENT_ERRORS = _NO_ROOM | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
 
 
 def exit_code_of(error: BaseException, arguments: Sequence[str]) -> int:
@@ -58,8 +67,7 @@ def _usage(error: click.ClickException) -> UsageError:
 
 def _refused_by_the_system(error: OSError) -> ZiplineError:
     place = f": {error.filename}" if error.filename else ""
-    room = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "make room on the disk" if room else "mend the cause"
+    hint = "make room on the disk" if error.errno in _NO_ROOM else "mend the cause"
     return ZiplineError(
         f"{error.strerror}{place}", hint=f"{hint} and run the same command again; nothing half-written stays"
     )

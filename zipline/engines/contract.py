@@ -13,13 +13,15 @@ class Report:
 
     `null_keys` counts left rows with a null key per set of keys, `without_time` source rows that are never seen
     because a clock is null per table, `immature` the rows left out because their labels are not complete, `undated` the
-    left rows that no day of a range holds because they have no time.
+    left rows that no day of a range holds because they have no time. `waiting` are the days of a range with rows whose
+    labels may still become complete.
     """
 
     rows: int = 0
     null_times: int = 0
     immature: int = 0
     undated: int = 0
+    waiting: tuple[str, ...] = ()
     null_keys: dict[str, int] = field(default_factory=dict)
     without_time: dict[str, int] = field(default_factory=dict)
     rows_read: dict[str, int] = field(default_factory=dict)

@@ -181,7 +181,7 @@ def finished_days(output: Output, fingerprint: str, as_of: int | None = None) ->
         day
         for day in sorted(newest)
         if day in present and all(newest[day].get(key, "") == wanted.get(key, "") for key in (FINGERPRINT, AS_OF))
-        if as_of is not None or IMMATURE not in newest[day]
+        if as_of is not None or day not in newest[day].get(IMMATURE, "").split()
     )
 
 
@@ -229,8 +229,8 @@ class _Run:
             without_time=_most(self.report.without_time, found.without_time),
         )
         metadata = _metadata(self._plan.fingerprint, self._as_of)
-        if found.immature:
-            metadata[IMMATURE] = str(found.immature)
+        if found.waiting:
+            metadata[IMMATURE] = " ".join(found.waiting)
         passed: dict[str, pa.Table] = {}
         judged: list[DayReport] = []
         refusal: CheckError | None = None

@@ -95,6 +95,9 @@ class _FileLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
         try:
             tree = ast.parse(self.get_data(self.path), self.path)
+        except OSError as error:
+            where = Location(readable(self.path), 1)
+            raise DefinitionError(f"the file cannot be read: {error.strerror}", where=where) from error
         except (SyntaxError, ValueError) as error:
             if getattr(error, "filename", None) == self.path:
                 raise

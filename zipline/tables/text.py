@@ -93,7 +93,9 @@ class CsvTable:
                 text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
                 names = next(csv.reader(text, delimiter=self._delimiter), None)
         except (OSError, EOFError, ValueError, csv.Error) as wrong:
-            raise TableError(f"{path} cannot be read: {wrong}", subject=f"table {self.name!r}") from None
+            why = getattr(wrong, "strerror", None) or wrong
+            hint = "CSV is text in UTF-8 that this user may read"
+            raise TableError(f"{path} cannot be read: {why}", subject=f"table {self.name!r}", hint=hint) from None
         if not names:
             raise TableError(f"{path} is empty: its first line must name the columns", subject=f"table {self.name!r}")
         check_names(names, path)

@@ -150,16 +150,16 @@ def test_a_day_is_done_when_nothing_that_it_was_made_from_differs(
 def test_days_whose_labels_were_not_complete_are_run_again() -> None:
     output, engine = MemoryOutput(), Engine()
     backfill_range(Plan(), output, WEEK[:3], Engine())
-    backfill_range(Plan(), output, WEEK[3:], Engine(immature=5))
-    assert finished_days(output, "abc") == tuple(WEEK[:3])
+    backfill_range(Plan(), output, WEEK[3:], Engine(immature=5, waiting=("2013-07-06", "2013-07-07")))
+    assert finished_days(output, "abc") == tuple(WEEK[:5])
     report = backfill_range(Plan(), output, WEEK, engine)
-    assert engine.asked == [("2013-07-04", "2013-07-07")]
+    assert engine.asked == [("2013-07-06", "2013-07-07")]
     assert report.immature == 0
 
 
 def test_days_whose_labels_end_at_a_fixed_time_are_not() -> None:
     output, engine, as_of = MemoryOutput(), Engine(immature=5), to_micros("2013-07-06")
-    backfill_range(Plan(), output, WEEK, Engine(immature=5), as_of=as_of)
+    backfill_range(Plan(), output, WEEK, Engine(immature=5, waiting=tuple(WEEK)), as_of=as_of)
     backfill_range(Plan(), output, WEEK, engine, as_of=as_of)
     assert engine.asked == []
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.kernel import ZERO, kernel
+from zipline.algebra.columnar.order import merge_sort
 
 WORD = 64
 
@@ -56,7 +57,7 @@ def histograms(
     present = np.zeros(most // WORD + 1, np.uint64)
     one_of = np.zeros(most + 1, np.int64)
     found = np.empty(most + 1, np.int64)
-    left, entered, current, words, filled = 0, 0, -1, 0, 0
+    left, entered, current, words, filled = ZERO, ZERO, ZERO - 1, ZERO, ZERO
     for q in range(len(run)):
         for p in range(left, min(leave_end[q], entered)):
             value = code[p if leave is None else leave[p]]
@@ -66,7 +67,7 @@ def histograms(
         if run[q] != current:
             current = run[q]
             first, last = offsets[current], offsets[current + 1]
-            words = (code[by_rank[last - 1]] // WORD + 1) if last > first else 0
+            words = (code[by_rank[last - 1]] // WORD + 1) if last > first else ZERO
             for place in range(first, last):
                 one_of[code[by_rank[place]]] = by_rank[place]
         for p in range(max(entered, leave_end[q]), enter_end[q]):
@@ -86,7 +87,7 @@ def histograms(
             totals[filled + n] = counts[found[n]]
         filled += size
         lengths[q + 1] = filled
-    return lengths, positions[:filled].copy(), totals[:filled].copy()
+    return lengths, positions[:filled], totals[:filled]
 
 
 @kernel
@@ -106,16 +107,21 @@ def _list_present(present: Any, words: Any, found: Any) -> Any:
 
 @kernel
 def _keep_frequent(found: Any, counts: Any, size: Any, k: Any) -> Any:
-    weight = np.empty(size, np.int64)
+    weight = np.empty(2 * size, np.int64)
+    kept = np.empty(2 * size, np.int64)
     for n in range(size):
         weight[n] = -counts[found[n]]
-    kept = np.sort(found[:size][np.argsort(weight, kind="mergesort")[:k]])
-    found[:k] = kept
+        kept[n] = found[n]
+    merge_sort(weight, kept, ZERO, size, weight[size:], kept[size:])
+    merge_sort(kept, weight, ZERO, k, kept[size:], weight[size:])
+    for n in range(k):
+        found[n] = kept[n]
     return k
 
 
 @kernel
 def _grown(array: Any, room: Any) -> Any:
     grown = np.empty(room, array.dtype)
-    grown[: len(array)] = array
+    for n in range(len(array)):
+        grown[n] = array[n]
     return grown

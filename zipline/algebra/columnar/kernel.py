@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core import event
 
 from zipline.clock import monotonic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+ZERO = np.int64(0)
+"""A literal is a type of its own to Numba: whatever it is given to would be compiled once more."""
 
 NOTICE = "compiling kernels, once per machine (a few seconds for each kind of operation) ..."
 PATIENCE = 1.0

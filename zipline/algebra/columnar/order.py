@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.kernel import ZERO, kernel
 from zipline.algebra.columnar.parallel import balanced, in_threads, slices
 
 Ints = NDArray[np.int64]
@@ -35,21 +35,30 @@ def arrange(codes: Codes, runs: int, t: Ints, known: Ints | None) -> tuple[Ints,
 
 def group(codes: Codes, runs: int, t: Ints) -> tuple[Ints, Ints, Ints]:
     """A stable counting sort: (permutation, offsets, t in that order). Each thread sorts a slice of the rows."""
-    parts = slices(len(codes))
+    codes, parts = frozen(codes), slices(len(codes))
     counts = np.zeros((len(parts), runs), np.int64)
     in_threads(partial(_count, codes, counts), [(n, *part) for n, part in enumerate(parts)])
     offsets = _start_places(counts)
     permutation = np.empty(offsets[-1], np.int64)
     ordered = np.empty(offsets[-1], np.int64)
-    in_threads(partial(_scatter, codes, t, counts, permutation, ordered), [(n, *part) for n, part in enumerate(parts)])
+    in_threads(
+        partial(_scatter, codes, frozen(t), counts, permutation, ordered), [(n, *part) for n, part in enumerate(parts)]
+    )
     return permutation, offsets, ordered
 
 
 def gather(source: Any, permutation: Ints) -> Any:
     """source[permutation], by all threads."""
     out = np.empty(len(permutation), source.dtype)
-    in_threads(partial(_gather, source, permutation, out), slices(len(permutation)))
+    in_threads(partial(_gather, frozen(source), permutation, out), slices(len(permutation)))
     return out
+
+
+def frozen(array: Any) -> Any:
+    """A read-only view: what Arrow owns is read-only, and a kernel compiled for both would be compiled twice."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @kernel
@@ -82,9 +91,7 @@ def _start_places(counts: Any) -> Any:
 
 
 @kernel
-def _scatter(
-    codes: Any, t: Any, places: Any, permutation: Any, ordered: Any, part: Any, first: Any, last: Any
-) -> None:
+def _scatter(codes: Any, t: Any, places: Any, permutation: Any, ordered: Any, part: Any, first: Any, last: Any) -> None:
     for row in range(first, last):
         code = codes[row]
         if code >= 0:
@@ -152,9 +159,7 @@ def sort_runs(offsets: Any, t: Any, permutation: Any, first_run: Any, last_run: 
 
 
 @kernel
-def sort_runs_of_two(
-    offsets: Any, t: Any, known: Any, permutation: Any, first_run: Any, last_run: Any
-) -> None:
+def sort_runs_of_two(offsets: Any, t: Any, known: Any, permutation: Any, first_run: Any, last_run: Any) -> None:
     """Sorts each run by (t, known), stable, in place."""
     spare = np.empty((5, 0), np.int64)
     for run in range(first_run, last_run):
@@ -168,10 +173,10 @@ def sort_runs_of_two(
                 for n in range(size):
                     keys[n] = known[first + n]
                     place[n] = n
-                merge_sort(keys, place, 0, size, spare[2], spare[3])
+                merge_sort(keys, place, ZERO, size, spare[2], spare[3])
                 for n in range(size):
                     keys[n] = t[first + place[n]]
-                merge_sort(keys, place, 0, size, spare[2], spare[3])
+                merge_sort(keys, place, ZERO, size, spare[2], spare[3])
                 for n in range(size):
                     t[first + n] = keys[n]
                     old[n] = known[first + n]
@@ -210,7 +215,7 @@ def sort_ties(offsets: Any, t: Any, known: Any, values: Any) -> None:
                     spare_rows = np.empty(2 * (j - i), np.int64)
                 for n in range(j - i):
                     spare_keys[n] = values[i + n]
-                merge_sort(spare_keys, spare_rows, 0, j - i, spare_keys[j - i :], spare_rows[j - i :])
+                merge_sort(spare_keys, spare_rows, ZERO, j - i, spare_keys[j - i :], spare_rows[j - i :])
                 for n in range(j - i):
                     values[i + n] = spare_keys[n]
             i = j

@@ -5,6 +5,7 @@ Small arrays are done in the caller's thread. How the work is divided never chan
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ def balanced(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
     """The runs in parts of about as many rows."""
     bounds = np.searchsorted(offsets, [last for _, last in slices(int(offsets[-1]))][:-1])
     places = [0, *(int(place) for place in bounds), len(offsets) - 1]
-    return list(zip(places[:-1], places[1:], strict=True))
+    return list(itertools.pairwise(places))
 
 
 def in_threads(work: Callable[..., Any], parts: Sequence[tuple[int, ...]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.kernel import ZERO, kernel
 
 
 @kernel
@@ -60,15 +60,14 @@ def pick(
         lengths[q + 1] = lengths[q] + min(k, enter_end[q] - leave_end[q])
     out = np.empty(lengths[len(run)], np.int64)
     tree = np.zeros(most + 1, np.int64)
-    left, entered, current = 0, 0, -1
-    size = 0
+    left, entered, current, size = ZERO, ZERO, ZERO - 1, ZERO
     for q in range(len(run)):
         _retire(tree, rank, leave, left, min(leave_end[q], entered), size)
         if run[q] != current:
             current = run[q]
             size = offsets[current + 1] - offsets[current]
         for p in range(max(entered, leave_end[q]), enter_end[q]):
-            _change(tree, rank[p if enter is None else enter[p]], 1, size)
+            _change(tree, rank[p if enter is None else enter[p]], ZERO + 1, size)
         left, entered = leave_end[q], enter_end[q]
         count = entered - left
         for n in range(lengths[q + 1] - lengths[q]):
@@ -91,27 +90,25 @@ def percentiles(
     most: Any,
 ) -> Any:
     """Positions of the values of rank ceil(p * n) for each p, row by row; -1 where nothing is seen."""
-    out = np.full((len(run), len(fractions)), -1, np.int64)
+    out = np.empty((len(run), len(fractions)), np.int64)
     tree = np.zeros(most + 1, np.int64)
-    left, entered, current = 0, 0, -1
-    size = 0
+    left, entered, current, size = ZERO, ZERO, ZERO - 1, ZERO
     for q in range(len(run)):
         _retire(tree, rank, leave, left, min(leave_end[q], entered), size)
         if run[q] != current:
             current = run[q]
             size = offsets[current + 1] - offsets[current]
         for p in range(max(entered, leave_end[q]), enter_end[q]):
-            _change(tree, rank[p if enter is None else enter[p]], 1, size)
+            _change(tree, rank[p if enter is None else enter[p]], ZERO + 1, size)
         left, entered = leave_end[q], enter_end[q]
         count = entered - left
-        if count > 0:
-            for f in range(len(fractions)):
-                nth = max(math.ceil(fractions[f] * count) - 1, 0)
-                out[q, f] = by_rank[offsets[current] + _find(tree, nth, size)]
+        for f in range(len(fractions)):
+            nth = max(math.ceil(fractions[f] * count) - 1, 0)
+            out[q, f] = by_rank[offsets[current] + _find(tree, nth, size)] if count > 0 else -1
     return out
 
 
 @kernel
 def _retire(tree: Any, rank: Any, leave: Any, first: Any, last: Any, size: Any) -> None:
     for p in range(first, last):
-        _change(tree, rank[p if leave is None else leave[p]], -1, size)
+        _change(tree, rank[p if leave is None else leave[p]], ZERO - 1, size)

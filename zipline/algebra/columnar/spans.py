@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.kernel import ZERO, kernel
 from zipline.algebra.columnar.order import merge_sort
 
 Ints = NDArray[np.int64]
@@ -101,7 +101,7 @@ def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end:
             for n in range(stop - first):
                 order[n] = n
                 keys[0, n] = available[first + n]
-            merge_sort(keys[0], order, 0, stop - first, keys[1], keys[2])
+            merge_sort(keys[0], order, ZERO, stop - first, keys[1], keys[2])
             low, high = first, 0
         if bounded:
             while low < stop and t[low] < start[q]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from zipline.algebra import compiled as _compiled  # registers the moments with Numba  # noqa: F401
-from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.kernel import ZERO, kernel
 from zipline.algebra.moments import EMPTY, add, kurtosis, merge, skew, variance
 
 WIDTH = 7
@@ -20,10 +20,10 @@ WIDTH = 7
 
 @kernel
 def _finish(out: Any, q: Any, state: Any, infinities: Any) -> None:
-    if infinities == 0:
-        out[0, q] = variance(state[0], state[3], state[4])
-        out[1, q] = skew(state[0], state[4], state[5])
-        out[2, q] = kurtosis(state[0], state[4], state[6])
+    finite = infinities == 0
+    out[0, q] = variance(state[0], state[3], state[4]) if finite else math.nan
+    out[1, q] = skew(state[0], state[4], state[5]) if finite else math.nan
+    out[2, q] = kurtosis(state[0], state[4], state[6]) if finite else math.nan
 
 
 @kernel
@@ -40,15 +40,15 @@ def _store(nodes: Any, i: Any, state: Any) -> None:
 @kernel
 def spread_of_spans(values: Any, enter_end: Any, leave_end: Any, most: Any) -> Any:
     """Rows VARIANCE, SKEW, KURTOSIS; one column a query; NaN is null."""
-    out = np.full((3, len(enter_end)), math.nan)
+    out = np.empty((3, len(enter_end)), np.float64)
     suffixes = np.empty((most + 1, WIDTH), np.float64)
     newer = EMPTY
-    base, middle, left, entered, infinities = 0, 0, 0, 0, 0
+    base, middle, left, entered, infinities = ZERO, ZERO, ZERO, ZERO, ZERO
     for q in range(len(enter_end)):
         if leave_end[q] >= entered:
             base = middle = left = entered = leave_end[q]
             newer = EMPTY
-            infinities = 0
+            infinities = ZERO
         for i in range(left, leave_end[q]):
             infinities -= math.isinf(values[i])
         for i in range(entered, enter_end[q]):
@@ -75,22 +75,22 @@ def spread_of_events(
     values: Any, offsets: Any, run: Any, enter: Any, enter_end: Any, leave: Any, leave_end: Any, most: Any
 ) -> Any:
     """The same where events enter and leave in any order."""
-    out = np.full((3, len(run)), math.nan)
+    out = np.empty((3, len(run)), np.float64)
     room = 1
     while room < most:
         room *= 2
     nodes = np.empty((2 * room, WIDTH), np.float64)
-    left, entered, current, infinities, first, leaves = 0, 0, -1, 0, 0, 1
+    left, entered, current, infinities, first, leaves = ZERO, ZERO, ZERO - 1, ZERO, ZERO, ZERO + 1
     for q in range(len(run)):
         if run[q] != current:
             current = run[q]
             first = offsets[current]
-            leaves = 1
+            leaves = ZERO + 1
             while leaves < offsets[current + 1] - first:
                 leaves *= 2
             for node in range(2 * leaves):
                 _store(nodes, node, EMPTY)
-            infinities = 0
+            infinities = ZERO
         else:
             for p in range(left, min(leave_end[q], entered)):
                 event = leave[p]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar.kernel import ZERO, kernel
 
 LIMBS = 70
 MASK = 0xFFFFFFFF
@@ -78,17 +78,17 @@ def sum_floats(values: Any, enter: Any, enter_end: Any, leave: Any, leave_end: A
     """Sums or averages per query; NaN (null) where infinities of both signs meet."""
     out = np.zeros(len(enter_end), np.float64)
     limbs = np.zeros(LIMBS, np.int64)
-    total, rest, exact = 0.0, 0.0, True
-    positive, negative, left, entered = 0, 0, 0, 0
+    total, rest, exact = 0.0, 0.0, np.bool_(True)
+    positive, negative, left, entered = ZERO, ZERO, ZERO, ZERO
     for q in range(len(enter_end)):
         begin = left
         if leave_end[q] >= entered:
             total = rest = 0.0
-            positive = negative = 0
+            positive = negative = ZERO
             entered = begin = leave_end[q]
             if not exact:
-                limbs[:] = 0
-                exact = True
+                _clear(limbs)
+                exact = np.bool_(True)
         steps = (leave_end[q] - begin) + (enter_end[q] - entered)
         for step in range(steps):
             p = begin + step
@@ -115,7 +115,7 @@ def sum_floats(values: Any, enter: Any, enter_end: Any, leave: Any, leave_end: A
                 if lost == 0.0 and not math.isinf(sum_):
                     total, rest = sum_, low
                     continue
-                exact = False
+                exact = np.bool_(False)
                 _accumulate(limbs, total)
                 _accumulate(limbs, rest)
             _accumulate(limbs, value)
@@ -132,7 +132,7 @@ def _emit(total: Any, rest: Any, exact: Any, limbs: Any, positive: Any, negative
         return math.inf
     if negative:
         return -math.inf
-    rounded = (total + rest) if exact else _round(limbs, 0)
+    rounded = (total + rest) if exact else _round(limbs, ZERO)
     if not average or count == 0:
         return rounded
     if not math.isinf(rounded):
@@ -140,10 +140,16 @@ def _emit(total: Any, rest: Any, exact: Any, limbs: Any, positive: Any, negative
     if exact:
         _accumulate(limbs, total)
         _accumulate(limbs, rest)
-    scaled = _round(limbs, -SCALE) / count
+    scaled = _round(limbs, ZERO - SCALE) / count
     if exact:
-        limbs[:] = 0
+        _clear(limbs)
     return math.ldexp(scaled, SCALE)
+
+
+@kernel
+def _clear(limbs: Any) -> None:
+    for limb in range(LIMBS):
+        limbs[limb] = 0
 
 
 @kernel
@@ -169,10 +175,13 @@ def _accumulate(limbs: Any, value: Any) -> None:
 @kernel
 def _round(limbs: Any, scale: Any) -> Any:
     """The double nearest to the accumulator times 2**scale."""
-    digits = limbs.copy()
+    digits = np.empty(LIMBS, np.int64)
+    for limb in range(LIMBS):
+        digits[limb] = limbs[limb]
     negative = _carry(digits)
     if negative:
-        digits[:] = -limbs
+        for limb in range(LIMBS):
+            digits[limb] = -limbs[limb]
         _carry(digits)
     top = LIMBS - 1
     while top >= 0 and digits[top] == 0:

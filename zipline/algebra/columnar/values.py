@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar.order import gather
+from zipline.algebra.columnar.order import frozen, gather
 from zipline.arrow import to_arrow
 from zipline.types import BOOLEAN, DATE, NULL, TIMESTAMP, DataType
 
@@ -43,7 +43,7 @@ class Values:
 
     def at(self, places: Ints) -> Ints | Floats:
         """The data at these places, no zero negative."""
-        found = gather(frozen(self.data), places)
+        found = gather(self.data, places)
         if self.type.is_float:
             found += 0.0
         return found  # type: ignore[no-any-return]
@@ -110,13 +110,6 @@ def integers(column: pa.Array) -> tuple[Ints, Bools]:
     wide = column.cast(pa.int64())
     valid = validity(wide)
     return frozen(raw(wide, np.int64)), frozen(np.zeros(0, np.bool_) if valid is None else valid)
-
-
-def frozen(array: Any) -> Any:
-    """A read-only view: what Arrow owns is read-only, and a kernel compiled for both would be compiled twice."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def ordinals_of(floats: Floats) -> Ints:

@@ -6,7 +6,7 @@ Parts of a key are never joined as text nor compared by a hash alone; a null (or
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa

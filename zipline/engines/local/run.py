@@ -271,6 +271,8 @@ def _keep_mature(plan: JoinPlan, state: _State, parts: tuple[PartPlan, ...], off
     mature = state.timed & (state.times + offset <= end) if end is not None else np.zeros(len(state.timed), np.bool_)
     output = state.output if state.output is not None else _assemble(plan, state)
     state.report.immature = int((~mature).sum())
+    waiting = state.left.column(read.DAY).filter(pa.array(~mature & state.timed))
+    state.report.waiting = tuple(sorted(waiting.drop_null().unique().to_pylist()))
     kept = pa.array(mature)
     state.output = output.filter(kept)
     state.left = state.left.filter(kept)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar import order
 from zipline.algebra.columnar.series import Series
-from zipline.algebra.columnar.values import Values, clean_floats, floats_of, frozen, validity, values_of, whole
+from zipline.algebra.columnar.values import Values, clean_floats, floats_of, validity, values_of, whole
 from zipline.clock import DAY
 from zipline.engines.local.read import Rows
 from zipline.plan.steps import Projection
@@ -40,7 +40,7 @@ class Queries:
 
 def arrange_queries(codes: Codes, runs: int, times: Ints) -> Queries:
     """Codes below 0 have no key or no time."""
-    rows, offsets, ordered, _ = order.arrange(codes, runs, frozen(times), None)
+    rows, offsets, ordered, _ = order.arrange(codes, runs, times, None)
     return Queries(rows, np.repeat(np.arange(runs), np.diff(offsets)), offsets, ordered)
 
 
@@ -272,9 +272,7 @@ def make_stream(readings: tuple[Rows, ...], codes: list[Codes], runs: int, *, de
     if any(rows.known is not None for rows in readings):
         pairs = zip(readings, times, strict=True)
         known = np.concatenate([rows.known if rows.known is not None else at for rows, at in pairs])
-    permutation, offsets, ordered, ordered_known = order.arrange(
-        joined, runs, frozen(t), known if known is None else frozen(known)
-    )
+    permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, t, known)
     return Stream(readings, permutation, offsets, ordered, ordered_known, delayed)
 
 

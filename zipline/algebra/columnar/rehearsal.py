@@ -1,0 +1,82 @@
+"""Every operation once over a few events, so that its kernels are compiled: what `kernel.warm_up` runs.
+
+python -m zipline.algebra.columnar.rehearsal SCENE
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from zipline.algebra.columnar import hashing, order
+from zipline.algebra.columnar.series import Call, Series, evaluate
+from zipline.algebra.columnar.spans import pair
+from zipline.algebra.columnar.values import integers, values_of
+from zipline.types import BIGINT, DOUBLE, DataType
+
+Ints = NDArray[np.int64]
+
+OF_NUMBERS = ("SUM", "AVERAGE", "VARIANCE", "APPROX_PERCENTILE")
+OF_ANY = ("COUNT", "MIN", "MAX", "LAST", "LAST_K", "TOP_K", "UNIQUE_COUNT", "HISTOGRAM", "APPROX_HISTOGRAM_K")
+
+KEYS = pa.array([7, 8, 7, 8, 7, 7])
+TIMES = np.array([5, 3, 1, 3, 3, 1])
+NONE = np.zeros(0, np.int64)
+
+
+def rehearse(scene: str) -> None:
+    """Runs one of SCENES."""
+    SCENES[scene]()
+
+
+def _series(column: pa.Array, dtype: DataType, known: Ints | None) -> Series:
+    table, numbers, count = hashing.build(*integers(KEYS))
+    codes = np.empty(len(KEYS), np.int32)
+    hashing.find(table, numbers, *integers(KEYS), codes, 0, len(codes))
+    permutation, offsets, t, ordered = order.arrange(codes, count, TIMES, known)
+    places, offsets = order.compress(offsets, np.ones(len(t), np.bool_))
+    clock = NONE if ordered is None else ordered
+    order.has_ties(offsets, t, clock)
+    values = values_of(column, dtype)
+    order.sort_ties(offsets, t, clock, values.ordinals[permutation])
+    return Series(offsets, t, ordered, values.at(permutation[places]), dtype, values.restore)
+
+
+def _evaluate(column: pa.Array, dtype: DataType, operations: tuple[str, ...], *, two_clocks: bool = False) -> None:
+    series = _series(column, dtype, TIMES + 1 if two_clocks else None)
+    run = np.repeat(np.arange(len(series.offsets) - 1), 2)
+    end = np.tile(np.array([3, 9]), len(series.offsets) - 1)
+    for start in (None, end - 4):
+        seen = series.spans(run, start, end)
+        for operation in operations:
+            evaluate(series, Call(operation, 1, (0.5,)), run, seen)
+
+
+def _bucketed() -> None:
+    series = _series(pa.array(np.arange(6)), BIGINT, None)
+    _, parts, _, first_part = order.split_runs(series.offsets, series.data)  # type: ignore[arg-type]
+    queries = np.arange(len(series.offsets)) * 2
+    pair(first_part, parts, series.t, queries, None, np.full(queries[-1], 9))
+
+
+def _integers() -> None:
+    _evaluate(pa.array(np.arange(6)), BIGINT, ("SUM", "AVERAGE", *OF_ANY))
+    _bucketed()
+
+
+_FLOATS = pa.array(np.arange(6) + 0.5)
+
+SCENES: dict[str, Callable[[], None]] = {
+    "order": lambda: _evaluate(_FLOATS, DOUBLE, ("COUNT", "SUM", "AVERAGE", "MAX", "LAST")),
+    "integers": _integers,
+    "floats": lambda: _evaluate(_FLOATS, DOUBLE, ("VARIANCE", "APPROX_PERCENTILE")),
+    "two clocks, numbers": lambda: _evaluate(_FLOATS, DOUBLE, OF_NUMBERS, two_clocks=True),
+    "two clocks, any": lambda: _evaluate(pa.array(np.arange(6)), BIGINT, ("SUM", *OF_ANY), two_clocks=True),
+}
+
+if __name__ == "__main__":
+    rehearse(sys.argv[1])
