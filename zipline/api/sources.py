@@ -19,7 +19,11 @@ def _select(value: Any) -> FrozenMap | None:
     if value is None:
         return None
     if isinstance(value, Sequence) and not isinstance(value, str):
-        value = {fields.text(column): column for column in value}
+        names = [fields.text(column) for column in value]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise Wrong(f"selects {twice!r} twice", hint="take one of them out")
+        value = {name: name for name in names}
     selected: FrozenMap = fields.mapping(fields.text)(value)
     if not selected:
         raise Wrong("selects no column", hint="select=None takes every column")

@@ -73,8 +73,8 @@ def _check_types(work: Work) -> None:
 def _days(plan: JoinPlan, join: Join, catalog: Catalog, start: str | None, end: str | None) -> tuple[str, str]:
     left = plan.left
     start = start or join.start
+    partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
     if start is None or end is None:
-        partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
         if not partitions:
             raise UsageError(
                 f"which days? The left table {left.table!r} has no partitions that would say",

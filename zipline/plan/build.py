@@ -198,14 +198,16 @@ def check_key_kinds(subject: Definition, column: str, left: DataType, key: str, 
 
 
 def _refuse_collisions(join: Join, columns: list[Column]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for name, _ in columns:
-        if name in seen:
+        other = seen.get(name.lower())
+        if other is not None:
+            both = repr(name) if other == name else f"{other!r} and {name!r}, which tables cannot tell apart"
             raise join.wrong(
-                f"two columns would be named {name!r}",
+                f"two columns would be named {both}",
                 hint='give one part a prefix, JoinPart(..., prefix="..."), or rename the left column or derivation',
             )
-        seen.add(name)
+        seen[name.lower()] = name
 
 
 def _check_checks(join: Join, plan: JoinPlan) -> None:

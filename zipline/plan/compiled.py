@@ -55,7 +55,8 @@ def compile_definitions(
         try:
             described |= types.columns(definition)
         except TableError as error:
-            untyped[name] = error.what
+            meant = f"; did you mean {error.suggestion!r}?" if error.suggestion else ""
+            untyped[name] = error.what + meant
         files[f"{_folder_of(definition)}/{name}.json"] = pretty(described)
     before = _read(folder)
     _publish(folder, files)

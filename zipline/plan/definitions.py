@@ -124,12 +124,7 @@ class Definitions(Mapping[str, Nameable]):
         owner, _, feature = name.rpartition(".")
         source = self._named.get(owner)
         if not isinstance(source, GroupBy) and not owner:
-            raise DefinitionError(
-                f"{name!r} is no feature: before its column it needs the name of its group-by and a dot",
-                asked=name,
-                valid=self._features_of_column(name) or [group_by.title for group_by in self.group_bys],
-                next_command="zipline compile",
-            )
+            raise self._ownerless(name)
         if not isinstance(source, GroupBy):
             raise _unknown(
                 f"{name!r} is no feature: there is no group-by {owner!r}",
@@ -141,6 +136,16 @@ class Definitions(Mapping[str, Nameable]):
         if features is not None and feature not in features:
             raise source.wrong(f"has no feature {feature!r}", asked=feature, valid=features)
         return source, feature
+
+    def _ownerless(self, column: str) -> DefinitionError:
+        meant = self._features_of_column(column)
+        error = DefinitionError(
+            f"{column!r} is no feature: before its column it needs the name of its group-by and a dot",
+            valid=meant or [group_by.title for group_by in self.group_bys],
+            next_command="zipline compile",
+        )
+        error.suggestion = meant[0] if len(meant) == 1 else None
+        return error
 
     def _features_of_column(self, column: str) -> list[str]:
         """The full names of the features whose column is this, or nearly."""

@@ -74,6 +74,13 @@ def _is_seen_as_is(stored: pa.DataType) -> bool:
     return not (pa.types.is_unsigned_integer(stored) or pa.types.is_float16(stored) or pa.types.is_decimal256(stored))
 
 
+def known_null(name: str, dtype: DataType) -> str:
+    """The select item of a column that a text format reads as text where nothing but null is known of it."""
+    if "NULL" not in str(dtype):
+        return quoted(name)
+    return f"CAST({quoted(name)} AS {duckdb_type(dtype)}) AS {quoted(name)}"
+
+
 def empty_relation(schema: Mapping[str, DataType]) -> str:
     """A FROM item of no rows with the columns of `schema`."""
     items = [f"CAST(NULL AS {duckdb_type(dtype)}) AS {quoted(name)}" for name, dtype in schema.items()]

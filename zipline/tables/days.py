@@ -16,6 +16,7 @@ from zipline.tables.columns import checked_day, day_expression, quoted
 from zipline.tables.contract import Partition, Statistics, Table
 from zipline.tables.storage import DataFile
 
+_MALFORMED = re.compile(r'Malformed JSON in file "(.+?)", at byte \d+ in line (\d+): ([^.\n]*)')
 _KIND = re.compile(r"^[A-Z][A-Za-z]*(?: [A-Za-z]+)* Error: ")
 
 
@@ -72,10 +73,14 @@ def execute(connection: duckdb.DuckDBPyConnection, sql: str, name: str) -> duckd
 def unreadable(name: str, wrong: duckdb.Error) -> TableError:
     """The error that a table's data cannot be read: DuckDB's words, with the file and the line that it names."""
     text = str(wrong)
+    json = _MALFORMED.search(text)
     file, line = re.search(r"^\s*file = (.+)$", text, re.MULTILINE), re.search(r"CSV Error on Line: (\d+)", text)
     if file and line:
         reason = [each.strip() for each in text.partition("Possible")[0].splitlines() if each.strip()][-1]
         what = f"{file.group(1)}, line {line.group(1)}: {reason}"
+    elif json:
+        # DuckDB counts lines of JSON from 1 in some versions and from 2 in others.
+        what = f"{json.group(1)}, at or just before line {json.group(2)}: malformed JSON, {json.group(3)}"
     else:
         what = re.sub(r"\s*Try setting '.*", "", " ".join(_KIND.sub("", text).split()))
     return TableError(what, subject=f"table {name!r}", hint="mend or remove the row or the file")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zipline.errors import TableError
-from zipline.tables.columns import check_names, duckdb_type, empty_relation, listed, literal, quoted, within
+from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, within
 from zipline.tables.contract import Partition, Statistics
 from zipline.tables.days import connect, execute, partitions_of_rows, statistics_of
 from zipline.tables.parquet import type_changed
@@ -69,7 +69,7 @@ class JsonTable:
         self._storage.attach(connection)
         if not self._schema:
             return empty_relation({})
-        query = f"SELECT {', '.join(quoted(column) for column in self._schema)} FROM {self._reader()}"
+        query = f"SELECT {', '.join(known_null(*each) for each in self._schema.items())} FROM {self._reader()}"
         if partition in self._schema and partition is not None and (start, end) != (None, None):
             query += f" WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zipline.errors import TableError
-from zipline.tables.columns import check_names, duckdb_type, listed, literal, quoted, within
+from zipline.tables.columns import check_names, duckdb_type, known_null, listed, literal, quoted, within
 from zipline.tables.contract import Partition, Statistics
 from zipline.tables.days import connect, execute, partitions_of_rows, statistics_of
 from zipline.tables.parquet import type_changed
@@ -73,7 +73,7 @@ class CsvTable:
         alike: dict[tuple[str, ...], list[str]] = {}
         for path, header in self._headers.items():
             alike.setdefault(header, []).append(path)
-        items = ", ".join(quoted(column) for column in self._schema)
+        items = ", ".join(known_null(column, dtype) for column, dtype in self._schema.items())
         reads = [f"SELECT {items} FROM {self._reader(paths, self._schema)}" for paths in alike.values()]
         query = " UNION ALL ".join(reads)
         if partition in self._schema and partition is not None and (start, end) != (None, None):

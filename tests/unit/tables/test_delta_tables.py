@@ -201,6 +201,28 @@ def test_writers_of_one_day_leave_the_rows_of_one_of_them(output):
     assert output.read(columns=["n"]).to_pydict() in [{"n": [value] * 3} for value in range(4)]
 
 
+def test_writers_of_one_new_day_leave_the_rows_of_one_of_them(output):
+    output.replace("2020-01-01", counted(1))
+    other = ("2020-01-02", "2020-01-03")
+
+    def write(value):
+        days = {day: pa.table({"n": pa.array([value] * 3, pa.int64())}) for day in other}
+        DeltaOutput(output.uri).replace_days(days)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    rows = output.read(other, columns=["n"]).column("n").to_pylist()
+    assert rows in [[value] * 6 for value in range(4)]
+
+
+def test_days_with_and_without_rows_are_one_commit(output):
+    output.replace_days({"2020-01-01": counted(2), "2020-01-02": counted(0), "2020-01-03": counted(1)})
+    [commit] = output.versions()
+    assert commit.days == ("2020-01-01", "2020-01-02", "2020-01-03")
+    assert output.days() == set(commit.days)
+    assert output.read(columns=["n", "ds"]).to_pydict() == {"n": [0, 1, 0], "ds": ["2020-01-01"] * 2 + ["2020-01-03"]}
+
+
 WRITER = """
     import sys
     import pyarrow as pa

@@ -26,6 +26,8 @@ def arrange(codes: Codes, runs: int, t: Ints, known: Ints | None) -> tuple[Ints,
     """(permutation, run offsets, t in order, known_at in order): rows of code c lie in offsets[c]:offsets[c + 1]."""
     permutation, offsets, ordered = group(codes, runs, t)
     if known is None:
+        if _is_sorted(frozen(t)):
+            return permutation, offsets, ordered, None
         in_threads(partial(sort_runs, offsets, ordered, permutation), balanced(offsets))
         return permutation, offsets, ordered, None
     ordered_known = gather(known, permutation)
@@ -59,6 +61,14 @@ def frozen(array: Any) -> Any:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+@kernel
+def _is_sorted(t: Any) -> Any:
+    i = 1
+    while i < len(t) and t[i] >= t[i - 1]:
+        i += 1
+    return i >= len(t)
 
 
 @kernel

@@ -30,7 +30,7 @@ class Places:
 
     def put(self, column: pa.Array, empty: pa.Array | None) -> pa.Array:
         """The results in left order, and `empty` (an array of one value; None is null) where there is none."""
-        if len(column) and pa.types.is_primitive(column.type) and column.type.bit_width >= 8:
+        if len(column) and pa.types.is_primitive(column.type) and column.type.bit_width in _WORDS:
             return self._put_numbers(column, empty)
         if not self._has_missing:
             return column.take(pa.array(self._place))
@@ -43,7 +43,7 @@ class Places:
         return np.maximum(self._place, 0)
 
     def _put_numbers(self, column: pa.Array, empty: pa.Array | None) -> pa.Array:
-        width = f"V{column.type.bit_width // 8}"
+        width = _WORDS[column.type.bit_width]
         data, present = raw(column, width)[self._source], validity(column)
         if present is not None:
             present = present[self._source]
@@ -53,6 +53,9 @@ class Places:
         elif self._has_missing:
             present = ~self._missing if present is None else present & ~self._missing
         return _column(column.type, data, present)
+
+
+_WORDS = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 
 
 def _column(arrow: pa.DataType, data: Any, present: NDArray[np.bool_] | None) -> pa.Array:
