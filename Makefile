@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: demo test bench lint setup clean
 
@@ -24,12 +24,12 @@ setup: $(VENV)/.dev
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (once, a few minutes at most)"
-	$(INSTALL) '.[demo]'
+	@$(INSTALL) '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (once, a few minutes at most)"
-	$(INSTALL) '.[demo,s3,dev]'
+	@$(INSTALL) '.[demo,s3,dev]'
 	@touch $@ $(VENV)/.demo
 
 $(BIN)/python:

@@ -199,7 +199,8 @@ class ReadSource:
     @property
     def detail(self) -> str:
         first = self.read.first
-        clock = f", known at {first.known_at.text.strip('"')}" if first.known_at else ""
+        name = first.known_at.text.strip('"') if first.known_at else ""
+        clock = f", known at {name}" if name else ""
         return f"{first.table}: {len(self.read.table_columns)} columns for {', '.join(self.read.used_by)}{clock}"
 
 
