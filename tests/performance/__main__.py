@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"measuring {name} ...")
         for row in CASES[name](bench):
             rows.append(row)
-            console.print(f"  {row.case}: {_seconds(row)}{_ratio(row)}")
+            console.print(f"  {row.case}: {_seconds(row)}  {_ratio(row)} {row.alternative}")
             _write(Path(asked.out), asked.scale, rows)
     Console(width=160 if not sys.stdout.isatty() else None).print(_table(rows))
     return 0 if all(row.is_met is not False for row in rows) else 1
@@ -50,7 +50,7 @@ def _seconds(row: Row) -> str:
 
 
 def _ratio(row: Row) -> str:
-    return f", {row.ratio:.1f}x {row.alternative}" if row.ratio is not None else ""
+    return f"{'> ' if row.is_bound else ''}{row.ratio:.1f}x" if row.ratio is not None else ""
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -62,8 +62,8 @@ def _table(rows: Sequence[Row]) -> Table:
             row.case,
             _seconds(row),
             row.alternative,
-            f"{row.alternative_seconds:.2f} s" if row.alternative_seconds is not None else "",
-            f"{row.ratio:.1f}x" if row.ratio is not None else "",
+            f"{'> ' if row.is_bound else ''}{row.alternative_seconds:.2f} s" if row.alternative_seconds else "",
+            _ratio(row),
             row.aim,
             {True: "yes", False: "NO", None: ""}[row.is_met],
             "" if row.note in ("GB", "times") else row.note,

@@ -17,7 +17,7 @@ Figures = dict[str, Any]
 
 
 class Failed(Exception):
-    """A task's process ended with an error, or took longer than it was given."""
+    """A task's process ended with an error."""
 
 
 def measure(task: str, arguments: Mapping[str, Any], *, patience: float | None = None) -> Figures:
@@ -27,7 +27,7 @@ def measure(task: str, arguments: Mapping[str, Any], *, patience: float | None =
     try:
         done = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True, timeout=patience)
     except subprocess.TimeoutExpired:
-        raise Failed(f"{task} took more than {patience:.0f} s") from None
+        raise TooLong(f"{task} took more than {patience:.0f} s") from None
     if done.returncode:
         raise Failed(
             f"{task} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
@@ -36,7 +36,11 @@ def measure(task: str, arguments: Mapping[str, Any], *, patience: float | None =
     return {**figures, "process_seconds": time.perf_counter() - began}
 
 
-@dataclass(frozen=True)
+class TooLong(Failed):
+    """A task's process took longer than it was given."""
+
+
+@dataclass(frozen=True, eq=False)
 class Side:
     """One side of a comparison: a name and the task that computes it."""
 
@@ -58,7 +62,7 @@ def in_turn(sides: Sequence[Side], rounds: int) -> dict[str, list[Figures]]:
 
 
 def median(runs: Sequence[Figures], figure: str = "seconds") -> float:
-    return statistics.median(run[figure] for run in runs)
+    return float(statistics.median(run[figure] for run in runs))
 
 
 def _work(task: str) -> None:
