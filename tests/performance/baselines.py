@@ -2,7 +2,7 @@
 
 Each is a list of statements, the last of which copies the result to a Parquet file in the queries' order.
 
-- windows: events and queries together, window functions over RANGE frames whose bounds are expressions of the row.
+- window functions: events and queries together, frames whose bounds are expressions of the row.
 - tiles: partial results by hop, equal-joined to the queries that see them whole, and raw events where they do not.
 - range join: queries joined to the events of their key and window, grouped by query.
 """
@@ -34,20 +34,33 @@ def _start(window: str, t: str = "t") -> str:
 def window_functions(
     events: Path, queries: Path, out: Path, items: dict[str, tuple[str, str]], columns: Sequence[str], final: str = "*"
 ) -> Statements:
-    """`items`: column -> (aggregate, window); events have empty frames, for nobody asks for theirs."""
+    """`items`: column -> (aggregate, window); events have empty frames, for nobody asks for theirs.
+
+    Where a frame begins is sought once for each window, by counting its rows; DuckDB would otherwise seek it anew for
+    every aggregate. `peers` are the rows of the query's own time that stand before it.
+    """
     nothing = ", ".join(f"NULL AS {column}" for column in columns)
+    used = list({window: None for _, window in items.values()})
     rows = f"""
         SELECT k, epoch_us(t) AS t, {", ".join(columns)}, NULL AS row FROM '{events}'
         UNION ALL SELECT k, epoch_us(ts), {nothing}, row_number() OVER () FROM '{queries}'"""
+    counts = ", ".join(
+        f"count(*) OVER (PARTITION BY k ORDER BY t RANGE BETWEEN "
+        f"(CASE WHEN row IS NULL THEN 0 ELSE t - {_start(window)} END) PRECEDING AND 1 PRECEDING) AS rows_{window}"
+        for window in used
+    )
+    placed = f"""
+        SELECT *, {counts}, row_number() OVER (PARTITION BY k ORDER BY t, row NULLS FIRST)
+                            - rank() OVER (PARTITION BY k ORDER BY t) AS peers FROM ({rows})"""
     frames = ", ".join(
-        f"w{window} AS (PARTITION BY k ORDER BY t RANGE BETWEEN "
-        f"(CASE WHEN row IS NULL THEN 0 ELSE t - {_start(window)} END) PRECEDING AND 1 PRECEDING)"
-        for window in {window: None for _, window in items.values()}
+        f"w{window} AS (PARTITION BY k ORDER BY t, row NULLS FIRST "
+        f"ROWS BETWEEN rows_{window} + peers PRECEDING AND peers + 1 PRECEDING)"
+        for window in used
     )
     computed = ", ".join(f"{aggregate} OVER w{window} AS {column}" for column, (aggregate, window) in items.items())
     select = f"""
         SELECT k, make_timestamptz(t) AS ts, {final.replace("*", ", ".join(items))}
-        FROM (SELECT k, t, row, {computed} FROM ({rows}) WINDOW {frames}) WHERE row IS NOT NULL ORDER BY row"""
+        FROM (SELECT k, t, row, {computed} FROM ({placed}) WINDOW {frames}) WHERE row IS NOT NULL ORDER BY row"""
     return [_copy(select, out)]
 
 
