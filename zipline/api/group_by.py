@@ -174,7 +174,7 @@ def _check_source(group_by: GroupBy, source: Source) -> None:
     columns = source.query.columns
     if not isinstance(source, EntitySource) and source.query.time is None and isinstance(source, EventSource):
         raise group_by.wrong(
-            f"the source {source.table!r} has no time", hint='Query(time="...") says when an event happened'
+            f"the source {source.table_name!r} has no time", hint='Query(time="...") says when an event happened'
         )
     if isinstance(source, EntitySource) and source.query.time is None:
         windowed = [o.name for a in group_by.aggregations for o in a.outputs if o.window]
@@ -194,8 +194,8 @@ def _check_source(group_by: GroupBy, source: Source) -> None:
 
 def _table(source: Source) -> str:
     if isinstance(source, EventSource):
-        return source.table
-    return source.snapshots if isinstance(source, EntitySource) else source.join.title
+        return source.table_name
+    return source.table_name if isinstance(source, EntitySource) else source.join.title
 
 
 def _check_accuracy(group_by: GroupBy) -> None:
@@ -207,7 +207,7 @@ def _check_accuracy(group_by: GroupBy) -> None:
         for source in group_by.sources:
             if isinstance(source, EventSource) and source.topic is None:
                 raise group_by.wrong(
-                    f"is online and TEMPORAL, but the source {source.table!r} has no topic",
+                    f"is online and TEMPORAL, but the source {source.table_name!r} has no topic",
                     hint="give EventSource(topic=Topic(...)), or say accuracy=Accuracy.SNAPSHOT",
                 )
     for source in group_by.sources:

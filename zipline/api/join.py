@@ -117,7 +117,7 @@ class Join(Definition):
     def _validate(self) -> None:
         if isinstance(self.left, EventSource) and self.left.query.time is None:
             raise self.wrong(
-                f"the left {self.left.table!r} has no time", hint='Query(time="...") is the query time of each row'
+                f"the left {self.left.table_name!r} has no time", hint='Query(time="...") is the query time of each row'
             )
         if self.bootstrap and not self.row_id:
             raise self.wrong("bootstrap needs row_id, the columns that name a row")

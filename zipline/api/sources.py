@@ -76,10 +76,39 @@ _topic = fields.optional(fields.instance(Topic))
 
 
 @definition
+class StagingQuery(Definition):
+    """A table made by SQL: one SELECT (or WITH) over other tables, named as they are or quoted.
+
+    `{{ start_date }}` and `{{ end_date }}` stand for the days asked for, both inclusive, as quoted text; a query that
+    uses them is run in steps of days and must give a column `ds`, the day of each row, within them. A query without
+    them is one table, made anew as a whole. `{{ latest_date(table) }}` is the newest day of a table's column `ds`, and
+    `{{ latest_date(table, column) }}` of another column. `start` is the first day of output.
+
+    A source reads it by object, `EventSource(table=busy_days)`, or by name.
+    """
+
+    sql: str = checked(fields.text)
+    start: str | None = checked(_optional_day, None)
+    name: str | None = checked(_optional_text, None)
+    owner: str | None = checked(_optional_text, None)
+    description: str = checked(fields.any_text, "")
+    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
+
+
+def table_name(table: str | StagingQuery) -> str:
+    """The name under which a source's table is read: a staging query's own, where one makes it."""
+    return table if isinstance(table, str) else table.title
+
+
+def _table(value: Any) -> Any:
+    return value if isinstance(value, StagingQuery) else fields.text(value)
+
+
+@definition
 class EventSource(Definition):
     """Rows that happened at a time, in a table of the warehouse (or a path), and optionally also in a topic."""
 
-    table: str = checked(fields.text)
+    table: str | StagingQuery = checked(_table)
     query: Query = checked(_query, Query())
     topic: Topic | None = checked(_topic, None)
     name: str | None = checked(_optional_text, None)
@@ -91,14 +120,18 @@ class EventSource(Definition):
         if self.query.mutation_time or self.query.is_before:
             raise self.wrong("mutation_time and is_before belong to an EntitySource")
 
+    @property
+    def table_name(self) -> str:
+        return table_name(self.table)
+
 
 @definition
 class EntitySource(Definition):
     """The state of entities: a daily dump, and optionally the changes between dumps."""
 
-    snapshots: str = checked(fields.text)
+    snapshots: str | StagingQuery = checked(_table)
     query: Query = checked(_query, Query())
-    mutations: str | None = checked(_optional_text, None)
+    mutations: str | StagingQuery | None = checked(fields.optional(_table), None)
     topic: Topic | None = checked(_topic, None)
     name: str | None = checked(_optional_text, None)
     owner: str | None = checked(_optional_text, None)
@@ -114,6 +147,14 @@ class EntitySource(Definition):
             raise self.wrong(
                 "an entity has no known_at: a snapshot is known at its day's end, a change at its mutation_time"
             )
+
+    @property
+    def table_name(self) -> str:
+        return table_name(self.snapshots)
+
+    @property
+    def mutations_name(self) -> str | None:
+        return None if self.mutations is None else table_name(self.mutations)
 
 
 @definition
@@ -166,18 +207,6 @@ def _a_group_by(value: Any) -> Any:
     from zipline.api.group_by import GroupBy
 
     return fields.optional(fields.instance(GroupBy))(value)
-
-
-@definition
-class StagingQuery(Definition):
-    """A table made by SQL, with `{{ start_date }}`, `{{ end_date }}` and `{{ latest_date(table) }}`."""
-
-    sql: str = checked(fields.text)
-    start: str | None = checked(_optional_day, None)
-    name: str | None = checked(_optional_text, None)
-    owner: str | None = checked(_optional_text, None)
-    description: str = checked(fields.any_text, "")
-    tags: Mapping[str, str] = checked(fields.mapping(fields.any_text), FrozenMap())
 
 
 Source = EventSource | EntitySource | JoinSource

@@ -193,8 +193,8 @@ def _source_tables(project: Project) -> set[str]:
         if id(current) not in seen:
             seen[id(current)] = current
             pending += children(current)
-    tables = {d.table for d in seen.values() if isinstance(d, EventSource)}
-    tables |= {t for d in seen.values() if isinstance(d, EntitySource) for t in (d.snapshots, d.mutations) if t}
+    tables = {d.table_name for d in seen.values() if isinstance(d, EventSource)}
+    tables |= {t for d in seen.values() if isinstance(d, EntitySource) for t in (d.table_name, d.mutations_name) if t}
     return {table for table in tables if table not in definitions}
 
 

@@ -43,9 +43,9 @@ def _needed(definition: Definition, by_id: Mapping[int, str], named: Mapping[str
 
 def _tables(definition: Definition, named: Mapping[str, Nameable]) -> Iterator[str]:
     if isinstance(definition, EventSource):
-        yield definition.table
+        yield definition.table_name
     elif isinstance(definition, EntitySource):
-        yield from (table for table in (definition.snapshots, definition.mutations) if table)
+        yield from (table for table in (definition.table_name, definition.mutations_name) if table)
     elif isinstance(definition, StagingQuery):
         words = set(re.findall(r"[\w.]+", _NO_SQL.sub(" ", definition.sql)))
         yield from (name for name in named if name in words)

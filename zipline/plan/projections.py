@@ -39,7 +39,7 @@ def project(
         raise unsupported(subject, "a join as a source")
     if isinstance(source, EntitySource) and source.mutations:
         raise unsupported(subject, "an entity with mutations")
-    table = source.table if isinstance(source, EventSource) else source.snapshots
+    table = source.table_name
     query = source.query
     columns = dict(schema(table)) or _unknown(source, needed or _asked(subject))
     selected = dict(query.select) if isinstance(query.select, Mapping) else {name: quoted(name) for name in columns}
