@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from zipline.api import EventSource, GroupBy, Join, JoinPart, Query
+from zipline.api import EventSource, GroupBy, Join, JoinPart, Query, StagingQuery
 from zipline.arrow import TIMESTAMP_ARROW, from_arrow
 from zipline.clock import to_micros
 from zipline.engines.contract import Result
@@ -54,7 +54,7 @@ def run(
         raise UsageError(f"backfill takes a Join, not {type(join).__name__}", hint="aggregate takes a GroupBy")
     from zipline.engines.local.run import run_join
 
-    catalog = open_tables(tables)
+    catalog = open_tables(tables, join)
     plan = plan_join(join, lambda name: catalog.table(name).schema)
     return run_join(plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of))
 
@@ -71,7 +71,7 @@ def aggregate(
         raise UsageError(f"aggregate takes a GroupBy, not {type(group_by).__name__}", hint="backfill takes a Join")
     from zipline.engines.local.run import run_group_by
 
-    catalog = open_tables(tables)
+    catalog = open_tables(tables, group_by)
     plan = plan_group_by(group_by, lambda name: catalog.table(name).schema)
     rows = _frame(queries, "queries")
     types = {name: from_arrow(rows.schema.field(name).type, name) for name in rows.column_names}
@@ -104,7 +104,7 @@ def training_set(
     _check_engine(engine)
     frame = _frame(rows, "rows")
     join = training_join(features, definitions)
-    catalog = open_catalog({**(tables or {}), ROWS: frame}, load_project() if tables is None else None)
+    catalog = open_tables(tables, join).with_tables({ROWS: frame})
     from zipline.engines.local.run import run_join
 
     return run_join(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
@@ -150,14 +150,24 @@ def explain_value(
     """Which source events made one value, and which were left out and why."""
     from zipline.engines.explain import explain
 
-    return explain(definition, column, row, open_tables(tables))
+    return explain(definition, column, row, open_tables(tables, definition))
 
 
-def open_tables(tables: Mapping[str, Any] | None) -> Catalog:
-    """The tables given, and the project's warehouse where none are."""
-    if tables is not None and not isinstance(tables, Mapping):
+def open_tables(tables: Mapping[str, Any] | None, definition: Any = None) -> Catalog:
+    """The tables given, and the project's warehouse where none are.
+
+    Of tables given, those that staging queries make for the definition (or stand among the tables) are computed from
+    the others, whole; in a project `zipline backfill` makes them.
+    """
+    if tables is None:
+        return open_catalog(None, load_project())
+    if not isinstance(tables, Mapping):
         raise UsageError(f"tables maps names to frames or paths; got {type(tables).__name__}")
-    return open_catalog(tables, load_project() if tables is None else None)
+    if definition is None and not any(isinstance(table, StagingQuery) for table in tables.values()):
+        return open_catalog(tables)
+    from zipline.engines.local.staging import with_staging
+
+    return with_staging(tables, definition)
 
 
 def _check_engine(engine: str) -> None:
