@@ -45,13 +45,13 @@ Tell = Callable[[str], None]
 
 
 def prepare(project: Project) -> dict[str, pa.Table]:
-    """Writes the source tables into the project's warehouse, a partition for each day, and returns them."""
+    """Writes the source tables into the project's warehouse, by day where they have days, and returns them."""
     from training.source_tables import source_tables
     from zipline.tables.delta import write_source
 
     tables = source_tables()
     for name, rows in tables.items():
-        write_source(name, rows, "ds", project=project)
+        write_source(name, rows, "ds" if "ds" in rows.column_names else None, project=project)
     return tables
 
 

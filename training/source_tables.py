@@ -8,6 +8,10 @@ as an assumption and appears as a column of its own, never hidden in a feature:
 - `weather.published_at`: one hour after `observed_at`. The files keep the hour of an observation, not its minute.
 - a diverted flight has no arrival: the files do not say on which day it landed, or where.
 - airports, planes and airlines do not change: one file describes the whole year, repeated as monthly snapshots.
+- a flight stands on the departure board from three hours before its scheduled departure until it leaves; a cancelled
+  one is marked when that is known and taken down three hours later.
+- `weather_corrections`: a gust of 1,048 miles per hour was filed at Newark on 12 February; the wind of the hour before
+  stands in for it.
 """
 
 from __future__ import annotations
@@ -102,6 +106,45 @@ WHERE flights.tailnum IS NOT NULL
 GROUP BY flights.tailnum, months.ds ORDER BY months.ds, flights.tailnum
 """
 
+# What stands on the board, each row with the time from which and until which it does.
+_BOARD = """
+SELECT flight_id, origin, carrier, 'scheduled' AS status, sched_dep, sched_dep - INTERVAL 3 HOUR AS since,
+    coalesce(dep_time, cancellation_known_at) AS until
+FROM flights
+UNION ALL
+SELECT flight_id, origin, carrier, 'cancelled', sched_dep, cancellation_known_at,
+    cancellation_known_at + INTERVAL 3 HOUR
+FROM flights WHERE cancelled
+"""
+
+_BOARD_SNAPSHOTS = f"""
+WITH board AS ({_BOARD}),
+days AS (
+    SELECT CAST(day AS DATE) AS day, timezone('UTC', day + INTERVAL 1 DAY) AS ended
+    FROM generate_series(TIMESTAMP '2013-01-01', TIMESTAMP '2013-12-31', INTERVAL 1 DAY) AS days(day)
+)
+SELECT flight_id, origin, carrier, status, sched_dep, strftime(day, '%Y-%m-%d') AS ds
+FROM board JOIN days ON since < ended AND until >= ended ORDER BY ds, sched_dep, flight_id
+"""
+
+_BOARD_CHANGES = f"""
+WITH board AS ({_BOARD}),
+changes AS (
+    SELECT flight_id, origin, carrier, status, sched_dep, since AS changed_at, FALSE AS is_before FROM board
+    UNION ALL
+    SELECT flight_id, origin, carrier, status, sched_dep, until, TRUE FROM board
+)
+SELECT *, strftime(changed_at, '%Y-%m-%d') AS ds FROM changes ORDER BY changed_at, flight_id, is_before DESC
+"""
+
+_WEATHER_CORRECTIONS = """
+WITH observed AS (
+    SELECT *, lag(wind_speed) OVER (PARTITION BY airport ORDER BY observed_at) AS wind_before FROM weather
+)
+SELECT airport, observed_at + INTERVAL 1 HOUR AS observed_at, wind_before AS airport_weather_wind_speed_last_6h
+FROM observed WHERE wind_speed > 200 ORDER BY observed_at, airport
+"""
+
 _TABLES = {
     "flights": _FLIGHTS,
     "weather": _WEATHER,
@@ -109,6 +152,9 @@ _TABLES = {
     "planes": _PLANES,
     "airlines": _AIRLINES,
     "fleet": _FLEET,
+    "departure_board": _BOARD_SNAPSHOTS,
+    "departure_board_changes": _BOARD_CHANGES,
+    "weather_corrections": _WEATHER_CORRECTIONS,
 }
 
 

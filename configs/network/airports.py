@@ -4,6 +4,7 @@ from configs.flights.origins import origin_departures, origin_schedule
 from configs.network.weather import airport_climate, airport_weather
 from zipline import (
     Aggregation,
+    BootstrapPart,
     Check,
     EntitySource,
     EventSource,
@@ -49,5 +50,6 @@ airport_hours = Join(
         JoinPart(airports),
     ],
     labels=LabelPart([JoinPart(actual_departures, key_map={"airport": "origin"})], offset="3h"),
+    bootstrap=[BootstrapPart("weather_corrections", ["airport_weather_wind_speed_last_6h"])],
     checks=[Check.unique(["airport", "observed_at"]), Check.not_null("airport_weather_temperature_last_6h", 0.1)],
 )

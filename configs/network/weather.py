@@ -48,3 +48,15 @@ airport_climate = GroupBy(
         Aggregation("rain", Operation.KURTOSIS, windows=["30d"]),
     ],
 )
+
+current_weather = GroupBy(
+    keys=["airport"],
+    sources=[
+        EventSource(
+            "weather",
+            description="The newest published observation.",
+            query=Query(["airport", "visibility", "wind_speed"], time="observed_at", known_at="published_at"),
+        )
+    ],
+    description="What the airport's weather service would have answered: a lookup, the latest row.",
+)

@@ -1,0 +1,226 @@
+"""Asking external sources: their handlers are called for a batch of keys, within the source's time limit.
+
+A handler is a Python callable, `handler(rows) -> rows`, or the URL of a service that takes `{"rows": [...]}` by POST
+and answers `{"rows": [...]}`: one mapping of values for each mapping of keys, in order, or None where it has nothing.
+
+Contract: `ask` never raises for what a handler does and returns after at most the source's timeout. What a handler
+raises, or does not answer in time, is `unavailable`; an answer of another shape or type is `error`; neither is ever a
+value. A callable that hangs keeps its thread, so a source has a few threads of its own; when all of them hang, calls
+wait for one until their time is over. So a hanging source costs no other source, and no growing memory.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from zipline.api import ExternalSource
+from zipline.api.fields import duration_micros
+from zipline.clock import monotonic, to_datetime, to_micros
+from zipline.errors import ZiplineError
+from zipline.types import ArrayType, DataType, parse_type
+
+Row = Mapping[str, Any]
+Handler = Callable[[Sequence[Row]], Sequence["Row | None"]]
+Status = Literal["ok", "default", "unavailable", "error"]
+
+THREADS = 16
+_LOG = logging.getLogger("zipline.fetch.external")
+_RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The values for one row of keys, all null unless `ok`; `default` where the source has nothing for the key."""
+
+    values: Mapping[str, Any]
+    status: Status
+    reason: str | None = None
+
+
+class ExternalClient:
+    """Asks one source. Thread-safe; `close` lets its threads end."""
+
+    def __init__(self, source: ExternalSource) -> None:
+        self._source = source
+        self._types = {name: parse_type(text) for name, text in source.values.items()}
+        self._seconds = duration_micros(source.timeout) / 1_000_000
+        self._handler = _of_url(source.handler, self._seconds) if isinstance(source.handler, str) else source.handler
+        self._workers = _Workers(source.title)
+        self.failures = 0
+
+    def ask(self, rows: Sequence[Row]) -> list[Answer]:
+        """One answer for each row, in order."""
+        asked = [{key: row.get(key) for key in self._source.keys} for row in rows]
+        if not asked:
+            return []
+        try:
+            answers = self._workers.run(lambda: self._handler(asked), self._seconds)
+        except Exception as wrong:
+            return self._all(len(asked), "unavailable", _reason(wrong, self._source.timeout))
+        if not _is_list(answers) or len(answers) != len(asked):
+            return self._all(len(asked), "error", f"the handler answered no list of {len(asked)} rows")
+        return [self._answer(answer) for answer in answers]
+
+    def close(self) -> None:
+        """No more questions; a thread that hangs is left behind."""
+        self._workers.close()
+
+    def _all(self, count: int, status: Status, reason: str) -> list[Answer]:
+        self.failures += 1
+        _LOG.warning("%s: %s", self._source.title, reason)
+        return [self._nothing(status, reason)] * count
+
+    def _nothing(self, status: Status, reason: str | None = None) -> Answer:
+        return Answer(dict.fromkeys(self._types), status, reason)
+
+    def _answer(self, answer: object) -> Answer:
+        if answer is None:
+            return self._nothing("default")
+        if not isinstance(answer, Mapping):
+            return self._wrong(f"a row of the answer is {type(answer).__name__}, not a mapping")
+        missing = [name for name in self._types if name not in answer]
+        if missing:
+            return self._wrong(f"the answer has no {missing[0]!r}")
+        try:
+            return Answer({name: fitted(answer[name], dtype) for name, dtype in self._types.items()}, "ok")
+        except _Misfit as misfit:
+            return self._wrong(str(misfit))
+
+    def _wrong(self, reason: str) -> Answer:
+        self.failures += 1
+        _LOG.warning("%s: %s", self._source.title, reason)
+        return self._nothing("error", reason)
+
+
+class _Misfit(ValueError):
+    """A value is not of the declared type."""
+
+
+def fitted(value: Any, dtype: DataType) -> Any:
+    """The value as its declared type, NaN as null; ValueError where it is another: nothing is rounded or parsed
+    but ISO 8601 times."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(dtype, ArrayType):
+        if not _is_list(value):
+            raise _Misfit(f"{value!r} is no {dtype}")
+        return [fitted(each, dtype.element) for each in value]
+    if dtype.is_integer:
+        bits = _RANGES[str(dtype)] - 1
+        if isinstance(value, bool) or not isinstance(value, int) or not -(1 << bits) <= value < 1 << bits:
+            raise _Misfit(f"{value!r} is no {dtype}")
+        return value
+    if dtype.is_float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _Misfit(f"{value!r} is no {dtype}")
+        return float(value)
+    return _other(value, dtype)
+
+
+def _other(value: Any, dtype: DataType) -> Any:
+    name = str(dtype)
+    if name in ("TIMESTAMP", "DATE"):
+        try:
+            instant = to_datetime(to_micros(value))
+        except (ZiplineError, TypeError):
+            raise _Misfit(f"{value!r} is no {dtype}") from None
+        return instant if name == "TIMESTAMP" else instant.date()
+    expected = {"STRING": str, "BOOLEAN": bool, "BINARY": bytes}.get(name)
+    if expected is not None and not isinstance(value, expected):
+        raise _Misfit(f"{value!r} is no {dtype}")
+    return value
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _reason(wrong: BaseException, timeout: str) -> str:
+    if isinstance(wrong, TimeoutError):
+        return f"no answer within {timeout}"
+    return f"{type(wrong).__name__}: {wrong}"
+
+
+class _Workers:
+    """A few daemon threads, started when needed: one that hangs does not keep the process from ending."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tasks: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._guard = threading.Lock()
+        self._threads = self._open = 0
+
+    def run(self, task: Callable[[], Any], seconds: float) -> Any:
+        """What the task returns or raises; TimeoutError where it has not ended, or not begun, after `seconds`."""
+        future: Future[Any] = Future()
+        with self._guard:
+            self._open += 1
+            if self._threads < min(self._open, THREADS):
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"external {self._name}", daemon=True).start()
+        self._tasks.put((task, future))
+        try:
+            return future.result(seconds)
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        for _ in range(self._threads):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (item := self._tasks.get()) is not None:
+            task, future = item
+            if future.set_running_or_notify_cancel():
+                _settle(future, task)
+            with self._guard:
+                self._open -= 1
+
+
+def _settle(future: Future[Any], task: Callable[[], Any]) -> None:
+    try:
+        future.set_result(task())
+    except Exception as wrong:
+        future.set_exception(wrong)
+    except BaseException as wrong:  # a handler that calls sys.exit() ends itself, not the platform
+        future.set_exception(RuntimeError(repr(wrong)))
+
+
+def _of_url(url: str, seconds: float) -> Handler:
+    """A handler that asks a service. A connection for each call: no state that a broken one could poison."""
+    place = urlsplit(url)
+
+    def ask(rows: Sequence[Row]) -> Sequence[Row | None]:
+        ends = monotonic() + seconds
+        connection = _connection(place, seconds)
+        try:
+            body = json.dumps({"rows": list(rows)}, default=str)
+            path = (place.path or "/") + (f"?{place.query}" if place.query else "")
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            if connection.sock is not None:
+                connection.sock.settimeout(max(ends - monotonic(), 0.001))
+            response = connection.getresponse()
+            content = response.read()
+            if response.status != 200:
+                raise ConnectionError(f"the service answered {response.status} {response.reason}")
+            answers: Sequence[Row | None] = json.loads(content)["rows"]
+            return answers
+        finally:
+            connection.close()
+
+    return ask
+
+
+def _connection(place: SplitResult, seconds: float) -> http.client.HTTPConnection:
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    return kind(place.hostname or "", place.port, timeout=seconds)
