@@ -25,6 +25,7 @@ from zipline.plan.scope import quoted
 
 DIALECT = "duckdb"
 START, END = "start_date", "end_date"
+DAY_COLUMN = "ds"
 TEMPLATES = ("{{ start_date }}", "{{ end_date }}", "{{ latest_date(table) }}", "{{ latest_date(table, column) }}")
 
 _TEMPLATE = re.compile(r"(')?\{\{(.*?)\}\}(?(1)')", re.DOTALL)
@@ -57,13 +58,18 @@ LatestDate = Callable[[str, str], str]
 
 @dataclass(frozen=True)
 class StagingPlan:
-    """A checked staging query. `tables` are the tables it reads, sorted; `is_daily` where it is run by days."""
+    """A checked staging query. `tables` are the tables it reads, sorted; `is_daily` where it is run by days.
+
+    `bounded` are the tables of which a day's run reads nothing but that day: every reference has a condition that its
+    column `ds` is the day asked for.
+    """
 
     name: str
     sql: str
     tables: tuple[str, ...]
     is_daily: bool
     fingerprint: str
+    bounded: frozenset[str] = frozenset()
     start: str | None = None
     location: Location | None = None
 
@@ -92,6 +98,7 @@ def plan_staging(staging: StagingQuery) -> StagingPlan:
         tables=tuple(sorted(tables)),
         is_daily=START in used or END in used,
         fingerprint=fingerprint(staging),
+        bounded=frozenset(_bounded(tree)),
         start=staging.start,
         location=staging.location,
     )
@@ -144,8 +151,8 @@ def _filled(sql: str, value: Callable[[str], str]) -> str:
 
 
 def neutral_text(sql: str) -> str:
-    """The SQL with some day for every template: it parses, and reads the same tables."""
-    return _filled(sql, lambda _: "2000-01-01")
+    """The SQL with every template as text: it parses, and reads the same tables."""
+    return _filled(sql, lambda template: f"{{{{ {template} }}}}")
 
 
 def _parsed(staging: StagingQuery) -> exp.Expr:
@@ -222,3 +229,48 @@ def _opens_file(staging: StagingQuery, what: str) -> Exception:
         f"reads files by itself: {what}",
         hint="name the path in zipline.toml, [tables.NAME] path = ..., and read NAME: then changes of it are seen",
     )
+
+
+def _bounded(tree: exp.Expr) -> set[str]:
+    """The tables whose every reference stands in a SELECT with a condition on its `ds`."""
+    found: dict[str, bool] = {}
+    for scope in traverse_scope(tree):
+        conditions = _conditions(scope.expression)
+        alone = len(scope.sources) == 1
+        for alias, source in scope.sources.items():
+            if isinstance(source, exp.Table) and _is_named(source):
+                name = ".".join(part.name for part in source.parts)
+                is_bounded = _is_of_its_day(conditions, alias, alone)
+                found[name] = found.get(name, True) and is_bounded
+    return {name for name, is_bounded in found.items() if is_bounded}
+
+
+def _conditions(select: exp.Expr) -> list[exp.Expr]:
+    where = select.args.get("where")
+    return list(where.this.flatten() if isinstance(where.this, exp.And) else [where.this]) if where else []
+
+
+def _is_of_its_day(conditions: list[exp.Expr], alias: str, alone: bool) -> bool:
+    bounds: set[str] = set()
+    for condition in conditions:
+        column = condition.this
+        if not isinstance(column, exp.Column) or column.name.lower() != DAY_COLUMN:
+            continue
+        if column.table.lower() == alias.lower() or (alone and not column.table):
+            bounds |= _sides(condition)
+    return bounds >= {"low", "high"}
+
+
+def _sides(condition: exp.Expr) -> set[str]:
+    """Which sides of `ds` a condition bounds by the day asked for."""
+    if isinstance(condition, exp.Between):
+        is_day = _is_day(condition.args["low"]) and _is_day(condition.args["high"])
+        return {"low", "high"} if is_day else set()
+    if not isinstance(condition, exp.Binary) or not _is_day(condition.expression):
+        return set()
+    sides = {exp.EQ: {"low", "high"}, exp.GTE: {"low"}, exp.LTE: {"high"}}
+    return sides.get(type(condition), set())
+
+
+def _is_day(value: exp.Expr) -> bool:
+    return isinstance(value, exp.Literal) and value.this.strip("{} ") in (START, END)

@@ -83,3 +83,32 @@ def test_what_cannot_be_run_or_tracked_is_refused_at_the_authors_line(sql: str, 
     with pytest.raises(DefinitionError, match=said) as refused:
         plan_staging(staged(sql))
     assert "test_staging.py" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "is_bounded"),
+    [
+        ("ds BETWEEN {{ start_date }} AND {{ end_date }}", True),
+        ("x > 1 AND a.ds = {{ end_date }} AND y", True),
+        ("ds >= '{{ start_date }}' AND ds <= '{{ end_date }}'", True),
+        ("ds <= {{ end_date }}", False),
+        ("ds BETWEEN '2013-01-01' AND {{ end_date }}", False),
+        ("ds = {{ end_date }} OR x", False),
+        ("NOT ds = {{ end_date }}", False),
+        ("ds = {{ latest_date(a) }}", False),
+        ("other = {{ end_date }}", False),
+        ("b.ds = {{ end_date }}", False),
+        ("CAST(ds AS DATE) = {{ end_date }}", False),
+    ],
+)
+def test_a_table_is_bounded_where_only_its_day_is_read(where: str, is_bounded: bool) -> None:
+    assert plan_staging(staged(f"SELECT * FROM a WHERE {where}")).bounded == ({"a"} if is_bounded else set())
+
+
+def test_a_table_is_not_bounded_where_one_of_its_references_is_not() -> None:
+    day = "ds = {{ end_date }}"
+    assert plan_staging(staged(f"SELECT * FROM a WHERE {day} AND k IN (SELECT k FROM a)")).bounded == set()
+    assert plan_staging(staged(f"SELECT * FROM a, b WHERE a.{day}")).bounded == {"a"}
+    assert plan_staging(staged(f"WITH c AS (SELECT * FROM a WHERE {day}) SELECT * FROM c JOIN b ON {day}")).bounded == {
+        "a"
+    }

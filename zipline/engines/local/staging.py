@@ -14,7 +14,7 @@ from zipline.arrow import from_arrow
 from zipline.clock import day_text, days, to_micros
 from zipline.engines.local.read import connect
 from zipline.errors import DataError, DefinitionError, TableError, UsageError
-from zipline.plan.projections import quoted
+from zipline.plan.scope import quoted
 from zipline.plan.staging import StagingPlan, plan_staging
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.contract import Partition

@@ -1,0 +1,254 @@
+"""Staging queries in the warehouse: which of their days are missing or made from other data, and making them.
+
+A staging table's day is good where it was made by the query as it is now from the files as they are now; which files a
+day can see is known where the query bounds its tables by the day asked for, and is taken to be all of them elsewhere.
+Days are published a step at a time. A query that changed makes its whole table anew, in one commit, so readers see the
+old table or the new one; a query that fails leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zipline.api import StagingQuery
+from zipline.arrow import schema_of
+from zipline.clock import DAY, day_text, days, to_micros
+from zipline.engines.local.staging import run_staging, staging_schema
+from zipline.errors import TableError, UsageError
+from zipline.plan.definitions import Definitions
+from zipline.plan.staging import StagingPlan, plan_staging
+from zipline.plan.steps import JoinPlan
+from zipline.project import Project
+from zipline.tables.catalog import Catalog, open_catalog
+from zipline.tables.delta import DeltaOutput, write_source
+
+FINGERPRINT, INPUTS, WHOLE, DAY_COLUMN = "fingerprint", "inputs", "whole", "ds"
+
+
+@dataclass(frozen=True)
+class StagingReport:
+    """What was made: days (of a daily query) and rows. `rewritten` where the whole table was made anew."""
+
+    name: str
+    days: tuple[str, ...]
+    rows: int
+    rewritten: bool
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A staging query of a project, its table, and the days it is needed for; None is from its first day."""
+
+    plan: StagingPlan
+    project: Project
+    first: str | None
+    last: str
+
+    @property
+    def output(self) -> DeltaOutput:
+        return DeltaOutput(self.project.table_uri(self.plan.name), self.project.storage_options)
+
+    def days(self, catalog: Catalog) -> list[str]:
+        """The days it must hold; [] for a query that is not daily."""
+        if not self.plan.is_daily:
+            return []
+        first = max(filter(None, (self.first, self.plan.start)), default=None) or _first_day(self.plan, catalog)
+        return days(first, self.last) if first <= self.last else []
+
+    def due(self, catalog: Catalog) -> list[str]:
+        """The days that are missing or were made otherwise; of a query that is not daily the one day `whole`."""
+        stored = _stored(self.output)
+        now = _digests(self.plan, catalog, self.days(catalog) or [WHOLE])
+        return [day for day, digest in now.items() if stored.get(day) != (self.plan.fingerprint, digest)]
+
+    def make(self, catalog: Catalog, *, step_days: int = 30, force: bool = False) -> StagingReport | None:
+        """Makes what is due; None where nothing is."""
+        asked = self.days(catalog)
+        due = (asked or [WHOLE]) if force else self.due(catalog)
+        if not due:
+            return None
+        if not self.plan.is_daily or force or self._is_anew():
+            return self._rewrite(catalog, asked)
+        rows = sum(self._publish(catalog, step) for step in _steps(due, step_days))
+        return StagingReport(self.plan.name, tuple(due), rows, rewritten=False)
+
+    def _is_anew(self) -> bool:
+        stored = _stored(self.output)
+        return not stored or any(fingerprint != self.plan.fingerprint for fingerprint, _ in stored.values())
+
+    def _rewrite(self, catalog: Catalog, asked: Sequence[str]) -> StagingReport:
+        """The whole table in one commit: the days asked for, and those that it holds."""
+        wanted = sorted({*asked, *(day for day in _stored(self.output) if day != WHOLE)}) if asked else [WHOLE]
+        metadata = {**_metadata(self.plan, catalog, wanted), WHOLE: "true"}
+        parts = [run_staging(self.plan, catalog, *_range(step)) for step in _steps(wanted, len(wanted))]
+        rows = pa.concat_tables(parts)
+        partition = DAY_COLUMN if self.plan.is_daily else None
+        write_source(self.plan.name, rows, partition, project=self.project, metadata=metadata)
+        return StagingReport(self.plan.name, tuple(asked), rows.num_rows, rewritten=True)
+
+    def _publish(self, catalog: Catalog, step: Sequence[str]) -> int:
+        metadata = _metadata(self.plan, catalog, step)
+        rows = run_staging(self.plan, catalog, step[0], step[-1])
+        self._refuse_other_columns(rows)
+        column = rows.column(DAY_COLUMN)
+        by_day = {day: rows.filter(pc.equal(column, day)) for day in step}
+        self.output.replace_days(by_day, metadata=metadata)
+        return int(rows.num_rows)
+
+    def _refuse_other_columns(self, rows: pa.Table) -> None:
+        before, now = self.output.schema(), schema_of(rows.schema)
+        if before and {**before} != {**now}:
+            changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+            told = ", ".join(
+                f"{name} ({before.get(name, 'not there')} before, {now.get(name, 'gone')} now)" for name in changed
+            )
+            raise TableError(
+                f"the query gives other columns than before, though it is the same: {told}",
+                subject=self.plan.name,
+                where=self.plan.location,
+                hint="a table below it changed; name the columns in the query, or make the table anew",
+                next_command=f"zipline backfill {self.plan.name} --force",
+            )
+
+
+def upstream(definitions: Definitions, name: str) -> list[StagingQuery]:
+    """The staging queries that a definition is made from, however far up, those that others read first."""
+    found: dict[str, StagingQuery] = {}
+
+    def visit(current: str) -> None:
+        for needed in definitions.needs(current):
+            visit(needed)
+        definition = definitions[current]
+        if isinstance(definition, StagingQuery) and current != name:
+            found.setdefault(current, definition)
+
+    visit(name)
+    return list(found.values())
+
+
+def needed_by(definitions: Definitions, plan: JoinPlan, project: Project, start: str, end: str) -> list[Staging]:
+    """The staging queries below a join, each with the days that are needed of it, those that others read first."""
+    found = []
+    for query in upstream(definitions, plan.name):
+        first, last = _days_seen(plan, query.title, start, end)
+        found.append(Staging(plan_staging(query), project, first, last))
+    return found
+
+
+def below(definitions: Definitions, name: str, project: Project, end: str) -> list[Staging]:
+    """The staging queries below any definition, from their first day."""
+    return [Staging(plan_staging(query), project, None, end) for query in upstream(definitions, name)]
+
+
+def with_schemas(catalog: Catalog, needed: Sequence[Staging]) -> Catalog:
+    """The catalog, where tables that were never made are empty tables of the right columns: enough to plan."""
+    for staging in needed:
+        if not staging.output.exists():
+            catalog = catalog.with_tables({staging.plan.name: _empty(staging.plan, catalog)})
+    return catalog
+
+
+def _empty(plan: StagingPlan, catalog: Catalog) -> pa.Table:
+    from zipline.arrow import to_arrow
+
+    schema = staging_schema(plan, catalog)
+    return pa.schema([(name, to_arrow(dtype)) for name, dtype in schema.items()]).empty_table()
+
+
+def _days_seen(plan: JoinPlan, table: str, start: str, end: str) -> tuple[str | None, str]:
+    """The days of a table that a join of the days start..end can see; None is from the beginning."""
+    reads = [read for read in plan.reads() if read.first.table == table]
+    backs = [read.lookback for read in reads]
+    last = day_text(to_micros(end) + max((read.lookahead for read in reads), default=0))
+    if plan.parents or None in backs:
+        return None, last
+    reach = max((back for back in backs if back is not None), default=0 if plan.left.table == table else None)
+    return (None if reach is None else day_text(to_micros(start) - reach)), last
+
+
+def _first_day(plan: StagingPlan, catalog: Catalog) -> str:
+    present = [catalog.table(name).partitions(DAY_COLUMN) for name in plan.tables]
+    firsts = [partitions[0].day for partitions in present if partitions]
+    if not firsts:
+        raise UsageError(
+            "which days? No table that the query reads has days in a column ds",
+            subject=plan.name,
+            where=plan.location,
+            hint='give the first day of output: StagingQuery(..., start="2013-01-01")',
+        )
+    return min(firsts)
+
+
+def _steps(wanted: Sequence[str], most: int) -> Iterator[list[str]]:
+    """The days in unbroken runs of at most `most`."""
+    step: list[str] = []
+    for day in wanted:
+        if step and (len(step) == most or day != _after(step[-1])):
+            yield step
+            step = []
+        step.append(day)
+    if step:
+        yield step
+
+
+def _after(day: str) -> str:
+    return day_text(to_micros(day) + DAY)
+
+
+def _range(step: Sequence[str]) -> tuple[str | None, str | None]:
+    return (None, None) if list(step) == [WHOLE] else (step[0], step[-1])
+
+
+def _digests(plan: StagingPlan, catalog: Catalog, wanted: Sequence[str]) -> dict[str, str]:
+    """For each day what it would be made from now."""
+    common: list[tuple[str, str, str]] = []
+    by_day: dict[str, list[tuple[str, str, str]]] = {}
+    for name in plan.tables:
+        for unit in catalog.table(name).units(DAY_COLUMN):
+            fact = (name, unit.name, unit.token)
+            is_of_day = name in plan.bounded and unit.day is not None
+            (by_day.setdefault(str(unit.day), []) if is_of_day else common).append(fact)
+    shared = _hash(sorted(common))
+    return {day: _hash([shared, *sorted(by_day.get(day, []))]) for day in wanted}
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _metadata(plan: StagingPlan, catalog: Catalog, made: Sequence[str]) -> Mapping[str, str]:
+    return {FINGERPRINT: plan.fingerprint, INPUTS: json.dumps(_digests(plan, catalog, made))}
+
+
+def _stored(output: DeltaOutput) -> dict[str, tuple[str, str]]:
+    """Day -> (fingerprint, digest) of its last making."""
+    found: dict[str, tuple[str, str]] = {}
+    for version in output.versions():
+        if INPUTS in version.metadata:
+            fingerprint = version.metadata.get(FINGERPRINT, "")
+            for day, digest in json.loads(version.metadata[INPUTS]).items():
+                found.setdefault(day, (fingerprint, digest))
+        if WHOLE in version.metadata or INPUTS not in version.metadata:
+            break
+    return found
+
+
+def bring_up(
+    needed: Sequence[Staging], *, step_days: int = 30, tell: Callable[[StagingReport], None] = lambda _: None
+) -> bool:
+    """Makes what is due, in order; whether anything was."""
+    reports = []
+    for staging in needed:
+        # Opened anew: what the query before has just made is read.
+        report = staging.make(open_catalog(project=staging.project), step_days=step_days)
+        if report is not None:
+            reports.append(report)
+            tell(report)
+    return bool(reports)
