@@ -16,6 +16,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+_LENGTHS = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("us", 1))
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _FIRST = (dt.datetime.min.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
@@ -79,3 +80,9 @@ def days(start: str, end: str) -> list[str]:
     """Every day from `start` to `end`, both inclusive, as YYYY-MM-DD."""
     first, last = dt.date.fromisoformat(start), dt.date.fromisoformat(end)
     return [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+
+
+def duration_text(micros: int) -> str:
+    """A length of time in its largest whole unit: 8d, 25h, 90m."""
+    unit, size = next((u, s) for u, s in _LENGTHS if micros % s == 0)
+    return f"{micros // size}{unit}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +129,27 @@ class DataError(ZiplineError):
 
 class CheckError(ZiplineError):
     """A critical check failed; the old partition was kept."""
+
+
+class BreakingChangeError(ZiplineError):
+    """A change would break an online object for those who ask for it. `breaks` holds (object, what, where)."""
+
+    def __init__(self, what: str, *, breaks: Iterable[tuple[str, str, str]] = (), **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.breaks = tuple(breaks)
+
+    def facts(self) -> dict[str, object]:
+        broken = [{"name": name, "what": what, "where": where} for name, what, where in self.breaks]
+        return {**super().facts(), "breaks": broken}
+
+
+class RegistryError(ZiplineError):
+    """The registry cannot be reached, opened, read or written, or is of a newer version."""
+
+
+class LockedError(RegistryError):
+    """Another run holds the lock of a table."""
+
+
+class LockLostError(RegistryError):
+    """A run stood still for longer than its lease, so another may have taken its lock: it must not publish."""

@@ -31,7 +31,8 @@ LANGUAGE = [
     "Window",
 ]
 FUNCTIONS = ["aggregate", "backfill", "explain_value", "fingerprint", "load", "training_set"]
-HEAVY = {"pyarrow", "numpy", "pandas", "polars", "duckdb", "numba", "sqlglot", "deltalake", "datasketches", "click"}
+LIBRARIES = "pyarrow numpy pandas polars duckdb numba sqlglot deltalake datasketches click sqlalchemy psycopg fsspec"
+HEAVY = set(LIBRARIES.split())
 
 
 def test_star_import_gives_exactly_the_language() -> None:

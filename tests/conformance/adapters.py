@@ -18,9 +18,9 @@ from zipline.arrow import to_arrow
 from zipline.types import parse_type
 
 from . import oracle
-from .batches import is_batchable, merged, split
+from .batches import are_batchable, merged, split
 from .oracle import Result
-from .tables import AggregateCase, Case, Row, Table
+from .tables import AggregateCase, BackfillCase, Case, Row, Table
 
 LAYOUTS: dict[str, pa.DataType] = {
     "NAIVE": pa.timestamp("us"),
@@ -41,7 +41,7 @@ class Adapter(ABC):
 
     def run_batch(self, cases: Sequence[Case]) -> list[Result]:
         """The answers to cases of one definition, as one job where that cannot change them."""
-        if len(cases) > 1 and all(is_batchable(case) for case in cases):
+        if len(cases) > 1 and are_batchable(cases):
             return split(self.run(merged(cases)), len(cases))
         return [self.run(case) for case in cases]
 
@@ -74,6 +74,18 @@ class Arrow(Adapter):
         if isinstance(case, AggregateCase):
             return zipline.aggregate(case.group_by, queries, tables=tables, engine=self.name)
         return zipline.backfill(case.join, tables=tables, engine=self.name, training=case.training, as_of=case.as_of)
+
+    def days(self, case: BackfillCase, first: str, last: str) -> pa.Table:
+        """One step of a backfill: the rows of the left's partitions from one day to another, their day in `ds`."""
+        from zipline.clock import to_micros
+        from zipline.engines.local.run import run_join
+        from zipline.plan.build import plan_join
+        from zipline.tables.catalog import open_catalog
+
+        catalog = open_catalog({name: arrow_table(table) for name, table in case.tables.items()})
+        plan = plan_join(case.join, lambda name: catalog.table(name).schema)
+        as_of = None if case.as_of is None else to_micros(case.as_of)
+        return run_join(plan, catalog, start=first, end=last, training=case.training, as_of=as_of).table
 
 
 ORACLE = Oracle()

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from .features import Evidence
 from .instants import instant
 from .operations import Seen, central_moment, exact_total, has_infinity, operation_of
-from .oracle import Evidence, Result, run
+from .oracle import Result, run
 from .tables import AggregateCase, Case
 
 RANK_TOLERANCE = 0.02

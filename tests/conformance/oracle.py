@@ -1,70 +1,87 @@
 """The deliberately naive oracle: for each query row, filter the raw events in plain Python and aggregate them.
 
 Written from DESIGN section 2 alone. It shares no code with the platform: it reads the public definition objects and
-tables of plain rows, knows neither numpy nor Arrow, and keeps no state between two rows. Beside every feature it keeps
-its evidence (which values were seen), from which `comparison` derives the tolerance and prints a failure.
+tables of plain rows, knows neither numpy nor Arrow, and keeps no state between two rows. `sources` and `entities` turn
+tables into rows that may be seen, `features` evaluates one group-by for one row; here they become whole results, and
+the result of a join becomes the source of another group-by.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .instants import DAY, day_of, floored_start, instant, micros, span, span_text
-from .operations import OPERATIONS, Overflow, Seen, argument_text, empty_value, operation_of
-from .sources import Event, Feed, Tables, evaluate, is_missing, read
+from .entities import read_entity
+from .features import Evidence, Features, Key, feature_names, key_of, of_row
+from .instants import DAY, day_of, instant, micros, span
+from .sources import Feed, Tables, bounded, clock, evaluate, partition, passes, read_events, selected
 from .tables import AggregateCase, Case, Functions, Row, Table
 
-Rule = Callable[[Event, int | None], bool]
-"""Whether an event is seen, given the length of the window (None for lifetime)."""
+TIME = "ts"
 
 
-class OverflowedTotal(Exception):
-    """An integer total beyond int64; names the feature and the key."""
-
-    def __init__(self, feature: str, key: tuple[Any, ...]) -> None:
-        self.feature = feature
-        self.key = key
-        super().__init__(f"{feature} of {key!r} is beyond int64")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one feature of one row was made of."""
-
-    aggregation: Any
-    bucket: str | None
-    key: tuple[Any, ...]
-    query: int | None
-    seen: dict[Any, list[Seen]]
-    """By the bucket's value; the one entry None where there is no bucket."""
-    events: tuple[Event, ...]
+class DuplicateRowId(Exception):
+    """Two rows of one id, in a bootstrap's table or among the left rows that it is for."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A result table: its columns in order and its rows; `evidence` by (row number, column)."""
+    """A result table: its columns in order and its rows; `evidence` by (row number, column).
+
+    `days` are the partitions of a join's rows, by their midnights.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     evidence: dict[tuple[int, str], Evidence] = field(default_factory=dict, repr=False, compare=False)
+    days: tuple[int | None, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
-class Features:
-    """One group-by evaluated for one row."""
+class LeftRow:
+    """A row of a left: its columns, when it is asked about, and the day that it is stored under."""
 
-    values: Row
-    evidence: dict[str, Evidence]
+    columns: Row
+    time: int | None
+    day: int | None
 
-    def renamed(self, prefix: str, only: Sequence[str] | None) -> Features:
-        kept = [name for name in self.values if only is None or name in only]
-        return Features(
-            {prefix + name: self.values[name] for name in kept},
-            {prefix + name: self.evidence[name] for name in kept if name in self.evidence},
-        )
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a join with its sources read."""
+
+    part: Any
+    prefix: str
+    feeds: Sequence[Feed]
+
+    def of_row(
+        self, row: Row, time: int | None, functions: Functions, covered: Row | None = None, offset: int | None = None
+    ) -> Features:
+        """The part's columns for one row, those that are covered as they were given."""
+        source, key_map = self.part.source, self.part.key_map
+        if hasattr(source, "offline"):
+            made = of_row(source.offline, self.feeds, row, time, key_map, functions)
+            values = {name: _as_declared(made.values[name], kind) for name, kind in source.values.items()}
+            made = Features(values, {name: why for name, why in made.evidence.items() if name in values})
+        else:
+            made = of_row(source, self.feeds, row, time, key_map, functions, offset, self._own(covered or {}))
+        return made.renamed(self.prefix, self.part.features).given(covered or {})
+
+    def _own(self, covered: Row) -> Row:
+        """What is covered of this part's columns, by their unprefixed names."""
+        names = self.part.features or feature_names(self.part.source)
+        return {name: covered[self.prefix + name] for name in names if self.prefix + name in covered}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Values that were computed before, by the id of their row."""
+
+    columns: Sequence[str]
+    rows: Mapping[Key, Row]
 
 
 def run(case: Case) -> Result:
@@ -77,7 +94,7 @@ def run(case: Case) -> Result:
 def aggregate(group_by: Any, queries: Table, tables: Tables, functions: Functions | None = None) -> Result:
     """The queries' columns as they stand and the group-by's features, unprefixed."""
     feeds = _feeds(group_by, tables, functions or {})
-    made = [_of_row(group_by, feeds, row, row["ts"], {}, functions or {}) for row in queries.rows]
+    made = [of_row(group_by, feeds, row, row[TIME], {}, functions or {}) for row in queries.rows]
     columns = (*queries.schema, *feature_names(group_by))
     rows = tuple(row | features.values for row, features in zip(queries.rows, made, strict=True))
     return Result(columns, rows, _numbered([features.evidence for features in made]))
@@ -91,210 +108,151 @@ def backfill(
     as_of: dt.datetime | str | None = None,
     functions: Functions | None = None,
 ) -> Result:
-    """One row per left row: left columns, `ts`, features, derivations, labels; immature rows dropped for training."""
+    """One row per left row: left columns, `ts`, features, contextual columns, derivations, labels.
+
+    Immature rows are dropped for training.
+    """
     functions = functions or {}
-    lefts = _left_rows(join.left, tables, functions)
-    parts = [(part, _prefix(part, ""), _feeds(part.source, tables, functions)) for part in join.parts]
+    left_columns, lefts = _left(join.left, tables, functions)
+    bootstraps = _bootstraps(join, tables, functions, [left.columns for left in lefts])
+    parts = [_read(part, "", tables, functions) for part in join.parts]
     labelled = join.labels is not None and training
-    labels = (
-        [(part, _prefix(part, "label_"), _feeds(part.source, tables, functions, True)) for part in join.labels.parts]
-        if labelled
-        else []
-    )
+    labels = [_read(part, "label_", tables, functions, True) for part in join.labels.parts] if labelled else []
     offset = span(join.labels.offset) if labelled else 0
-    end = _label_end([feed for *_, feeds in labels for feed in feeds], as_of) if labelled else None
+    end = _label_end([feed for label in labels for feed in label.feeds], as_of) if labelled else None
     rows: list[Row] = []
     evidence: list[dict[str, Evidence]] = []
-    for left, time in lefts:
-        if labelled and (time is None or end is None or time + offset > end):
-            continue
-        row = left if "ts" in left else left | {"ts": None if time is None else instant(time)}
-        why: dict[str, Evidence] = {}
-        for part, prefix, feeds in parts:
-            features = _of_row(part.source, feeds, left, time, part.key_map, functions)
-            renamed = features.renamed(prefix, part.features)
-            row, why = row | renamed.values, why | renamed.evidence
-        for derivation in join.derivations:
-            row = row | {derivation.name: evaluate(derivation.expression, row, functions)}
-        for part, prefix, feeds in labels:
-            features = _of_row(part.source, feeds, left, time, part.key_map, functions, offset)
-            renamed = features.renamed(prefix, part.features)
-            row, why = row | renamed.values, why | renamed.evidence
+    if labelled:
+        lefts = [one for one in lefts if end is not None and one.time is not None and one.time + offset <= end]
+    for left in lefts:
+        covered = _covered(join, bootstraps, left.columns)
+        row, why = _scored(join, parts, left.columns, left.time, covered, functions)
+        for label in labels:
+            made = label.of_row(row, left.time, functions, offset=offset)
+            row, why = row | made.values, why | made.evidence
         rows.append(row)
         evidence.append(why)
-    return Result(_join_columns(join, tables, labelled), tuple(rows), _numbered(evidence))
+    columns = _join_columns(join, left_columns, labelled)
+    return Result(columns, tuple(rows), _numbered(evidence), tuple(left.day for left in lefts))
 
 
-def feature_names(group_by: Any) -> tuple[str, ...]:
-    """The columns a group-by adds: aggregations by window and bucket, or looked-up columns, then derivations."""
-    made = [
-        feature_name(aggregation, window, bucket)
-        for aggregation in group_by.aggregations
-        for window in aggregation.windows
-        for bucket in aggregation.buckets or (None,)
-    ]
-    looked_up = [] if group_by.aggregations else _lookup_columns(group_by)
-    return (*made, *looked_up, *(derivation.name for derivation in group_by.derivations))
-
-
-def feature_name(aggregation: Any, window: object, bucket: str | None) -> str:
-    parts = [
-        aggregation.input,
-        operation_of(aggregation).lower() + argument_text(aggregation),
-        None if window is None else span_text(span(window)),
-        bucket and f"by_{bucket}",
-    ]
-    return "_".join(part for part in parts if part)
-
-
-def key_of(values: Sequence[Any]) -> tuple[Any, ...] | None:
-    """A key compared by type and value, or None where any part is null or NaN."""
-    return None if any(is_missing(value) for value in values) else tuple((_kind(value), value) for value in values)
-
-
-def _kind(value: Any) -> str:
-    for kind in (bool, int, float, str, bytes, dt.datetime, dt.date):
-        if isinstance(value, kind):
-            return kind.__name__
-    return type(value).__name__
-
-
-def seen_by(accuracy: str, query: int) -> Rule:
-    """Section 2's table of what a query sees, and the second clock."""
-    edge = query if accuracy == "TEMPORAL" else day_of(query)
-
-    def rule(event: Event, window: int | None) -> bool:
-        if event.known is not None and event.known >= edge:
-            return False
-        if window is None:
-            return event.time < edge
-        start = floored_start(query, window) if accuracy == "TEMPORAL" else edge - window
-        return start <= event.time < edge
-
-    return rule
-
-
-def seen_by_label(query: int, offset: int) -> Rule:
-    """A label's events lie after the query: `q + O - W <= t < q + O`, whenever they were known."""
-
-    def rule(event: Event, window: int | None) -> bool:
-        return window is None or query + offset - window <= event.time < query + offset
-
-    return rule
+def _scored(
+    join: Any, parts: Sequence[Part], left: Row, time: int | None, covered: Row, functions: Functions
+) -> tuple[Row, dict[str, Evidence]]:
+    """A left row with everything but labels; what a bootstrap covers is neither computed nor judged by evidence."""
+    row = left if TIME in left else left | {TIME: None if time is None else instant(time)}
+    why: dict[str, Evidence] = {}
+    for part in parts:
+        made = part.of_row(row, time, functions, covered)
+        row, why = row | made.values, why | made.evidence
+    row = row | {name: covered.get(name) for name in _contextual(join) if name not in left}
+    for derivation in join.derivations:
+        name = derivation.name
+        row = row | {name: covered[name] if name in covered else evaluate(derivation.expression, row, functions)}
+    return row, why
 
 
 def _feeds(group_by: Any, tables: Tables, functions: Functions, label: bool = False) -> list[Feed]:
-    return [read(source, tables, functions, label=label) for source in group_by.sources]
+    return [_feed(source, tables, functions, label) for source in group_by.sources]
 
 
-def _of_row(
-    group_by: Any,
-    feeds: list[Feed],
-    row: Row,
-    time: Any,
-    key_map: Any,
-    functions: Functions,
-    offset: int | None = None,
-) -> Features:
-    """A group-by's features for one left row, as a label where an offset is given."""
-    left_names = {key: column for column, key in dict(key_map).items()}
-    values = [row[left_names.get(key, key)] for key in group_by.keys]
-    key = key_of(values)
-    query = time if time is None or isinstance(time, int) else micros(time)
-    events: list[Event] = []
-    rule: Rule = _nothing
-    if key is not None and query is not None:
-        accuracy = str(getattr(group_by.accuracy, "name", group_by.accuracy)).upper()
-        rule = seen_by(accuracy, query) if offset is None else seen_by_label(query, offset)
-        rows = [event for feed in feeds for event in feed.candidates(query + (offset or 0))]
-        events = [event for event in rows if key_of([event.row[name] for name in group_by.keys]) == key]
-    made = _aggregated(group_by, events, rule, tuple(values), query)
-    if not group_by.aggregations:
-        made = Features(_looked_up(group_by, [event for event in events if rule(event, None)]), {})
-    derived = dict(zip(group_by.keys, values, strict=True)) | made.values
-    for derivation in group_by.derivations:
-        derived[derivation.name] = evaluate(derivation.expression, derived, functions)
-    return Features({name: derived[name] for name in feature_names(group_by)}, made.evidence)
+def _feed(source: Any, tables: Tables, functions: Functions, label: bool) -> Feed:
+    if hasattr(source, "snapshots"):
+        return read_entity(source, tables, functions)
+    query, table = _rows_of(source, tables, functions)
+    return read_events(query, table, functions, label=label)
 
 
-def _nothing(_event: Event, _window: int | None) -> bool:
-    return False
+def _rows_of(source: Any, tables: Tables, functions: Functions) -> tuple[Any, Table]:
+    """What a source of events reads: a table, or all that another join gives for scoring, at its `ts`."""
+    if not hasattr(source, "join"):
+        return source.query, tables[source.table]
+    output = backfill(source.join, tables, training=False, functions=functions)
+    query = source.query if source.query.time else dataclasses.replace(source.query, time=TIME)
+    kept = [row for row, day in zip(output.rows, output.days, strict=True) if _is_bounded(query, day)]
+    return query, Table(dict.fromkeys(output.columns, "of the join"), tuple(kept))
 
 
-def _aggregated(group_by: Any, events: list[Event], rule: Rule, key: tuple[Any, ...], query: int | None) -> Features:
-    values: Row = {}
-    evidence: dict[str, Evidence] = {}
-    seen_in = {
-        window: tuple(event for event in events if rule(event, None if window is None else span(window)))
-        for aggregation in group_by.aggregations
-        for window in aggregation.windows
-    }
-    for aggregation in group_by.aggregations:
-        for window in aggregation.windows:
-            for bucket in aggregation.buckets or (None,):
-                seen = _values_seen(aggregation.input, bucket, seen_in[window])
-                name = feature_name(aggregation, window, bucket)
-                evidence[name] = Evidence(aggregation, bucket, key, query, seen, seen_in[window])
-                try:
-                    values[name] = _feature(aggregation, bucket, seen)
-                except Overflow as overflow:
-                    raise OverflowedTotal(name, key) from overflow
-    return Features(values, evidence)
+def _is_bounded(query: Any, day: int | None) -> bool:
+    """Whether the rows of a day are within the bounds of a query over a join's output."""
+    low, high = (micros(str(bound)) if bound else None for bound in (query.start, query.end))
+    if low is None and high is None:
+        return True
+    return day is not None and (low is None or low <= day) and (high is None or day <= high)
 
 
-def _values_seen(column: str, bucket: str | None, events: tuple[Event, ...]) -> dict[Any, list[Seen]]:
-    """The values of a column by bucket: nulls and NaN skipped, each element of a list at its event's time."""
-    seen: dict[Any, list[Seen]] = {}
-    for event in events:
-        where = event.row[bucket] if bucket else None
-        if bucket and is_missing(where):
-            continue
-        value = event.row[column]
-        for element in value if isinstance(value, list) else [value]:
-            if not is_missing(element):
-                seen.setdefault(where, []).append(Seen(event.time, event.known_order, element))
-    return seen
+def _read(part: Any, before: str, tables: Tables, functions: Functions, label: bool = False) -> Part:
+    return Part(part, _prefix(part, before), _feeds(_stand_in(part.source), tables, functions, label))
 
 
-def _feature(aggregation: Any, bucket: str | None, seen: dict[Any, list[Seen]]) -> Any:
-    if not seen:
-        return empty_value(aggregation, bucket)
-    operation = OPERATIONS[operation_of(aggregation)]
-    made = {where: operation(values, aggregation) for where, values in seen.items()}
-    return made if bucket else made[None]
+def _stand_in(source: Any) -> Any:
+    """The group-by that answers for a part: itself, or the offline twin of an external source."""
+    return source.offline if hasattr(source, "offline") else source
 
 
-def _lookup_columns(group_by: Any) -> list[str]:
-    return [name for name in dict(group_by.sources[0].query.select) if name not in group_by.keys]
+def _as_declared(value: Any, kind: str) -> Any:
+    return float(value) if kind in ("DOUBLE", "FLOAT") and isinstance(value, int) else value
 
 
-def _looked_up(group_by: Any, events: list[Event]) -> Row:
-    """The selected columns of the latest row, ties by the columns' own order."""
-    columns = _lookup_columns(group_by)
-    ordered = sorted(events, key=lambda event: (event.time, event.known_order, [event.row[name] for name in columns]))
-    return {name: ordered[-1].row[name] if ordered else None for name in columns}
-
-
-def _left_rows(source: Any, tables: Tables, functions: Functions) -> list[tuple[Row, int | None]]:
-    """The left rows with their query times: an entity's are asked about at the end of their day."""
+def _left(source: Any, tables: Tables, functions: Functions) -> tuple[list[str], list[LeftRow]]:
+    """The left's columns and rows: an entity's are asked about at the end of their day."""
     entity = hasattr(source, "snapshots")
-    query = source.query
-    rows = tables[source.snapshots if entity else source.table].rows
-    kept = [row for row in rows if all(evaluate(condition, row, functions) is True for condition in query.where)]
-    return [(_left_columns(query, row, functions), _query_time(query, row, functions, entity)) for row in kept]
+    query, table = (source.query, tables[source.snapshots]) if entity else _rows_of(source, tables, functions)
+    kept = [row for row in bounded(query, table) if passes(query, row, functions)]
+    columns = list(table.schema) if query.select is None else list(dict(query.select))
+    return columns, [_left_row(query, table, row, functions, entity) for row in kept]
 
 
-def _left_columns(query: Any, row: Row, functions: Functions) -> Row:
-    if query.select is None:
-        return dict(row)
-    return {name: evaluate(expression, row, functions) for name, expression in dict(query.select).items()}
+def _left_row(query: Any, table: Table, row: Row, functions: Functions, entity: bool) -> LeftRow:
+    time = _query_time(query, row, functions, entity)
+    day = None if time is None else day_of(time)
+    return LeftRow(
+        selected(query, row, functions), time, partition(query, row) if query.partition in table.schema else day
+    )
 
 
 def _query_time(query: Any, row: Row, functions: Functions, entity: bool) -> int | None:
-    if entity:
-        return micros(row[query.partition]) + DAY
-    value = evaluate(query.time, row, functions)
-    return None if value is None else micros(value)
+    return partition(query, row) + DAY if entity else clock(query.time, row, functions)
+
+
+def _bootstraps(join: Any, tables: Tables, functions: Functions, lefts: Sequence[Row]) -> list[Bootstrap]:
+    """The join's bootstrap parts, most important first."""
+    if join.bootstrap:
+        _by_id(join.row_id, lefts)
+    return [
+        Bootstrap(part.columns, _by_id(join.row_id, _rows_to_take(part.query, tables[part.table], functions)))
+        for part in join.bootstrap
+    ]
+
+
+def _rows_to_take(query: Any, table: Table, functions: Functions) -> list[Row]:
+    return [selected(query, row, functions) for row in bounded(query, table) if passes(query, row, functions)]
+
+
+def _by_id(row_id: Sequence[str], rows: Sequence[Row]) -> dict[Key, Row]:
+    """Rows by their id, those that have one; two rows of one id are an error."""
+    found: dict[Key, Row] = {}
+    for row in rows:
+        key = key_of([row[name] for name in row_id])
+        if key is not None and key in found:
+            raise DuplicateRowId(key)
+        if key is not None:
+            found[key] = row
+    return found
+
+
+def _covered(join: Any, bootstraps: Sequence[Bootstrap], left: Row) -> Row:
+    """The columns of a row that were computed before: each from the first part that has the row and the column."""
+    key = key_of([left[name] for name in join.row_id]) if bootstraps else None
+    covered: Row = {}
+    for bootstrap in bootstraps:
+        if key is not None and key in bootstrap.rows:
+            covered = {name: bootstrap.rows[key][name] for name in bootstrap.columns} | covered
+    return covered
+
+
+def _contextual(join: Any) -> list[str]:
+    return list(join.contextual.fields) if join.contextual else []
 
 
 def _label_end(feeds: list[Feed], as_of: dt.datetime | str | None) -> int | None:
@@ -311,18 +269,16 @@ def _prefix(part: Any, before: str) -> str:
 
 
 def _part_columns(part: Any, before: str) -> list[str]:
-    names = feature_names(part.source)
-    return [_prefix(part, before) + name for name in names if part.features is None or name in part.features]
+    names = list(part.source.values) if hasattr(part.source, "offline") else feature_names(part.source)
+    return [_prefix(part, before) + name for name in part.features or names]
 
 
-def _join_columns(join: Any, tables: Tables, labelled: bool) -> tuple[str, ...]:
-    query = join.left.query
-    table = join.left.snapshots if hasattr(join.left, "snapshots") else join.left.table
-    left = list(dict(query.select)) if query.select is not None else list(tables[table].schema)
+def _join_columns(join: Any, left: Sequence[str], labelled: bool) -> tuple[str, ...]:
     features = [name for part in join.parts for name in _part_columns(part, "")]
+    context = [name for name in _contextual(join) if name not in left]
     labels = [name for part in join.labels.parts for name in _part_columns(part, "label_")] if labelled else []
     derived = [derivation.name for derivation in join.derivations]
-    return (*left, *([] if "ts" in left else ["ts"]), *features, *derived, *labels)
+    return (*left, *([] if TIME in left else [TIME]), *features, *context, *derived, *labels)
 
 
 def _numbered(evidence: list[dict[str, Evidence]]) -> dict[tuple[int, str], Evidence]:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .features import key_of
 from .instants import DAY, MINUTE, day_of, floored_start, micros, span
-from .oracle import key_of
 from .tables import AggregateCase, Row
 
 TALLIES: dict[str, dict[str, int]] = {}

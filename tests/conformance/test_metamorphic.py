@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from zipline import Aggregation, Operation
 
 from .adapters import Arrow, arrow_table
 from .batches import merged
+from .bits import assert_identical, shuffled, split
 from .generate import MODES, Scenario
 from .generate_joins import join_scenarios
 from .tables import AggregateCase, BackfillCase, Case, Table
@@ -44,39 +43,6 @@ def case_of(scenario: Scenario) -> AggregateCase:
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
 def case(request: pytest.FixtureRequest) -> AggregateCase:
     return case_of(request.param)
-
-
-def bits(value: Any) -> Any:
-    """A value in which equal means equal to the bit: floats as their eight bytes."""
-    if isinstance(value, float):
-        return struct.pack("<d", value)
-    if isinstance(value, (list, tuple)):
-        return [bits(element) for element in value]
-    return {name: bits(element) for name, element in value.items()} if isinstance(value, dict) else value
-
-
-def columns(table: pa.Table) -> dict[str, tuple[str, Any]]:
-    """Every column's type and bits; the order of a map's entries counts."""
-    return {field.name: (str(field.type), bits(table[field.name].to_pylist())) for field in table.schema}
-
-
-def assert_identical(first: pa.Table, second: pa.Table) -> None:
-    assert first.column_names == second.column_names
-    before, after = columns(first), columns(second)
-    differing = [name for name in before if before[name] != after[name]]
-    told = {name: _first_difference(before[name][1], after[name][1]) for name in differing[:3]}
-    assert not differing, f"{len(differing)} columns differ in their bits or types: {told}"
-
-
-def _first_difference(before: list[Any], after: list[Any]) -> Any:
-    pairs = enumerate(zip(before, after, strict=False))
-    return next((row, pair) for row, pair in pairs if pair[0] != pair[1]) if before != after else "type"
-
-
-def shuffled(table: Table, seed: str) -> Table:
-    rows = list(table.rows)
-    random.Random(seed).shuffle(rows)
-    return table.with_rows(rows)
 
 
 def with_tables(case: AggregateCase, change: Any) -> AggregateCase:
@@ -119,22 +85,14 @@ def test_chunked_tables_give_the_same_bits(engine: Arrow, case: AggregateCase) -
 def test_a_source_split_into_several_files_gives_the_same_bits(
     engine: Arrow, case: AggregateCase, tmp_path: Path
 ) -> None:
-    paths = {name: _split(arrow_table(table), tmp_path / name, parts=3) for name, table in case.tables.items()}
+    paths = {name: split(arrow_table(table), tmp_path / name, parts=3) for name, table in case.tables.items()}
     single = {
-        name: _split(arrow_table(table), tmp_path / f"{name}_whole", parts=1) for name, table in case.tables.items()
+        name: split(arrow_table(table), tmp_path / f"{name}_whole", parts=1) for name, table in case.tables.items()
     }
     queries = arrow_table(case.queries)
     in_memory = engine.table(case)
     assert_identical(in_memory, engine.call(case, queries, {name: str(path) for name, path in paths.items()}))
     assert_identical(in_memory, engine.call(case, queries, {name: str(path) for name, path in single.items()}))
-
-
-def _split(table: pa.Table, folder: Path, parts: int) -> Path:
-    folder.mkdir()
-    size = table.num_rows // parts + 1
-    for number in range(parts):
-        pq.write_table(table.slice(number * size, size), folder / f"part-{parts - number}.parquet")
-    return folder
 
 
 def test_an_unrelated_feature_changes_no_bit(engine: Arrow, case: AggregateCase) -> None:

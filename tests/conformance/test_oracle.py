@@ -14,13 +14,13 @@ import pytest
 
 from zipline import Aggregation, Operation
 
-from . import instants, operations, oracle, sources
+from . import features, instants, operations, oracle, sources
 from .comparison import account, differences, permitted, same
+from .features import Evidence, Rule
 from .generate import MODES, Scenario
 from .generate_joins import join_scenarios
 from .instants import DAY, MINUTE, day_of, floored_start, micros
 from .operations import Seen
-from .oracle import Evidence, Rule
 from .questions import NOON, group_by_of, operation, queries, values
 from .sources import Event
 from .tables import AggregateCase, Case
@@ -147,7 +147,7 @@ def edges(*, start: int = 0, end: int = 0, known: int = 0, hop: Callable[[int, i
 
         return rule
 
-    return oracle, "seen_by", wrong
+    return features, "seen_by", wrong
 
 
 def truncated(query: int, window: int) -> int:
@@ -188,9 +188,9 @@ MISTAKES: dict[str, tuple[str, Any, Patch]] = {
     "known exactly at the query is enough": ("totals", KNOWN, edges(known=1)),
     "known exactly at midnight is enough": ("totals", SNAPSHOT_KNOWN, edges(known=1)),
     "known during the day is enough": ("totals", SNAPSHOT_KNOWN, edges(known=DAY)),
-    "composite keys are concatenated": ("totals", PAIR, changed(oracle, "key_of", concatenated)),
-    "a null key is a key": ("totals", TEMPORAL, (oracle, "key_of", lambda given: tuple(map(repr, given)))),
-    "NaN is a value of its own": ("ends", TEMPORAL, (oracle, "is_missing", lambda value: value is None)),
+    "composite keys are concatenated": ("totals", PAIR, changed(features, "key_of", concatenated)),
+    "a null key is a key": ("totals", TEMPORAL, (features, "key_of", lambda given: tuple(map(repr, given)))),
+    "NaN is a value of its own": ("ends", TEMPORAL, (features, "is_missing", lambda value: value is None)),
     "ties are left to the order of rows": ("order", KNOWN, (Seen, "order", property(lambda one: (one.time,)))),
     "ties ignore known_at": ("order", KNOWN, (Seen, "order", property(lambda one: (one.time, one.value)))),
     "ties ignore time": ("order", KNOWN, (Seen, "order", property(lambda one: (one.known, one.value)))),
@@ -234,4 +234,4 @@ LABEL_MISTAKES: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("mistake", LABEL_MISTAKES)
 def test_random_joins_tell(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cases: list[Case] = [case for scenario in join_scenarios() for case in scenario.cases(25, training=True)]
-    assert any(_told(cases, oracle, "seen_by_label", LABEL_MISTAKES[mistake], monkeypatch))
+    assert any(_told(cases, features, "seen_by_label", LABEL_MISTAKES[mistake], monkeypatch))

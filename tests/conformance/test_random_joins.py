@@ -13,10 +13,10 @@ from zipline.errors import DataError
 from . import oracle
 from .adapters import Adapter, Arrow
 from .comparison import assert_agrees, assert_all_agree
+from .features import OverflowedTotal
 from .generate import SEED
 from .generate_joins import JoinScenario, join_scenarios
 from .instants import DAY, day_of, instant, micros
-from .oracle import OverflowedTotal
 from .questions import group_by_of, operation
 from .streams import HUGE, WORDS, Draw
 from .tables import AggregateCase, BackfillCase, Table

@@ -18,6 +18,7 @@ from zipline.tables.catalog import open_catalog
 from zipline.tables.contract import Partition
 from zipline.tables.delta import DeltaOutput, write_source
 from zipline.tables.storage import fsspec_options
+from zipline.tables.succession import remove, succeed, successor_of, successors_of
 from zipline.types import BIGINT, DATE, STRING
 
 SERVER = """
@@ -131,6 +132,29 @@ def test_writers_on_s3_do_not_lose_each_others_days(project):
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda day: output.replace(day, pa.table({"n": [int(day[-2:])]})), days))
     assert output.read(columns=["n"]).column("n").to_pylist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_successor_on_s3_takes_the_place_of_its_output(project):
+    output = DeltaOutput(project.table_uri("flights"), project.storage_options)
+    output.replace("2020-01-01", pa.table({"n": [1]}))
+    made = successor_of(output, "abc")
+    made.replace_days({"2020-01-01": pa.table({"x": [0.5]}), "2020-01-02": pa.table({"x": [1.5]})})
+    assert [each.uri for each in successors_of(output)] == [made.uri]
+    succeed(output, made, {"fingerprint": "new"})
+    remove(made)
+    assert successors_of(output) == []
+    assert output.read().to_pydict() == {"x": [0.5, 1.5], "ds": ["2020-01-01", "2020-01-02"]}
+    assert output.read(version=0).to_pydict() == {"n": [1], "ds": ["2020-01-01"]}
+
+
+def test_a_unit_on_s3_has_another_token_when_it_is_written_again(project):
+    for name in ("a", "b"):
+        put(project, f"flights/ds=2020-01-01/{name}.parquet", parquet(n=[1]))
+    before = open_catalog(project=project).table("flights").units("ds")
+    put(project, "flights/ds=2020-01-01/b.parquet", parquet(n=[2]))
+    after = open_catalog(project=project).table("flights").units("ds")
+    assert [(unit.name, unit.day) for unit in after] == [(f"ds=2020-01-01/{n}.parquet", "2020-01-01") for n in "ab"]
+    assert [new.token == old.token for new, old in zip(after, before, strict=True)] == [True, False]
 
 
 def test_what_is_wrong_on_s3_is_named(project):

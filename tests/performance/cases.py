@@ -26,12 +26,14 @@ class Scale:
     lookup: int
     growth: tuple[int, ...]
     rounds: int = 3
+    group_bys: int = 1_000
+    year: int = 100_000
 
 
 SCALES = {
-    "tiny": Scale(2_000, 2_000, 2_000, (1_000, 2_000), rounds=1),
-    "small": Scale(MILLION, 100_000, 100_000, (MILLION // 10, MILLION)),
-    "full": Scale(10 * MILLION, MILLION, 500_000, (MILLION, 10 * MILLION, 100 * MILLION)),
+    "tiny": Scale(2_000, 2_000, 2_000, (1_000, 2_000), rounds=1, group_bys=10),
+    "small": Scale(MILLION, 100_000, 100_000, (MILLION // 10, MILLION), year=10 * MILLION),
+    "full": Scale(10 * MILLION, MILLION, 500_000, (MILLION, 10 * MILLION, 100 * MILLION), year=100 * MILLION),
 }
 
 
@@ -169,6 +171,27 @@ def start(bench: Bench) -> Iterator[Row]:
         )
 
 
+def compiling(bench: Bench) -> Iterator[Row]:
+    """A large company's definitions."""
+    from tests.performance.compiling import rows
+
+    yield from rows(bench)
+
+
+def explaining(bench: Bench) -> Iterator[Row]:
+    """One value of the demo company."""
+    from tests.performance.explaining import rows
+
+    yield from rows(bench)
+
+
+def incremental(bench: Bench) -> Iterator[Row]:
+    """A day from stored partials."""
+    from tests.performance.incremental import rows
+
+    yield from rows(bench)
+
+
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "windows": windows_in_time_order,
     "unordered": windows_in_no_order,
@@ -177,6 +200,9 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "growth": growth,
     "ten-rows": ten_rows,
     "start": start,
+    "compiling": compiling,
+    "explaining": explaining,
+    "incremental": incremental,
 }
 
 

@@ -159,3 +159,37 @@ def compare(ours: str, theirs: str) -> Figures:
 
     found = differences(pq.read_table(ours), pq.read_table(theirs))
     return {"seconds": 0.0, "differences": found}
+
+
+def timed_io(call: Callable[[], Any]) -> tuple[Figures, Any]:
+    """(seconds and bytes that the process read, what the call gave)."""
+    before, began = _bytes_read(), time.perf_counter()
+    found = call()
+    return {"seconds": time.perf_counter() - began, "bytes": _bytes_read() - before}, found
+
+
+def _bytes_read() -> int:
+    """All that this process read so far, from disk or cache."""
+    with open("/proc/self/io") as opened:
+        return int(opened.readline().split()[1])
+
+
+def incremental_day(folder: str, day: str, store: str | None, out: str) -> Figures:
+    """One day of the year's join after a rehearsal on the year's own first files, so that no kernel is loaded late."""
+    from tests.performance.incremental import rehearse, run_day
+
+    rehearse()
+    return run_day(folder, day, store, out)
+
+
+def explain(project: str, column: str, row: dict[str, Any]) -> Figures:
+    """One value of the demo company explained, in this process again and again."""
+    from tests.performance import explaining
+
+    return explaining.explain(project, column, row)
+
+
+def same_bits(ours: str, theirs: str) -> Figures:
+    """Whether two files hold the same rows, to the bit."""
+    one, other = pq.read_table(ours), pq.read_table(theirs)
+    return {"seconds": 0.0, "same": one.equals(other)}

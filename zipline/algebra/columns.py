@@ -41,6 +41,9 @@ class Scalars(Aggregator):
     def finalize(self, ir: Any) -> Any:
         return self.operation.finalize(ir)
 
+    def orphans(self, ir: Any) -> int:
+        return self.operation.orphans(ir)
+
 
 class Elements(Scalars):
     """An operation over a column of lists: each element counts, at the event's time."""
@@ -97,6 +100,9 @@ class Bucketed(Aggregator):
 
     def finalize(self, ir: dict[Any, Any]) -> dict[Any, Any] | None:
         return {bucket: self.inner.finalize(ir[bucket]) for bucket in sorted(ir)} or None
+
+    def orphans(self, ir: dict[Any, Any]) -> int:
+        return sum(self.inner.orphans(inner) for inner in ir.values())
 
     def _at(self, ir: dict[Any, Any], bucket: Any) -> Any:
         return ir[bucket] if bucket in ir else self.inner.empty()

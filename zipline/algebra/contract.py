@@ -55,6 +55,10 @@ class Operation(ABC):
             f"{type(self).__name__} has no inverse", hint="build it with aggregator(..., signed=True)"
         )
 
+    def orphans(self, ir: Any) -> int:  # noqa: ARG002
+        """How many reversals of values that are not there the IR shows; they lie in wait for as many equal values."""
+        return 0
+
 
 class Aggregator(ABC):
     """An operation over one column, as definitions declare it."""
@@ -81,6 +85,10 @@ class Aggregator(ABC):
     @abstractmethod
     def remove(self, ir: Any, value: Any, at: At) -> Any:
         """The IR with one event less: the reversal of an equal `update`. UnsupportedError unless `invertible`."""
+
+    @abstractmethod
+    def orphans(self, ir: Any) -> int:
+        """How many reversals of events that are not there the IR shows, at least: totals see only their balance."""
 
     def prepare(self, value: Any, at: At) -> Any:
         """The IR of one event."""

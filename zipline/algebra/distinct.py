@@ -21,6 +21,11 @@ def change(counts: Counts, value: Any, by: int) -> None:
         counts.pop(value, None)
 
 
+def missing(counts: Counts) -> int:
+    """How many values too few there are: reversals without what they reverse."""
+    return sum(-count for count in counts.values() if count < 0)
+
+
 class Histogram(Operation):
     """How often each value occurs, in the values' own order."""
 
@@ -44,6 +49,9 @@ class Histogram(Operation):
 
     def finalize(self, ir: Counts) -> Any:
         return {value: ir[value] for value in sorted(ir) if ir[value] > 0} or None
+
+    def orphans(self, ir: Counts) -> int:
+        return missing(ir)
 
 
 class UniqueCount(Histogram):

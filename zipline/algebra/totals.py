@@ -69,6 +69,9 @@ class Count(Operation):
     def finalize(self, ir: int) -> int:
         return max(ir, 0)
 
+    def orphans(self, ir: int) -> int:
+        return max(-ir, 0)
+
 
 class IntegerSum(Operation):
     """The exact total; SumOverflow beyond int64."""
@@ -94,6 +97,9 @@ class IntegerSum(Operation):
         if not INT64_LEAST <= total <= INT64_MOST:
             raise SumOverflow(total)
         return total
+
+    def orphans(self, ir: IntegerTotal) -> int:
+        return max(-ir[0], 0)
 
 
 class IntegerAverage(IntegerSum):
@@ -129,6 +135,9 @@ class FloatSum(Operation):
         if plus > 0 or minus > 0:
             return math.inf if plus > 0 else -math.inf
         return self._finite(n, total)
+
+    def orphans(self, ir: FloatTotal) -> int:
+        return max(-ir[0], 0)
 
     def _finite(self, n: int, total: int) -> float:  # noqa: ARG002
         return rounded(total)

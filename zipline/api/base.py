@@ -12,6 +12,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from types import FrameType
 from typing import Any, NoReturn, TypeVar, cast, dataclass_transform
 
@@ -64,6 +65,11 @@ class Definition:
         """How errors and plans call this object."""
         name = getattr(self, "name", None)
         return str(name) if name else type(self).__name__
+
+    def _repr_html_(self) -> str:
+        from zipline.api.notebook import definition_page
+
+        return definition_page(self)
 
     def wrong(self, what: str, **facts: Any) -> DefinitionError:
         """The error that `what` is wrong with this object, at its author's line."""
@@ -151,8 +157,15 @@ def assign_name(subject: Definition, name: str, short_name: str) -> None:
 
 def children(subject: Definition) -> Iterator[Definition]:
     """The definitions directly inside one."""
-    for field in dataclasses.fields(cast(Any, subject)):
-        yield from _definitions_in(getattr(subject, field.name))
+    kind: Any = type(subject)
+    for name in field_names(kind):
+        yield from _definitions_in(getattr(subject, name))
+
+
+@cache
+def field_names(kind: Any) -> tuple[str, ...]:
+    """The fields of a kind of definition, in order."""
+    return tuple(field.name for field in dataclasses.fields(cast(Any, kind)))
 
 
 def _definitions_in(value: object) -> Iterator[Definition]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from zipline.api import fields
@@ -70,7 +71,7 @@ class Aggregation(Definition):
         shown = self.operation.name if isinstance(self.operation, Operation) else self.operation
         return f"Aggregation({self.input}, {shown})"
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Output, ...]:
         """The columns, windows first: `{input}_{operation}{arguments}_{window}_by_{bucket}`."""
         return tuple(

@@ -81,7 +81,14 @@ class LabelPart(Definition):
 
 @definition
 class BootstrapPart(Definition):
-    """Values computed before, for the rows that have them, by the join's row_id."""
+    """Values computed before, for the rows that have them, by the join's row_id.
+
+    A left row takes `columns` of the output (features, derivations, contextual columns; not labels) from the first part
+    that has its row_id, nulls too; only what no part gives is computed. The table has the row_id's columns and those of
+    `columns` under these names, each row_id once; one with a null is nobody's. The log of the values that were served
+    is such a table and stands last: what is computed afresh comes before what was answered then. Nothing is implicit,
+    so a log is used where it is written down and nowhere else.
+    """
 
     table: str = checked(fields.text)
     columns: Sequence[str] = checked(fields.several(fields.text, least=1, distinct=True))

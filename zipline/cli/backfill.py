@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,19 @@ from zipline.cli.screen import console, number, plural, print_json, print_table,
 
 if TYPE_CHECKING:
     from zipline.cli.outputs import Work
-    from zipline.orchestration.backfill import BackfillReport, Progress
+    from zipline.errors import DataError
+    from zipline.orchestration.backfill import Engine
+    from zipline.orchestration.report import BackfillReport, Progress
+    from zipline.orchestration.stages import BackfillPlan
+    from zipline.orchestration.validity import Reason
+    from zipline.quality.gate import Gate
 
 
 @click.command()
 @click.argument("join")
 @range_options
 @click.option("--step-days", type=click.IntRange(min=1), default=30, show_default=True, help="Days held in memory.")
-@click.option("--force", is_flag=True, help="Also the days that are finished.")
+@click.option("--force", is_flag=True, help="Also the days that are finished, and those that lost input.")
 @project_options
 def command(
     join: str,
@@ -38,46 +43,132 @@ def command(
 ) -> None:
     """Compute a join for a range of days.
 
-    Each day is checked, and published in the warehouse in one piece. Days that are finished are skipped, so a run that
-    was stopped goes on. A critical check keeps the old day and stops (exit code 1).
+    Each day is checked, and published in the warehouse in one piece. Of a day only the columns are computed that its
+    inputs or the definition changed; finished days are skipped, so a run that was stopped goes on. With a changed
+    definition the old days stay readable until every one of them has been done. A critical check keeps the old day and
+    stops; a day whose input vanished is kept too (exit code 1).
 
     \b
     Example:
       zipline backfill flights.training.departures --start 2013-07-01 --end 2013-07-31
     """
-    from zipline.cli.outputs import open_work
+    from zipline.api import StagingQuery
+    from zipline.cli.options import arguments_again, load_definitions, open_project
+    from zipline.cli.outputs import work_of
 
-    work = open_work(join, project, environment, start, end, training)
+    opened = open_project(project, environment)
+    definitions = load_definitions(opened)
+    if isinstance(definitions.get(join), StagingQuery):
+        from zipline.cli.staging import backfill_staging
+
+        backfill_staging(opened, definitions, join, start, end, step_days=step_days, force=force, as_json=as_json)
+        return
+    work = work_of(opened, definitions, join, start, end, training, arguments_again(training, project, environment))
     with progress_bar(shown=not as_json) as progress:
         report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress)
+    lost = lost_input(work, report)
     if as_json:
-        print_json(report_facts(work, report))
-    else:
-        _show(work, report)
+        print_json(report_facts(work, report) | (lost.facts() if lost else {}))
+        click.get_current_context().exit(1 if lost else 0)
+    _show(work, report)
+    if lost:
+        raise lost
 
 
 def backfill(
     work: Work, *, step_days: int, as_of: int | None, force: bool, progress: Callable[[Progress], None]
 ) -> BackfillReport:
-    """Checks are proved to fit the output before any work."""
-    from zipline.clock import days
-    from zipline.engines.local.run import run_join
-    from zipline.orchestration.backfill import backfill_range
+    """Checks are proved to fit the output before any work. What has something to do is recorded, and runs alone."""
     from zipline.quality.gate import Gate
 
-    plan = work.plan
-    gate = Gate(plan, training=work.training)
-    return backfill_range(
-        plan,
-        work.output,
-        days(work.start, work.end),
-        lambda first, last: run_join(plan, work.catalog, start=first, end=last, training=work.training, as_of=as_of),
+    gate = Gate(work.plan, training=work.training)
+    if not any(staging.due(work.catalog) for staging in work.staging):
+        todo = planned(work, as_of, force=force)
+        if todo.is_done:
+            return _run(todo, work, gate, step_days, progress)
+    return _recorded(work, gate, step_days=step_days, as_of=as_of, force=force, progress=progress)
+
+
+def _recorded(
+    work: Work,
+    gate: Gate,
+    *,
+    step_days: int,
+    as_of: int | None,
+    force: bool,
+    progress: Callable[[Progress], None],
+) -> BackfillReport:
+    """One run at a time for each output. What is to be done is found once nobody else is at it."""
+    from zipline.cli.outputs import replanned
+    from zipline.cli.recording import expect, recorded_work
+    from zipline.engines.local.run import run_join
+    from zipline.orchestration.staging import bring_up
+
+    arguments = {"step_days": step_days, "as_of": as_of, "force": force}
+    with recorded_work(work, "backfill", arguments) as run:
+        if bring_up(work.staging, step_days=step_days):
+            work = replanned(work)
+        todo = planned(work, as_of, force=force)
+        expect(run, work, [each.day for each in todo.work], step_days, as_of)
+        report = _run(todo, work, gate, step_days, progress, run.counting(run_join), run.check)
+        run.count(rows=report.rows, bytes_written=report.bytes)
+        return report
+
+
+def _run(
+    todo: BackfillPlan,
+    work: Work,
+    gate: Gate,
+    step_days: int,
+    progress: Callable[[Progress], None],
+    engine: Engine | None = None,
+    before_commit: Callable[[], None] = lambda: None,
+) -> BackfillReport:
+    from zipline.orchestration.backfill import run_backfill
+
+    return run_backfill(
+        todo,
+        work.catalog,
         step_days=step_days,
         gate=gate if gate.checks else None,
-        as_of=as_of,
-        force=force,
         progress=progress,
         arguments=work.arguments,
+        engine=engine,
+        before_commit=before_commit,
+    )
+
+
+def planned(work: Work, as_of: int | None, *, force: bool = False) -> BackfillPlan:
+    """What is to be done of the days asked for: `zipline plan` shows it, `zipline backfill` does it."""
+    from zipline.clock import days
+    from zipline.orchestration.stages import plan_backfill
+
+    return plan_backfill(
+        work.plan,
+        work.catalog,
+        work.output,
+        days(work.start, work.end),
+        training=work.training,
+        as_of=as_of,
+        force=force,
+        known=work.project.root / ".zipline" / "extents",
+    )
+
+
+def lost_input(work: Work, report: BackfillReport) -> DataError | None:
+    """The error that days were kept, because partitions that they were made from are gone."""
+    from zipline.errors import DataError
+    from zipline.orchestration.coverage import as_ranges
+
+    if not report.kept:
+        return None
+    gone = "; ".join(f"{table} {ranges(as_ranges(days))}" for table, days in report.vanished.items())
+    first, last = report.kept[0], report.kept[-1]
+    return DataError(
+        f"{plural(len(report.kept), 'day')} kept: partitions that they were made from are gone ({gone})",
+        subject=work.plan.name,
+        hint="put the partitions back; --force makes the days anew from what is left",
+        next_command=f"zipline backfill {work.plan.name} --start {first} --end {last} --force{work.arguments}",
     )
 
 
@@ -85,6 +176,8 @@ def report_facts(work: Work, report: BackfillReport) -> dict[str, Any]:
     """The report as JSON-ready facts."""
     return {
         **dataclasses.asdict(report),
+        "reasons": reason_facts(report.reasons),
+        "next": next_command(work, report.pending),
         "table": work.table,
         "uri": work.output.uri,
         "rows": report.rows,
@@ -92,6 +185,30 @@ def report_facts(work: Work, report: BackfillReport) -> dict[str, Any]:
         "checks": report.checks,
         "warnings": list(report.warnings),
     }
+
+
+def reason_facts(reasons: Iterable[tuple[Reason, tuple[str, ...]]]) -> list[dict[str, Any]]:
+    """Why days are done, as JSON-ready facts."""
+    from zipline.orchestration.coverage import as_ranges
+    from zipline.orchestration.validity import MEANING
+
+    return [
+        {"kind": why.kind, "meaning": MEANING[why.kind], "names": list(why.names), "days": as_ranges(days)}
+        for why, days in reasons
+    ]
+
+
+def reason_row(fact: Mapping[str, Any]) -> tuple[str, str]:
+    """One reason as a line of a table."""
+    names = ", ".join(fact["names"][:8]) + (f" and {len(fact['names']) - 8} more" if len(fact["names"]) > 8 else "")
+    return "because", f"{fact['meaning']}{f' ({names})' if names else ''}: {ranges(fact['days'])}"
+
+
+def next_command(work: Work, pending: Sequence[str]) -> str | None:
+    """The command for the days that the new definition still lacks."""
+    if not pending:
+        return None
+    return f"zipline backfill {work.plan.name} --start {pending[0]} --end {pending[-1]}{work.arguments}"
 
 
 @contextmanager
@@ -118,6 +235,8 @@ def _show(work: Work, report: BackfillReport) -> None:
 
     rows: list[tuple[str, str]] = [
         ("days", f"{len(report.published):,} published, {len(report.skipped):,} finished before"),
+        *(reason_row(fact) for fact in reason_facts(report.reasons) if fact["kind"] != "missing"),
+        *_carried_rows(report),
         ("rows", f"{number(report.rows)} ({size(report.bytes)} in memory)"),
         ("time", f"{report.seconds:.1f} s in {plural(report.steps, 'step')}"),
         ("checks", f"{plural(report.checks, 'check')}, {plural(len(report.warnings), 'warning')}"),
@@ -126,9 +245,21 @@ def _show(work: Work, report: BackfillReport) -> None:
     if report.empty:
         rows.append(("empty", f"{plural(len(report.empty), 'day')} without rows: {ranges(as_ranges(report.empty))}"))
     rows += finding_rows(report)
+    if report.succeeded:
+        rows.append(("definition", "the output is of the new definition now"))
+    if report.pending:
+        days = f"{plural(len(report.pending), 'day')} to be done: {ranges(as_ranges(report.pending))}"
+        rows.append(("definition", f"the output stays as it is until all days are of the new one; {days}"))
+        rows.append(("next", next_command(work, report.pending) or ""))
     print_table(f"Backfilled {report.name}", ["", ""], rows)
     for warning in report.warnings:
         click.echo(click.style("warning: ", fg="yellow") + warning)
+
+
+def _carried_rows(report: BackfillReport) -> Iterator[tuple[str, str]]:
+    if report.carried:
+        columns = {column for names in report.carried.values() for column in names}
+        yield "carried over", f"{plural(len(columns), 'column')} on {plural(len(report.carried), 'day')}"
 
 
 def report_place(work: Work) -> str:

@@ -3,42 +3,81 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import load_definitions, open_project, project_options
+from zipline.cli.diff import CACHE, COMPILED, changes_facts, show_untyped, stored_days, summary
+from zipline.cli.options import load_definitions, open_project, project_options, without_collection
 from zipline.cli.screen import plural, print_json, print_table
+from zipline.errors import UsageError
 
 if TYPE_CHECKING:
     from zipline.plan.compiled import Compilation
-
-_MOST = 12
+    from zipline.project import Project
 
 
 @click.command()
+@click.option("--force", is_flag=True, help="Accept what breaks for those who ask online; needs --reason.")
+@click.option("--reason", metavar="TEXT", help="Why a breaking change is accepted; it is kept.")
 @project_options
-def command(project: str | None, environment: str | None, as_json: bool) -> None:
+def command(force: bool, reason: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
     """Check every definition and write it as JSON.
 
     Loads configs/, names and types everything, and writes .zipline/compiled/KIND/NAME.json: a change of definitions is
-    a diff there. Nothing is written when a definition is wrong (exit code 2).
+    a diff there. Nothing is written when a definition is wrong (exit code 2), or when an online object would break
+    for those who ask for it and no reason is given (exit code 1).
 
     \b
-    Example:
+    Examples:
       zipline compile
+      zipline compile --force --reason "nobody asks for the old average any more"
     """
+    from zipline.cli.schemas import schemas_of
     from zipline.plan.compiled import compile_definitions
-    from zipline.tables.catalog import open_catalog
 
+    _check_reason(force, reason)
     opened = open_project(project, environment)
-    catalog = open_catalog(project=opened)
-    folder = opened.root / ".zipline" / "compiled"
-    result = compile_definitions(load_definitions(opened), folder, lambda table: catalog.table(table).schema)
+    with without_collection():
+        definitions = load_definitions(opened)
+        result = compile_definitions(
+            definitions,
+            opened.root.joinpath(*COMPILED),
+            schemas_of(opened, definitions),
+            cache=opened.root.joinpath(*CACHE),
+            days_of=stored_days(opened),
+            reason=reason,
+        )
+    _keep_reasons(opened, result)
     if as_json:
-        print_json(dataclasses.asdict(result))
+        print_json(_facts(result))
     else:
         _show(result)
+
+
+def _check_reason(force: bool, reason: str | None) -> None:
+    if force and not (reason and reason.strip()):
+        raise UsageError("--force needs --reason: why those who ask online may get other values", asked="--reason")
+    if reason is not None and not force:
+        raise UsageError("--reason says why a breaking change is forced, and nothing is: give --force too")
+
+
+def _keep_reasons(project: Project, result: Compilation) -> None:
+    """The registry keeps who forced what, and when."""
+    if not result.forced:
+        return
+    from zipline.registry import open_registry
+
+    with open_registry(project) as registry:
+        for each in result.forced:
+            registry.override(
+                str(each["name"]), str(each["reason"]), from_fingerprint=each["from"], to_fingerprint=each["to"]
+            )
+
+
+def _facts(result: Compilation) -> dict[str, Any]:
+    named = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    return {**named, "changes": changes_facts(result.changes)}
 
 
 def _show(result: Compilation) -> None:
@@ -48,13 +87,8 @@ def _show(result: Compilation) -> None:
         [(kind.replace("_", " "), f"{count:,}") for kind, count in result.counts.items()],
     )
     click.echo(f"{plural(result.features, 'feature')} in all group-bys")
-    for what in ("created", "changed", "deleted"):
-        names: tuple[str, ...] = getattr(result, what)
-        if names:
-            more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-            click.echo(f"{what} {len(names)}: {', '.join(names[:_MOST])}{more}")
-    if result.unchanged:
-        click.echo(f"unchanged {len(result.unchanged)}")
-    for why in dict.fromkeys(result.untyped.values()):
-        names = tuple(name for name, reason in result.untyped.items() if reason == why)
-        click.echo(click.style("warning: ", fg="yellow") + f"{plural(len(names), 'object')} without types: {why}")
+    for line in summary(result.changes):
+        click.echo(line)
+    for each in result.forced:
+        click.echo(f"forced {each['name']}: {each['reason']}")
+    show_untyped(dict(result.untyped))

@@ -20,7 +20,18 @@ from zipline.errors import ZiplineError
 if TYPE_CHECKING:
     from zipline.project import Project
 
-PACKAGES = ("pyarrow", "duckdb", "numba", "numpy", "deltalake", "sqlglot", "datasketches", "fsspec", "msgspec")
+PACKAGES = [
+    "pyarrow",
+    "duckdb",
+    "numba",
+    "numpy",
+    "deltalake",
+    "sqlglot",
+    "datasketches",
+    "fsspec",
+    "msgspec",
+    "sqlalchemy",
+]
 LITTLE_ROOM = 2 * 1024**3
 FINE, ATTENTION, WRONG = "ok", "look", "wrong"
 _COLOURS = {FINE: "green", ATTENTION: "yellow", WRONG: "red"}
@@ -69,6 +80,7 @@ def examine(project: Project) -> Iterator[Finding]:
         ("definitions", _definitions),
         ("tables", _tables),
         ("outputs", _outputs),
+        ("registry", _registry),
     ):
         yield from _guarded(what, look, project)
 
@@ -169,7 +181,7 @@ def _tables(project: Project) -> Finding:
 
 
 def _outputs(project: Project) -> Finding:
-    from zipline.cli.outputs import output_name
+    from zipline.cli.options import output_name
     from zipline.tables.delta import DeltaOutput
 
     joins = load_definitions(project).joins if (project.root / project.configs).is_dir() else ()
@@ -177,6 +189,24 @@ def _outputs(project: Project) -> Finding:
     outputs = [DeltaOutput(project.table_uri(name), project.storage_options) for name in names]
     written = [days for output in outputs if (days := output.days())]
     return Finding("outputs", FINE, f"{plural(len(written), 'table')}, {plural(sum(map(len, written)), 'day')} in all")
+
+
+def _registry(project: Project) -> Finding:
+    from zipline.registry import Outcome, find_registry
+
+    registry = find_registry(project)
+    if registry is None:
+        return Finding("registry", FINE, f"{project.registry} (made by the first run)")
+    with registry:
+        going = [f"; {holder.what} by {holder.process}" for holder in registry.locks.held() if holder.is_alive]
+        newest = {run.subject: run for run in reversed(registry.runs.recent())}
+        known = plural(len(registry.versions.active()), "compiled object")
+        state = f"{registry.url}: {plural(registry.runs.count(), 'run')}, {known}{''.join(going)}"
+    lost = [run for run in newest.values() if run.outcome is Outcome.LOST]
+    if lost:
+        remedy = f"run zipline {lost[-1].what} {lost[-1].subject} again: it goes on where it stopped"
+        return Finding("registry", ATTENTION, f"{state}; {plural(len(lost), 'run')} ended without a word", remedy)
+    return Finding("registry", FINE, state)
 
 
 def _source_tables(project: Project) -> set[str]:

@@ -15,19 +15,27 @@ from zipline.errors import UsageError
 @click.command()
 @click.argument("definition", metavar="JOIN_OR_GROUP_BY")
 @click.argument("column")
-@click.option("--row", "row_text", required=True, metavar="JSON", help="The row's keys and ts, its query time.")
+@click.option(
+    "--row",
+    "row_text",
+    required=True,
+    metavar="JSON",
+    help="The row's keys and ts, its query time; or a join's row_id.",
+)
 @project_options
 def command(
     definition: str, column: str, row_text: str, project: str | None, environment: str | None, as_json: bool
 ) -> None:
     """Say which events made one value.
 
-    And which were left out and why. ts in the row is its query time.
+    And which were left out and why. ts in the row is its query time. The value is the engine's; should the events
+    listed not give it, that is a bug of the platform: it is said, and the exit code is 1.
 
     \b
-    Example:
+    Examples:
       zipline explain flights.carriers.carrier_arrivals arr_delay_average_7d \\
         --row '{"carrier": "UA", "ts": "2013-07-01T12:00:00Z"}'
+      zipline explain flights.departures.departures overdue --row '{"flight_id": "UA1545-EWR-20130101"}'
     """
     row = _row(row_text)
     opened = open_project(project, environment)
@@ -42,6 +50,8 @@ def command(
         print_json(explanation.facts())
     else:
         click.echo(str(explanation))
+    if not explanation.is_consistent:
+        raise click.exceptions.Exit(1)
 
 
 def _row(text: str) -> dict[str, Any]:

@@ -21,6 +21,10 @@ class Counts(Protocol):
     def null_keys(self) -> Mapping[str, int] | None: ...
     @property
     def without_time(self) -> Mapping[str, int] | None: ...
+    @property
+    def orphan_reversals(self) -> Mapping[str, int] | None: ...
+    @property
+    def bootstrapped(self) -> Mapping[str, int] | None: ...
 
 
 def finding_rows(found: Counts) -> list[tuple[str, str]]:
@@ -38,6 +42,11 @@ def finding_rows(found: Counts) -> list[tuple[str, str]]:
     for table, count in (found.without_time or {}).items():
         if count:
             rows.append(("never seen", f"{plural(count, 'row')} of {table}: a clock is null"))
+    for table, count in (found.orphan_reversals or {}).items():
+        if count:
+            rows.append(("orphans", f"{plural(count, 'reversal')} of {table} of rows that were not there"))
+    for table, count in (found.bootstrapped or {}).items():
+        rows.append(("bootstrap", f"{plural(count, 'row')} took values from {table}"))
     return rows
 
 
@@ -49,4 +58,6 @@ def finding_facts(found: Counts) -> dict[str, Any]:
         "null_times": found.null_times,
         "null_keys": dict(found.null_keys or {}),
         "without_time": dict(found.without_time or {}),
+        "orphan_reversals": dict(found.orphan_reversals or {}),
+        "bootstrapped": dict(found.bootstrapped or {}),
     }

@@ -14,10 +14,12 @@ from zipline.errors import near
 
 BUILT_IN = {
     "compile": "zipline.cli.compile",
+    "diff": "zipline.cli.diff",
     "plan": "zipline.cli.plan",
     "backfill": "zipline.cli.backfill",
     "train-set": "zipline.cli.train_set",
     "explain": "zipline.cli.explain",
+    "lineage": "zipline.cli.lineage",
     "doctor": "zipline.cli.doctor",
 }
 """Command -> the module that has it, as `command`; in the order in which an author meets them."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zipline.api import Join
-from zipline.cli.options import arguments_again, check_range, load_definitions, open_project
+from zipline.cli.options import arguments_again, check_range, load_definitions, open_project, output_name
 from zipline.errors import TableError, UsageError
+from zipline.orchestration.staging import Staging, below, needed_by
 from zipline.plan.build import plan_join
+from zipline.plan.definitions import Definitions
 from zipline.plan.steps import Column, JoinPlan
 from zipline.project import Project
 from zipline.tables.catalog import Catalog, open_catalog
@@ -19,6 +21,7 @@ class Work:
     """A join over a range of days, planned and not yet run. `training` has labels, scoring has not."""
 
     project: Project
+    definitions: Definitions
     join: Join
     plan: JoinPlan
     catalog: Catalog
@@ -29,15 +32,12 @@ class Work:
     end: str
     arguments: str = ""
     """What a suggested command must repeat of this one."""
+    staging: tuple[Staging, ...] = ()
+    """The staging queries whose tables it reads, those that others read first. Tables not made yet are empty here."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
         return self.plan.columns if self.training else self.plan.scoring_columns
-
-
-def output_name(join: str, training: bool) -> str:
-    """The table that holds a join's output: rows to score are no training set, so they have a table of their own."""
-    return join if training else f"{join}.scoring"
 
 
 def open_work(
@@ -45,21 +45,50 @@ def open_work(
 ) -> Work:
     """Plans the join; DefinitionError and UsageError say what does not fit."""
     opened = open_project(project, environment)
-    join: Join = load_definitions(opened).find(name, Join)
-    catalog = open_catalog(project=opened)
+    again = arguments_again(training, project, environment)
+    return work_of(opened, load_definitions(opened), name, start, end, training, again)
+
+
+def work_of(
+    opened: Project,
+    definitions: Definitions,
+    name: str,
+    start: str | None,
+    end: str | None,
+    training: bool,
+    again: str = "",
+) -> Work:
+    """The same for a project and definitions that are loaded; `again` is what a suggested command must repeat."""
+    join: Join = definitions.find(name, Join)
+    catalog = _plannable(opened, definitions, name)
     plan = plan_join(join, lambda table: catalog.table(table).schema)
     first, last = _days(plan, join, catalog, start, end)
     table = output_name(name, training)
     output = DeltaOutput(opened.table_uri(table), opened.storage_options)
-    again = arguments_again(training, project, environment)
-    work = Work(opened, join, plan, catalog, output, table, training, first, last, again)
+    staging = tuple(needed_by(definitions, plan, opened, first, last))
+    work = Work(opened, definitions, join, plan, catalog, output, table, training, first, last, again, staging)
     _check_types(work)
     return work
 
 
+def replanned(work: Work) -> Work:
+    """The same work over the tables as they are now."""
+    return work_of(work.project, work.definitions, work.plan.name, work.start, work.end, work.training, work.arguments)
+
+
+def _plannable(project: Project, definitions: Definitions, name: str) -> Catalog:
+    """The warehouse, where tables that staging queries have not made yet are empty."""
+    catalog = open_catalog(project=project)
+    for staging in below(definitions, name, project):
+        catalog = staging.plannable(catalog)
+    return catalog
+
+
 def _check_types(work: Work) -> None:
-    """Refuses, before any work, columns that the stored days have in another type."""
+    """Refuses, before any work, columns that the stored days have in another type though the definition is the same."""
     stored = work.output.schema()
+    if stored and work.output.fingerprint() not in (work.plan.fingerprint, None):
+        return
     for name, dtype in work.columns:
         before = stored.get(name, dtype)
         if before != dtype and not any("NULL" in str(each) for each in (before, dtype)):
@@ -72,6 +101,8 @@ def _check_types(work: Work) -> None:
 
 def _days(plan: JoinPlan, join: Join, catalog: Catalog, start: str | None, end: str | None) -> tuple[str, str]:
     left = plan.left
+    while left.parent is not None:
+        left = left.parent.left
     start = start or join.start
     partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
     if start is None or end is None:

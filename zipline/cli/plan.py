@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zipline.cli.leaks import fail_if_strict, leak_options, leaks_of, refuse_strict_alone, show_leaks
 from zipline.cli.options import project_options, range_options
-from zipline.cli.screen import number, print_json, print_table, ranges, size
+from zipline.cli.screen import number, plural, print_json, print_table, ranges, size
 
 if TYPE_CHECKING:
     from zipline.cli.outputs import Work
     from zipline.orchestration.coverage import Coverage
+    from zipline.orchestration.stages import BackfillPlan, Stage
 
 
 @click.command()
 @click.argument("join")
 @range_options
+@leak_options
 @project_options
 def command(
     join: str,
@@ -24,6 +27,8 @@ def command(
     end: str | None,
     training: bool,
     as_of: int | None,
+    check_leaks: bool,
+    strict: bool,
     project: str | None,
     environment: str | None,
     as_json: bool,
@@ -31,32 +36,40 @@ def command(
     """Show what a backfill would do.
 
     Steps, partitions present and missing, rows and bytes, columns with types. The steps printed are the ones that
-    `zipline backfill` executes. Nothing is read but the tables' metadata.
+    `zipline backfill` executes. Nothing is read but the tables' metadata, and with --check-leaks a sample of the rows.
 
     \b
-    Example:
+    Examples:
       zipline plan flights.training.departures --start 2013-07-01 --end 2013-07-31
+      zipline plan flights.training.departures --check-leaks --strict
     """
     from zipline.cli.outputs import open_work
 
-    facts = plan_facts(open_work(join, project, environment, start, end, training), as_of)
+    refuse_strict_alone(check_leaks, strict)
+    work = open_work(join, project, environment, start, end, training)
+    facts = plan_facts(work, as_of)
+    reports = [leaks_of(work.join, work.catalog, work.project)] if check_leaks else []
     if as_json:
-        print_json(facts)
+        print_json(facts | ({"leaks": reports[0].facts()} if reports else {}))
     else:
         _show(facts)
+        show_leaks(reports)
+    fail_if_strict(reports, strict)
 
 
-def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
+def plan_facts(work: Work, as_of: int | None, step_days: int = 30) -> dict[str, Any]:
     """Everything that is shown, as JSON-ready facts."""
+    from zipline.cli.backfill import next_command, planned, reason_facts
+    from zipline.cli.cost import cost_facts, expected_cost
     from zipline.clock import days, to_text
-    from zipline.orchestration.backfill import finished_days
     from zipline.orchestration.coverage import as_ranges, survey
 
     plan, output = work.plan, work.output
     reads = survey(plan, work.catalog, work.start, work.end, training=work.training)
     asked = days(work.start, work.end)
     again = f"--start {work.start} --end {work.end}" + (f" --as-of {to_text(as_of)}" if as_of is not None else "")
-    finished, stored = set(finished_days(output, plan.fingerprint, as_of)), output.days()
+    todo = planned(work, as_of)
+    finished, stored = set(todo.skipped), set(todo.places)
     return {
         "join": plan.name,
         "fingerprint": plan.fingerprint,
@@ -66,6 +79,7 @@ def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
         "end": work.end,
         "steps": [{"title": step.title, "detail": step.detail} for step in plan.steps(training=work.training)],
         "reads": [_read_facts(read) for read in reads],
+        "cost": cost_facts(expected_cost(work, [each.day for each in todo.work], step_days, as_of)),
         "rows_expected": reads[0].rows,
         "bytes_read": _total([read.bytes for read in reads]),
         "columns": [[name, str(dtype)] for name, dtype in work.columns],
@@ -76,8 +90,22 @@ def plan_facts(work: Work, as_of: int | None) -> dict[str, Any]:
             "finished": as_ranges([day for day in asked if day in finished]),
             "outdated": as_ranges([day for day in asked if day in stored and day not in finished]),
             "missing": as_ranges([day for day in asked if day not in stored]),
+            "kept": as_ranges([each.day for each in todo.kept]),
+            "pending": as_ranges(todo.pending),
+            "pending_next": next_command(work, todo.pending),
         },
+        "reasons": reason_facts(todo.reasons()),
+        "vanished": {table: as_ranges(gone) for table, gone in todo.vanished().items()},
+        "stages": [_stage_facts(todo, stage) for stage in todo.stages(step_days)],
         "next": f"zipline backfill {plan.name} {again}{work.arguments}",
+    }
+
+
+def _stage_facts(todo: BackfillPlan, stage: Stage) -> dict[str, Any]:
+    return {
+        "days": [stage.days[0], stage.days[-1]],
+        "computed": None if stage.columns is None else list(stage.columns),
+        "carried": len(todo.carried(stage.columns)),
     }
 
 
@@ -104,6 +132,9 @@ def _total(counts: list[int | None]) -> int | None:
 
 
 def _show(facts: dict[str, Any]) -> None:
+    from zipline.cli.backfill import reason_row
+    from zipline.cli.cost import cost_lines
+
     kind = "training" if facts["training"] else "scoring"
     at = f"  {facts['location']}" if facts["location"] else ""
     click.echo(f"{facts['join']}: {kind}, {facts['start']}..{facts['end']}{at}")
@@ -123,9 +154,28 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"output   {output['uri']}")
     for state in ("finished", "outdated", "missing"):
         click.echo(f"{state:<8} {ranges(output[state])}")
+    for fact in facts["reasons"]:
+        click.echo("{:<8} {}".format(*reason_row(fact)))
+    _show_changes(facts)
     click.echo(f"checks   {', '.join(facts['checks']) or 'none'}")
     click.echo(f"expected {number(facts['rows_expected'])} rows, {size(facts['bytes_read'])} to read")
+    click.echo("\n".join(cost_lines(facts["cost"])))
     click.echo(f"\nnext: {facts['next']}")
+
+
+def _show_changes(facts: dict[str, Any]) -> None:
+    """What a change of the definition or lost input mean for the output."""
+    output = facts["output"]
+    carried = max((stage["carried"] for stage in facts["stages"]), default=0)
+    if carried:
+        click.echo(f"carried  {plural(carried, 'column')} not computed again")
+    if output["pending"]:
+        click.echo(f"pending  {ranges(output['pending'])}: the output stays as it is until these are done too")
+        click.echo(f"         {output['pending_next']}")
+    if output["kept"]:
+        gone = "; ".join(f"{table} {ranges(days)}" for table, days in facts["vanished"].items())
+        warning = click.style("warning: ", fg="yellow")
+        click.echo(f"{warning}{ranges(output['kept'])} will be kept: their input is gone ({gone}); --force does them")
 
 
 def _read_row(read: dict[str, Any]) -> tuple[object, ...]:

@@ -14,7 +14,9 @@ class Report:
     `null_keys` counts left rows with a null key per set of keys, `without_time` source rows that are never seen
     because a clock is null per table, `immature` the rows left out because their labels are not complete, `undated` the
     left rows that no day of a range holds because they have no time. `waiting` are the days of a range with rows whose
-    labels may still become complete.
+    labels may still become complete. `orphan_reversals` counts, per table of mutations, the reversals of rows that were
+    not there, for the keys asked for. `bootstrapped` counts per bootstrap table the left rows that took something from
+    it. What was read for parents, joins that were computed for this one, counts too.
     """
 
     rows: int = 0
@@ -24,8 +26,23 @@ class Report:
     waiting: tuple[str, ...] = ()
     null_keys: dict[str, int] = field(default_factory=dict)
     without_time: dict[str, int] = field(default_factory=dict)
+    orphan_reversals: dict[str, int] = field(default_factory=dict)
+    bootstrapped: dict[str, int] = field(default_factory=dict)
     rows_read: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    partials: dict[str, str] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        from zipline.engines.notebook import report_page
+
+        return report_page(self)
+
+    def add_parent(self, other: Report) -> None:
+        """Counts what was read for a join that is computed for this one; its left rows are not this one's."""
+        own = ((self.without_time, other.without_time), (self.orphan_reversals, other.orphan_reversals))
+        for counts, more in (*own, (self.rows_read, other.rows_read)):
+            for table, count in more.items():
+                counts[table] = counts.get(table, 0) + count
 
 
 @dataclass(frozen=True)
@@ -34,3 +51,8 @@ class Result:
 
     table: pa.Table
     report: Report
+
+    def _repr_html_(self) -> str:
+        from zipline.engines.notebook import result_page
+
+        return result_page(self)

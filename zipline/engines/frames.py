@@ -13,7 +13,8 @@ from zipline.arrow import TIMESTAMP_ARROW, from_arrow
 from zipline.clock import to_micros
 from zipline.engines.contract import Result
 from zipline.errors import UsageError
-from zipline.plan.build import check_key_kinds, plan_group_by, plan_join
+from zipline.plan.build import plan_group_by, plan_join
+from zipline.plan.keys import check_key_kinds
 from zipline.project import load_project
 from zipline.tables.catalog import Catalog, open_catalog
 
@@ -177,7 +178,7 @@ def _check_engine(engine: str) -> None:
 
 def _frame(rows: Any, name: str) -> pa.Table:
     """Any frame as Arrow, `ts` as timestamp[us, UTC]."""
-    from zipline.engines.local.read import connect, query
+    from zipline.engines.local.session import connect, query
 
     table = open_catalog({name: rows}).table(name)
     if not table.schema:

@@ -1,26 +1,32 @@
-"""A backfill over days, in steps: run, split by day, check, publish.
+"""A backfill over days, in stages: compute what is invalid, carry over the rest, check, publish.
 
-Memory holds one step. Each day is published in one commit, so a run that is killed leaves whole days, and the next run
-goes on with the first day that is missing, was written by another definition or for another `as_of`, or had rows whose
-labels were not complete. A critical check keeps the old day and stops; the days before it are published.
+Memory holds one stage. Its days are published in one commit with the record of what they were made from, so a run that
+is killed leaves whole days, and the next run goes on with the first day that is missing or no longer valid. A critical
+check keeps the old day and stops; the days before it are published. A new generation takes the output's place in one
+commit when it has every day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipline.clock import DAY, monotonic, to_micros, to_text
+from zipline.clock import DAY, monotonic, to_micros
 from zipline.engines.contract import Result
 from zipline.errors import CheckError, DataError, UsageError
-from zipline.orchestration.coverage import as_ranges
+from zipline.orchestration.carry import DAY_COLUMN, mature, reduced, together
+from zipline.orchestration.records import FINGERPRINT, Record, encoded, records_of
+from zipline.orchestration.report import BackfillReport, DayReport, Progress
+from zipline.orchestration.stages import BackfillPlan, Stage
+from zipline.plan.steps import JoinPlan
+from zipline.tables.catalog import Catalog
+from zipline.tables.succession import remove, succeed, successors_of
 
-FINGERPRINT, AS_OF, IMMATURE = "fingerprint", "as_of", "immature"
-DAY_COLUMN = "ds"
+FIRST_INSTANT = to_micros("0001-01-01")
 
 
 class Verdict(Protocol):
@@ -38,163 +44,52 @@ class Verdict(Protocol):
         ...
 
 
-class Commit(Protocol):
-    """One version of an output and what its writer stored with it."""
-
-    @property
-    def metadata(self) -> Mapping[str, str]: ...
-    @property
-    def days(self) -> tuple[str, ...]: ...
-
-
-class Output(Protocol):
-    """A table that is written in whole days."""
-
-    def days(self) -> set[str]: ...
-    def versions(self) -> Sequence[Commit]:
-        """Every commit, newest first."""
-        ...
-
-    def replace_days(self, days: Mapping[str, pa.Table], *, metadata: Mapping[str, str] | None = None) -> None: ...
-    def read(
-        self, days: Collection[str] | None = None, version: int | None = None, columns: Sequence[str] | None = None
-    ) -> pa.Table: ...
-
-
-class Planned(Protocol):
-    """What a backfill must know of a plan."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-
-
-RunStep = Callable[[str, str], Result]
-"""(first day, last day) -> the rows of these days, with their day in the last column `ds`."""
 Gate = Callable[[pa.Table, int | None, int], Sequence[Verdict]]
 """(rows of a day, rows of the day before it or None, the day's end in microseconds) -> the verdicts."""
 
 
-@dataclass(frozen=True)
-class DayReport:
-    """One published day; `bytes` is the size of its rows in memory, `warnings` what its checks complained of."""
+class Engine(Protocol):
+    """Runs a plan over a range of days."""
 
-    day: str
-    rows: int
-    bytes: int
-    checks: int
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a backfill is: `done` of `total` days, skipped ones included."""
-
-    done: int
-    total: int
-    day: str | None = None
-    rows: int = 0
+    def __call__(
+        self, plan: JoinPlan, catalog: Catalog, *, start: str, end: str, training: bool, as_of: int | None
+    ) -> Result:
+        """The rows of these days, with their day in the last column `ds`."""
+        ...
 
 
-@dataclass(frozen=True)
-class BackfillReport:
-    """What a backfill did. `null_keys` counts rows with a null key per set of keys, `null_times` those without a time.
-
-    `immature` are the rows left out because their labels were not complete, `undated` the left rows that are in no day
-    because they have no time. `without_time` counts the rows of a source that are never seen because a clock is null.
-    """
-
-    name: str
-    fingerprint: str
-    published: tuple[DayReport, ...]
-    skipped: tuple[str, ...]
-    steps: int
-    seconds: float
-    immature: int = 0
-    undated: int = 0
-    null_times: int = 0
-    null_keys: Mapping[str, int] | None = None
-    without_time: Mapping[str, int] | None = None
-
-    @property
-    def rows(self) -> int:
-        return sum(day.rows for day in self.published)
-
-    @property
-    def bytes(self) -> int:
-        return sum(day.bytes for day in self.published)
-
-    @property
-    def checks(self) -> int:
-        return sum(day.checks for day in self.published)
-
-    @property
-    def empty(self) -> tuple[str, ...]:
-        """The published days that have no rows."""
-        return tuple(day.day for day in self.published if not day.rows)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(f"{day.day}: {warning}" for day in self.published for warning in day.warnings)
-
-
-def backfill_range(
-    plan: Planned,
-    output: Output,
-    days: Sequence[str],
-    run_step: RunStep,
+def run_backfill(
+    todo: BackfillPlan,
+    catalog: Catalog,
     *,
     step_days: int = 30,
     gate: Gate | None = None,
-    as_of: int | None = None,
-    force: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     arguments: str = "",
+    engine: Engine | None = None,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> BackfillReport:
-    """Publishes `days` (sorted, each once) in steps of at most `step_days`; `force` also those that are done.
+    """Does what the plan says, in stages of at most `step_days`, and publishes it.
 
     CheckError names the day and the checks that kept it back, and the command that runs the day again, which ends with
-    `arguments`.
+    `arguments`. `engine` is the local one unless another is given. `before_commit` is called before each commit, which
+    an error from it prevents.
     """
     if step_days < 1:
         raise UsageError(f"a step has at least one day, not {step_days}")
-    began = monotonic()
-    done = set() if force else set(finished_days(output, plan.fingerprint, as_of)) & set(days)
-    run = _Run(plan, output, gate, as_of, progress, len(days), len(done), arguments)
-    progress(Progress(len(done), len(days)))
-    steps = list(steps_of([day for day in days if day not in done], step_days))
-    for step in steps:
-        run.step(step, run_step(step[0], step[-1]))
-    return replace(run.report, skipped=tuple(sorted(done)), steps=len(steps), seconds=monotonic() - began)
+    run = _Run(todo, catalog, engine or _local_engine(), gate, progress, arguments, before_commit)
+    for successor in successors_of(todo.output):
+        if successor.uri != todo.target.uri:
+            before_commit()
+            remove(successor)
+    return run.all(step_days)
 
 
-def finished_days(output: Output, fingerprint: str, as_of: int | None = None) -> tuple[str, ...]:
-    """The days that a run would skip: written by this definition, for this `as_of`, with nothing left to mature."""
-    newest: dict[str, Mapping[str, str]] = {}
-    for version in output.versions():
-        for day in version.days:
-            newest.setdefault(day, version.metadata)
-    wanted = _metadata(fingerprint, as_of)
-    present = output.days()
-    return tuple(
-        day
-        for day in sorted(newest)
-        if day in present and all(newest[day].get(key, "") == wanted.get(key, "") for key in (FINGERPRINT, AS_OF))
-        if as_of is not None or day not in newest[day].get(IMMATURE, "").split()
-    )
+def _local_engine() -> Engine:
+    # Imported where there is something to compute: it brings the compiler.
+    from zipline.engines.local.run import run_join
 
-
-def steps_of(days: Sequence[str], step_days: int) -> Iterator[list[str]]:
-    """The days in unbroken runs of at most `step_days`."""
-    for first, last in as_ranges(days):
-        run = [day for day in days if first <= day <= last]
-        for place in range(0, len(run), step_days):
-            yield run[place : place + step_days]
-
-
-def _metadata(fingerprint: str, as_of: int | None) -> dict[str, str]:
-    return {FINGERPRINT: fingerprint, **({} if as_of is None else {AS_OF: to_text(as_of)})}
+    return run_join
 
 
 class _Run:
@@ -202,56 +97,124 @@ class _Run:
 
     def __init__(
         self,
-        plan: Planned,
-        output: Output,
+        todo: BackfillPlan,
+        catalog: Catalog,
+        engine: Engine,
         gate: Gate | None,
-        as_of: int | None,
         progress: Callable[[Progress], None],
-        total: int,
-        done: int,
         arguments: str,
+        before_commit: Callable[[], None],
     ) -> None:
-        self._plan, self._output, self._gate, self._as_of = plan, output, gate, as_of
-        self._progress, self._total, self._done, self._arguments = progress, total, done, arguments
-        self._rows: dict[str, int | None] = dict.fromkeys(output.days())
-        self.report = BackfillReport(plan.name, plan.fingerprint, (), (), 0, 0.0)
-
-    def step(self, days: Sequence[str], result: Result) -> None:
-        """Publishes the days of one step, in order."""
-        parts = list(_by_day(result.table, days))
-        found = result.report
-        self.report = replace(
-            self.report,
-            immature=self.report.immature + found.immature,
-            undated=max(self.report.undated, found.undated),
-            null_times=self.report.null_times + found.null_times,
-            null_keys=_summed(self.report.null_keys, found.null_keys),
-            without_time=_most(self.report.without_time, found.without_time),
+        self._todo, self._catalog, self._engine, self._gate = todo, catalog, engine, gate
+        self._tell, self._arguments, self._before_commit = progress, arguments, before_commit
+        self._rows: dict[str, int | None] = dict.fromkeys(todo.target.days())
+        self.report = BackfillReport(
+            todo.plan.name,
+            todo.plan.fingerprint,
+            skipped=todo.skipped,
+            kept=tuple(each.day for each in todo.kept),
+            vanished=todo.vanished(),
+            pending=todo.pending,
+            undated=todo.inputs.undated,
         )
-        metadata = _metadata(self._plan.fingerprint, self._as_of)
-        if found.waiting:
-            metadata[IMMATURE] = " ".join(found.waiting)
+
+    def all(self, step_days: int) -> BackfillReport:
+        began = monotonic()
+        self._show(None)
+        for stage in self._todo.stages(step_days):
+            self._stage(stage)
+        if self._todo.is_succession and not self._todo.pending:
+            self._succeed()
+        return replace(self.report, reasons=tuple(self._todo.reasons()), seconds=monotonic() - began)
+
+    def _stage(self, stage: Stage) -> None:
+        """Publishes the days of one stage, in order, up to the first that a critical check holds back."""
         passed: dict[str, pa.Table] = {}
         judged: list[DayReport] = []
         refusal: CheckError | None = None
-        for day, rows in parts:
+        for day, rows, computed in self._tables(stage):
             try:
-                judged.append(self._judge(day, rows))
+                judged.append(replace(self._judge(day, rows), computed=computed))
             except CheckError as failed:
                 refusal = failed
                 break
             passed[day] = rows
             self._rows[day] = rows.num_rows
         if passed:
-            self._publish(passed, judged, metadata)
+            self._publish(passed, judged)
         if refusal is not None:
             raise refusal
 
-    def _publish(self, days: Mapping[str, pa.Table], judged: Sequence[DayReport], metadata: Mapping[str, str]) -> None:
-        self._output.replace_days(days, metadata=metadata)
-        self.report = replace(self.report, published=(*self.report.published, *judged))
-        self._done += len(judged)
-        self._progress(Progress(self._done, self._total, judged[-1].day, self.report.rows))
+    def _tables(self, stage: Stage) -> Iterator[tuple[str, pa.Table, tuple[str, ...] | None]]:
+        """Each day's rows and the columns that were computed for them."""
+        if stage.columns is None:
+            yield from self._anew(stage.days)
+            return
+        fresh = self._part(stage.days, stage.columns) if stage.columns else {}
+        for day in stage.days:
+            stored = self._todo.places[day].read([day])
+            if not stage.columns:
+                yield day, stored.select([*self._columns, DAY_COLUMN]), ()
+                continue
+            table = together(self._todo.plan, fresh[day], stored, stage.columns, training=self._todo.training)
+            if table is None:
+                yield from self._anew([day])
+            else:
+                yield day, table, stage.columns
+
+    @property
+    def _columns(self) -> list[str]:
+        plan = self._todo.plan
+        columns = plan.columns if self._todo.training else plan.scoring_columns
+        return [name for name, _ in columns if name != DAY_COLUMN]
+
+    def _anew(self, days: Sequence[str]) -> Iterator[tuple[str, pa.Table, None]]:
+        result = self._ask(self._todo.plan, days, training=self._todo.training)
+        self.report = self.report.with_step(result.report)
+        for day, rows in _by_day(result.table, days):
+            yield day, rows, None
+
+    def _part(self, days: Sequence[str], columns: Sequence[str]) -> dict[str, pa.Table]:
+        """The left rows that the output has, with the columns that are not derived."""
+        plan = reduced(self._todo.plan, columns)
+        labels = self._todo.plan.labels if self._todo.training else ()
+        result = self._ask(plan, days, training=self._todo.training and bool(plan.labels))
+        table = result.table
+        if labels and not plan.labels:
+            table = mature(table, labels[0].offset or 0, self._todo.inputs.label_end)
+            result.report.immature = result.table.num_rows - table.num_rows
+        self.report = self.report.with_step(result.report)
+        return dict(_by_day(table, days))
+
+    def _ask(self, plan: JoinPlan, days: Sequence[str], *, training: bool) -> Result:
+        """Labels end where the inputs' record says that they do, whichever parts are computed."""
+        end = self._todo.inputs.label_end if training and plan.labels else None
+        as_of = FIRST_INSTANT if end is None else end
+        return self._engine(plan, self._catalog, start=days[0], end=days[-1], training=training, as_of=as_of)
+
+    def _publish(self, days: Mapping[str, pa.Table], judged: Sequence[DayReport]) -> None:
+        todo = self._todo
+        metadata = encoded({day: todo.record(day) for day in days}) | {FINGERPRINT: todo.plan.fingerprint}
+        self._before_commit()
+        todo.target.replace_days(days, metadata=metadata)
+        carried = {each.day: columns for each in judged if (columns := todo.carried(each.computed))}
+        self.report = replace(
+            self.report, published=(*self.report.published, *judged), carried={**self.report.carried, **carried}
+        )
+        self._show(judged[-1].day)
+
+    def _succeed(self) -> None:
+        """Every day is in the successor now: it takes the output's place."""
+        todo = self._todo
+        metadata = encoded(_records(todo)) | {FINGERPRINT: todo.plan.fingerprint}
+        self._before_commit()
+        succeed(todo.output, todo.target, metadata)
+        remove(todo.target)
+        self.report = replace(self.report, succeeded=True)
+
+    def _show(self, day: str | None) -> None:
+        done = len(self._todo.skipped) + len(self.report.published)
+        self._tell(Progress(done, len(self._todo.asked), day, self.report.rows))
 
     def _judge(self, day: str, rows: pa.Table) -> DayReport:
         verdicts: Sequence[Verdict] = ()
@@ -264,25 +227,30 @@ class _Run:
         return DayReport(day, rows.num_rows, rows.nbytes, len(verdicts), warnings)
 
     def _rows_before(self, day: str) -> int | None:
-        """The rows of the newest day before, in this run or an earlier one."""
+        """The rows of the newest day before, in this run or an earlier one of this generation."""
         before = max((known for known in self._rows if known < day), default=None)
         if before is None:
             return None
         if self._rows[before] is None:
-            self._rows[before] = self._output.read([before], columns=[DAY_COLUMN]).num_rows
+            self._rows[before] = self._todo.target.read([before], columns=[DAY_COLUMN]).num_rows
         return self._rows[before]
 
     def _refused(self, day: str, critical: Sequence[Verdict]) -> CheckError:
         failures = "; ".join(f"{v.check.title}: {v.message}" for v in critical)
-        kept = "the day is as it was before" if day in self._rows else "the day is not published"
+        kept = "the day is as it was before" if day in self._todo.places else "the day is not published"
         before = "the days of this run before it are published"
         return CheckError(
             f"{day} failed {_counted(len(critical), 'critical check')}: {failures}",
-            subject=self._plan.name,
+            subject=self._todo.plan.name,
             where=critical[0].check.location,
             hint=f"{kept}, {before}; mend the data or the definition, or say severity='warning'",
-            next_command=f"zipline backfill {self._plan.name} --start {day} --end {day}{self._arguments}",
+            next_command=f"zipline backfill {self._todo.plan.name} --start {day} --end {day}{self._arguments}",
         )
+
+
+def _records(todo: BackfillPlan) -> dict[str, Record]:
+    found = records_of(todo.target.versions(), todo.target.days())
+    return {day: record for day, record in sorted(found.items()) if record is not None}
 
 
 def _counted(number: int, noun: str) -> str:
@@ -301,16 +269,3 @@ def _by_day(table: pa.Table, days: Sequence[str]) -> Iterator[tuple[str, pa.Tabl
         )
     for day in days:
         yield day, table if counts.get(day) == table.num_rows else table.filter(pc.equal(column, day))
-
-
-def _summed(one: Mapping[str, int] | None, other: Mapping[str, int]) -> dict[str, int]:
-    total = dict(one or {})
-    for name, count in other.items():
-        total[name] = total.get(name, 0) + count
-    return total
-
-
-def _most(one: Mapping[str, int] | None, other: Mapping[str, int]) -> dict[str, int]:
-    """Steps read overlapping source rows, so their counts are not added up (nor are `undated` left rows)."""
-    names = {*(one or {}), *other}
-    return {name: max((one or {}).get(name, 0), other.get(name, 0)) for name in sorted(names)}

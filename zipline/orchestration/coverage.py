@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zipline.clock import DAY, day_text, days, to_micros
-from zipline.plan.steps import JoinPlan, Projection
+from zipline.plan.reads import read_key
+from zipline.plan.steps import ComputeParent, JoinPlan, Projection, SourceRead
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Partition, Table
 
@@ -17,7 +18,8 @@ class Coverage:
     """One reading of a table. `first` and `last` are the days needed (`first` None: from the beginning).
 
     `present` and `missing` count among the days needed and are empty where the table has no partitions: then it is
-    read whole. `rows` and `bytes` are at most what is read, None where only reading would tell.
+    read whole. `rows` and `bytes` are at most what is read, None where only reading would tell. Of kind `computed` is
+    the output of another join: nothing is read of it, and what it is made from has entries of its own.
     """
 
     table: str
@@ -33,24 +35,72 @@ class Coverage:
 
 
 def survey(plan: JoinPlan, catalog: Catalog, start: str, end: str, *, training: bool = True) -> tuple[Coverage, ...]:
-    """One entry for the left and one for each source read, for query times in the days `start`..`end`."""
+    """One entry for the left and one for each source read, for query times in the days `start`..`end`.
+
+    Behind them stand those of the joins that are computed for it, over their longer ranges, used by `join: what`.
+    """
     return tuple(_survey(plan, catalog, start, end, training))
 
 
 def _survey(plan: JoinPlan, catalog: Catalog, start: str, end: str, training: bool) -> Iterator[Coverage]:
-    yield _cover(catalog, plan.left, "left", ("left",), start, end)
-    for read in plan.reads(training=training):
+    reads = plan.reads(training=training)
+    yield from _survey_own(plan, catalog, (start, end), reads, training=training)
+    if any(read.parent is not None for read in (plan.left, *(each.first for each in reads))):
+        yield from _survey_parents(plan, catalog, start, end, training)
+
+
+def _survey_own(
+    plan: JoinPlan,
+    catalog: Catalog,
+    asked: tuple[str | None, str],
+    reads: Sequence[SourceRead],
+    *,
+    training: bool,
+    user: str = "",
+) -> Iterator[Coverage]:
+    """The left and the sources of one join; asked from the beginning where `asked` has no first day."""
+    start, end = asked
+    yield _cover(catalog, plan.left, "left", (f"{user}left",), start, end)
+    for given in plan.bootstrap:
+        yield _whole(catalog.table(given.source.table), given.source, "bootstrap", (f"{user}bootstrap",), None, end)
+    for read in reads:
+        used_by = tuple(f"{user}{name}" for name in read.used_by)
         last = day_text(to_micros(end) + DAY - 1 + read.lookahead)
-        if read.first.kind == "snapshots":
-            yield _cover_snapshots(catalog, read.first, read.used_by, start, last)
+        if read.first.kind in ("snapshots", "mutations") and start is None:
+            yield _whole(catalog.table(read.first.table), read.first, read.first.kind, used_by, None, last)
+        elif read.first.kind == "snapshots" and start is not None:
+            yield _cover_snapshots(catalog, read.first, used_by, start, last)
+        elif read.first.kind == "mutations" and start is not None:
+            yield replace(_cover_mutations(plan, catalog, read, start, last, training=training), used_by=used_by)
         else:
-            first = None if read.lookback is None else day_text(to_micros(start) - read.lookback)
-            yield _cover(catalog, read.first, "events", read.used_by, first, last)
+            back = None if start is None or read.lookback is None else _before(start, read.lookback)
+            yield _cover(catalog, read.first, "events", used_by, back, last)
+
+
+def _survey_parents(plan: JoinPlan, catalog: Catalog, start: str, end: str, training: bool) -> Iterator[Coverage]:
+    ahead = max((read.lookahead for read in plan.reads(training=training)), default=0)
+    last = to_micros(end) + DAY - 1 + ahead
+    for step in plan.steps(training=training):
+        if isinstance(step, ComputeParent):
+            first = None if step.lookback is None else _before(start, step.lookback)
+            reads, user = step.parent.reads(training=False), f"{step.parent.name}: "
+            asked = first, day_text(last)
+            own = _survey_own(step.parent, catalog, asked, reads, training=False, user=user)
+            yield from (each for each in own if each.kind != "computed")
+
+
+def _before(day: str, micros: int) -> str | None:
+    """The day that so long before it falls on; None before the calendar begins."""
+    instant = to_micros(day) - micros
+    return day_text(instant) if instant >= to_micros("0001-01-01") else None
 
 
 def _cover(
     catalog: Catalog, read: Projection, kind: str, used_by: tuple[str, ...], first: str | None, last: str
 ) -> Coverage:
+    if read.parent is not None:
+        rows = _cover(catalog, read.parent.left, kind, used_by, first, last).rows
+        return Coverage(read.title, "computed", used_by, None, first, last, (), (), rows, 0)
     table = catalog.table(read.table)
     partitions = _partitions(table, read)
     if partitions is None:
@@ -74,6 +124,27 @@ def _cover_snapshots(catalog: Catalog, read: Projection, used_by: tuple[str, ...
     chosen = [p for p in partitions if p in newest]
     missing = tuple(_day_before(day) for day, found in zip(asked, newest, strict=True) if found is None)
     return _coverage(read, "snapshots", used_by, (_day_before(first), _day_before(last)), chosen, missing)
+
+
+def _cover_mutations(
+    plan: JoinPlan, catalog: Catalog, read: SourceRead, start: str, last: str, *, training: bool
+) -> Coverage:
+    """The changes since the snapshots that the first day sees; in which partition a change lies nothing says."""
+    beginnings = list(_first_changes(plan, catalog, read.first, start, training))
+    first = None if None in beginnings else min(filter(None, beginnings))
+    return _whole(catalog.table(read.first.table), read.first, "mutations", read.used_by, first, last)
+
+
+def _first_changes(
+    plan: JoinPlan, catalog: Catalog, changes: Projection, start: str, training: bool
+) -> Iterator[str | None]:
+    """Per snapshots that the changes go with, the day after the one that the first day sees (None: there is none)."""
+    for part in (*plan.parts, *(plan.labels if training else ())):
+        asked = day_text(to_micros(start) + (part.offset or 0))
+        for source in part.group_by.sources:
+            if part.sees_mutations and source.mutations and read_key(source.mutations) == read_key(changes):
+                before = [p.day for p in _partitions(catalog.table(source.table), source) or [] if p.day < asked]
+                yield day_text(to_micros(max(before)) + DAY) if before else None
 
 
 def _partitions(table: Table, read: Projection) -> list[Partition] | None:

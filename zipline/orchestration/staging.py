@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipline.api import StagingQuery
-from zipline.arrow import schema_of
+from zipline.arrow import schema_of, to_arrow
 from zipline.clock import DAY, day_text, days, to_micros
-from zipline.engines.local.staging import run_staging, staging_schema
 from zipline.errors import TableError, UsageError
 from zipline.plan.definitions import Definitions
 from zipline.plan.staging import StagingPlan, plan_staging
@@ -44,12 +43,15 @@ class StagingReport:
 
 @dataclass(frozen=True)
 class Staging:
-    """A staging query of a project, its table, and the days it is needed for; None is from its first day."""
+    """A staging query of a project, its table, and the days it is needed for.
+
+    `first` None is from its first day. There are no days before the first, or after the last, of what it reads.
+    """
 
     plan: StagingPlan
     project: Project
     first: str | None
-    last: str
+    last: str | None
 
     @property
     def output(self) -> DeltaOutput:
@@ -59,14 +61,36 @@ class Staging:
         """The days it must hold; [] for a query that is not daily."""
         if not self.plan.is_daily:
             return []
-        first = max(filter(None, (self.first, self.plan.start)), default=None) or _first_day(self.plan, catalog)
-        return days(first, self.last) if first <= self.last else []
+        there = _days_there(self.plan, catalog)
+        first = max(filter(None, (self.first, self.plan.start, there and there[0])), default=None)
+        last = min(filter(None, (self.last, there and there[1])), default=None)
+        if first is None or last is None:
+            raise self._which_days()
+        return days(first, last) if first <= last else []
+
+    def _which_days(self) -> UsageError:
+        return UsageError(
+            "which days? No table that the query reads has days in a column ds",
+            subject=self.plan.name,
+            where=self.plan.location,
+            hint='give the first day of output, StagingQuery(..., start="2013-01-01"), and --end',
+        )
 
     def due(self, catalog: Catalog) -> list[str]:
         """The days that are missing or were made otherwise; of a query that is not daily the one day `whole`."""
         stored = _stored(self.output)
         now = _digests(self.plan, catalog, self.days(catalog) or [WHOLE])
         return [day for day, digest in now.items() if stored.get(day) != (self.plan.fingerprint, digest)]
+
+    def plannable(self, catalog: Catalog) -> Catalog:
+        """The catalog, where a table that was never made is an empty one of the right columns: enough to plan."""
+        if self.output.exists():
+            return catalog
+        from zipline.engines.local.staging import staging_schema
+
+        schema = staging_schema(self.plan, catalog)
+        fields = [(name, to_arrow(dtype)) for name, dtype in schema.items()]
+        return catalog.with_tables({self.plan.name: pa.schema(fields).empty_table()})
 
     def make(self, catalog: Catalog, *, step_days: int = 30, force: bool = False) -> StagingReport | None:
         """Makes what is due; None where nothing is."""
@@ -87,7 +111,7 @@ class Staging:
         """The whole table in one commit: the days asked for, and those that it holds."""
         wanted = sorted({*asked, *(day for day in _stored(self.output) if day != WHOLE)}) if asked else [WHOLE]
         metadata = {**_metadata(self.plan, catalog, wanted), WHOLE: "true"}
-        parts = [run_staging(self.plan, catalog, *_range(step)) for step in _steps(wanted, len(wanted))]
+        parts = [_run(self.plan, catalog, step) for step in _steps(wanted, len(wanted))]
         rows = pa.concat_tables(parts)
         partition = DAY_COLUMN if self.plan.is_daily else None
         write_source(self.plan.name, rows, partition, project=self.project, metadata=metadata)
@@ -95,7 +119,7 @@ class Staging:
 
     def _publish(self, catalog: Catalog, step: Sequence[str]) -> int:
         metadata = _metadata(self.plan, catalog, step)
-        rows = run_staging(self.plan, catalog, step[0], step[-1])
+        rows = _run(self.plan, catalog, step)
         self._refuse_other_columns(rows)
         column = rows.column(DAY_COLUMN)
         by_day = {day: rows.filter(pc.equal(column, day)) for day in step}
@@ -142,24 +166,9 @@ def needed_by(definitions: Definitions, plan: JoinPlan, project: Project, start:
     return found
 
 
-def below(definitions: Definitions, name: str, project: Project, end: str) -> list[Staging]:
-    """The staging queries below any definition, from their first day."""
-    return [Staging(plan_staging(query), project, None, end) for query in upstream(definitions, name)]
-
-
-def with_schemas(catalog: Catalog, needed: Sequence[Staging]) -> Catalog:
-    """The catalog, where tables that were never made are empty tables of the right columns: enough to plan."""
-    for staging in needed:
-        if not staging.output.exists():
-            catalog = catalog.with_tables({staging.plan.name: _empty(staging.plan, catalog)})
-    return catalog
-
-
-def _empty(plan: StagingPlan, catalog: Catalog) -> pa.Table:
-    from zipline.arrow import to_arrow
-
-    schema = staging_schema(plan, catalog)
-    return pa.schema([(name, to_arrow(dtype)) for name, dtype in schema.items()]).empty_table()
+def below(definitions: Definitions, name: str, project: Project) -> list[Staging]:
+    """The staging queries below any definition, for all days there are."""
+    return [Staging(plan_staging(query), project, None, None) for query in upstream(definitions, name)]
 
 
 def _days_seen(plan: JoinPlan, table: str, start: str, end: str) -> tuple[str | None, str]:
@@ -173,17 +182,10 @@ def _days_seen(plan: JoinPlan, table: str, start: str, end: str) -> tuple[str | 
     return (None if reach is None else day_text(to_micros(start) - reach)), last
 
 
-def _first_day(plan: StagingPlan, catalog: Catalog) -> str:
-    present = [catalog.table(name).partitions(DAY_COLUMN) for name in plan.tables]
-    firsts = [partitions[0].day for partitions in present if partitions]
-    if not firsts:
-        raise UsageError(
-            "which days? No table that the query reads has days in a column ds",
-            subject=plan.name,
-            where=plan.location,
-            hint='give the first day of output: StagingQuery(..., start="2013-01-01")',
-        )
-    return min(firsts)
+def _days_there(plan: StagingPlan, catalog: Catalog) -> tuple[str, str] | None:
+    """The first and last day of the tables that a query reads; None where none has days."""
+    present = [p.day for name in plan.tables for p in catalog.table(name).partitions(DAY_COLUMN)]
+    return (min(present), max(present)) if present else None
 
 
 def _steps(wanted: Sequence[str], most: int) -> Iterator[list[str]]:
@@ -200,6 +202,13 @@ def _steps(wanted: Sequence[str], most: int) -> Iterator[list[str]]:
 
 def _after(day: str) -> str:
     return day_text(to_micros(day) + DAY)
+
+
+def _run(plan: StagingPlan, catalog: Catalog, step: Sequence[str]) -> pa.Table:
+    # The engine takes a while to import, and planning asks only what is there.
+    from zipline.engines.local.staging import run_staging
+
+    return run_staging(plan, catalog, *_range(step))
 
 
 def _range(step: Sequence[str]) -> tuple[str | None, str | None]:

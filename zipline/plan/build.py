@@ -9,21 +9,73 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from zipline.api import Derivation, EntitySource, ExternalSource, GroupBy, Join, JoinPart
+from zipline.api import Derivation, EntitySource, GroupBy, Join, JoinPart, JoinSource
 from zipline.api.base import Definition
+from zipline.api.sources import Source
 from zipline.expressions import parse
+from zipline.plan.bootstrap import plan_bootstrap, read_bootstrap, with_given_types
 from zipline.plan.features import LONGEST, features_of
-from zipline.plan.fingerprints import fingerprint
-from zipline.plan.projections import Schema, column_types, named, project, typed_as, unsupported
-from zipline.plan.steps import Column, Derived, GroupByPlan, JoinPlan, PartPlan, Projection
-from zipline.types import NULL, TIMESTAMP, DataType, kind
+from zipline.plan.fingerprints import Fingerprints
+from zipline.plan.keys import left_keys_of
+from zipline.plan.mutations import with_mutations
+from zipline.plan.parents import project_parent
+from zipline.plan.projections import Schema, column_types, project, typed_as
+from zipline.plan.requests import contextual_columns, plan_external, plan_twin
+from zipline.plan.scope import named
+from zipline.plan.steps import Column, Derived, ExternalPlan, GroupByPlan, JoinPlan, PartPlan, Projection
+from zipline.plan.upstream import chained_joins
+from zipline.types import NULL, TIMESTAMP, DataType
 
 
-def plan_group_by(group_by: GroupBy, schema: Schema) -> GroupByPlan:
+def plan_group_by(group_by: GroupBy, schema: Schema, planned: Planned | None = None) -> GroupByPlan:
     """The typed plan of one group-by; DefinitionError names what does not fit and the author's line."""
+    return (planned or Planned(schema)).group_by(group_by)
+
+
+def plan_join(join: Join, schema: Schema, planned: Planned | None = None) -> JoinPlan:
+    """The typed plan of a join; DefinitionError names what does not fit and the author's line.
+
+    What was `planned` before with the same schema is used again.
+    """
+    return (planned or Planned(schema)).join(join)
+
+
+class Planned:
+    """Plans of definitions that share what is upstream: each is planned once, a join's parents before it."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.fingerprints = Fingerprints()
+        self._group_bys: dict[int, tuple[GroupBy, GroupByPlan]] = {}
+        self._joins: dict[str, JoinPlan] = {}
+
+    def group_by(self, group_by: GroupBy) -> GroupByPlan:
+        known = self._group_bys.get(id(group_by))
+        if known is None:
+            self._plan_parents(group_by)
+            known = self._group_bys[id(group_by)] = group_by, _plan_group_by(group_by, self)
+        return known[1]
+
+    def join(self, join: Join) -> JoinPlan:
+        self._plan_parents(join)
+        return self.parent(join)
+
+    def parent(self, join: Join) -> JoinPlan:
+        """The plan of a join whose own parents are planned."""
+        fingerprint = self.fingerprints.of(join)
+        if fingerprint not in self._joins:
+            self._joins[fingerprint] = _plan_join(join, self)
+        return self._joins[fingerprint]
+
+    def _plan_parents(self, definition: GroupBy | Join) -> None:
+        for join in chained_joins(definition):
+            self.parent(join)
+
+
+def _plan_group_by(group_by: GroupBy, planned: Planned) -> GroupByPlan:
     needed = _needed_columns(group_by)
-    projections = [project(group_by, source, schema, needed) for source in group_by.sources]
-    types = column_types(group_by, projections)
+    projections = [_project(group_by, source, planned, needed) for source in group_by.sources]
+    types = column_types(group_by, projections, needed)
     sources = tuple(typed_as(projection, types) for projection in projections)
     keys = tuple((key, types[key]) for key in group_by.keys)
     _check_keys(group_by, keys)
@@ -39,55 +91,75 @@ def plan_group_by(group_by: GroupBy, schema: Schema) -> GroupByPlan:
         lookup=lookup,
         derivations=_derive(group_by, group_by.derivations, columns),
         accuracy=group_by.accuracy.value,
-        fingerprint=fingerprint(group_by),
+        fingerprint=planned.fingerprints.of(group_by),
         checks=tuple(group_by.checks),
         location=str(group_by.location) if group_by.location else None,
     )
 
 
-def plan_join(join: Join, schema: Schema) -> JoinPlan:
-    """The typed plan of a join; DefinitionError names what does not fit and the author's line."""
-    _refuse_unsupported(join)
-    left = _left(join, schema)
+def _project(group_by: GroupBy, source: Source, planned: Planned, needed: frozenset[str] | None) -> Projection:
+    if isinstance(source, JoinSource):
+        return project_parent(group_by, source, planned.parent(source.join), needed)
+    projection = project(group_by, source, planned.schema, needed)
+    return with_mutations(group_by, source, projection, planned.schema)
+
+
+def _plan_join(join: Join, planned: Planned) -> JoinPlan:
+    left = _left(join, planned)
     left_columns = tuple((name, dtype) for name, dtype in left.column_types.items())
-    known: dict[int, GroupByPlan] = {}
-    parts = tuple(_part(join, part, left_columns, schema, known) for part in join.parts)
-    labels: tuple[PartPlan, ...] = ()
-    if join.labels:
-        offset = min(join.labels.offset_micros, LONGEST)
-        labels = tuple(_part(join, part, left_columns, schema, known, offset) for part in join.labels.parts)
-    before = [*left_columns, *([] if "ts" in dict(left_columns) else [("ts", TIMESTAMP)])]
-    before += [column for part in parts for column in part.columns]
-    _refuse_collisions(join, [*before, *((d.name, NULL) for d in join.derivations), *_label_columns(labels)])
+    given = read_bootstrap(join, planned.schema, left.column_types)
+    planned_parts = _parts(join, left.column_types, planned)
     plan = JoinPlan(
         name=join.title,
-        fingerprint=fingerprint(join),
+        fingerprint=planned.fingerprints.of(join),
         left=left,
         left_columns=left_columns,
-        parts=parts,
-        labels=labels,
-        derivations=_derive(join, join.derivations, tuple(before)),
+        parts=with_given_types((p for p in planned_parts if isinstance(p, PartPlan)), given),
+        labels=_labels(join, left.column_types, planned),
+        derivations=(),
         checks=tuple(join.checks),
         online=join.online,
         location=str(join.location) if join.location else None,
+        externals=tuple(part for part in planned_parts if isinstance(part, ExternalPlan)),
+        contextual=contextual_columns(join, left.column_types),
     )
+    before = plan.scoring_columns
+    labels = [column for part in plan.labels for column in part.columns]
+    _refuse_collisions(join, [*before, *((d.name, NULL) for d in join.derivations), *labels])
+    plan = replace(plan, derivations=_derive(join, join.derivations, before))
+    output = dict(plan.scoring_columns)
+    plan = replace(plan, bootstrap=plan_bootstrap(join, given, left.column_types, output, set(dict(labels))))
     _check_checks(join, plan)
     return plan
 
 
-def _label_columns(labels: tuple[PartPlan, ...]) -> list[Column]:
-    return [column for part in labels for column in part.columns]
+def _parts(join: Join, left: Mapping[str, DataType], planned: Planned) -> list[PartPlan | ExternalPlan]:
+    """The parts in order; external sources that have a twin are parts like all others."""
+    parts: list[PartPlan | ExternalPlan] = []
+    for part in join.parts:
+        after = sum(isinstance(each, PartPlan) for each in parts)
+        source = part.source
+        if isinstance(source, GroupBy):
+            parts.append(_part(join, part, left, planned))
+            continue
+        external = plan_external(join, part, left, after)
+        twin = source.offline
+        parts.append(plan_twin(source, external, planned.group_by(twin)) if twin is not None else external)
+    return parts
 
 
-def _refuse_unsupported(join: Join) -> None:
-    if join.bootstrap:
-        raise unsupported(join, "bootstrap")
-    if join.contextual:
-        raise unsupported(join, "contextual columns")
+def _labels(join: Join, left: Mapping[str, DataType], planned: Planned) -> tuple[PartPlan, ...]:
+    if join.labels is None:
+        return ()
+    offset = min(join.labels.offset_micros, LONGEST)
+    return tuple(_part(join, part, left, planned, offset) for part in join.labels.parts)
 
 
-def _left(join: Join, schema: Schema) -> Projection:
-    projection = project(join, join.left, schema, None, kind_of_read="left")
+def _left(join: Join, planned: Planned) -> Projection:
+    if isinstance(join.left, JoinSource):
+        projection = project_parent(join, join.left, planned.parent(join.left.join), None, kind="left")
+    else:
+        projection = project(join, join.left, planned.schema, None, kind_of_read="left")
     if isinstance(join.left, EntitySource):
         projection = replace(projection, time=None)
     time = projection.time
@@ -143,22 +215,14 @@ def _derive(subject: Definition, derivations: Iterable[Derivation], columns: tup
 
 
 def _part(
-    join: Join,
-    part: JoinPart,
-    left: tuple[Column, ...],
-    schema: Schema,
-    known: dict[int, GroupByPlan],
-    offset: int | None = None,
+    join: Join, part: JoinPart, left: Mapping[str, DataType], planned: Planned, offset: int | None = None
 ) -> PartPlan:
     source = part.source
-    if isinstance(source, ExternalSource):
-        raise unsupported(join, "an external source")
+    assert isinstance(source, GroupBy)
     if not source.short_name:
         raise source.wrong("has no name, which its columns in a join begin with", hint='give name="..."')
-    if id(source) not in known:
-        known[id(source)] = plan_group_by(source, schema)
-    plan = known[id(source)]
-    left_keys = _left_keys(join, part, plan, dict(left))
+    plan = planned.group_by(source)
+    left_keys = left_keys_of(join, part, plan.name, plan.keys, left)
     features = tuple(name for name, _ in plan.columns)
     for feature in part.features or ():
         if feature not in features:
@@ -172,29 +236,6 @@ def _part(
         chosen=tuple(part.features or features),
         offset=offset,
     )
-
-
-def _left_keys(join: Join, part: JoinPart, plan: GroupByPlan, left: Mapping[str, DataType]) -> tuple[str, ...]:
-    for key, dtype in plan.keys:
-        column = part.left_keys[key]
-        if column not in left:
-            raise join.wrong(
-                f"{plan.name} needs the key {key!r}, and the left has no column {column!r}",
-                asked=column,
-                valid=left,
-                hint="select it, or map another left column to the key with key_map",
-            )
-        check_key_kinds(join, column, left[column], key, dtype)
-    return tuple(part.left_keys[key] for key, _ in plan.keys)
-
-
-def check_key_kinds(subject: Definition, column: str, left: DataType, key: str, right: DataType) -> None:
-    """Refuses keys of different kinds: they would never be equal."""
-    if NULL not in (left, right) and kind(left) != kind(right):
-        raise subject.wrong(
-            f"left column {column!r} is {left}, but the key {key!r} is {right}",
-            hint=f"keys compare by type and value: CAST({column} AS {right}) on the left, or the key in its source",
-        )
 
 
 def _refuse_collisions(join: Join, columns: list[Column]) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import decimal
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from zipline.api import ExternalSource, GroupBy, Join, Model, StagingQuery, Window
 from zipline.api.base import Definition
@@ -27,6 +28,7 @@ Reference: TypeAlias = Callable[[Definition], Json]
 REFERENCED = (GroupBy, Join, ExternalSource, StagingQuery, Model)
 """Kinds that stand for themselves: inside others they are references."""
 
+_COMPACT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 NO_PART_OF_IDENTITY = frozenset({"description", "owner", "tags"})
 _FIRST_DAY_OF_OUTPUT = (GroupBy, Join)
 _COLUMNS_IN_ORDER = frozenset({"select", "fields", "keys", "values"})
@@ -41,9 +43,22 @@ def canonical(definition: Definition, reference: Reference, *, identity: bool = 
     return _Form(definition, reference, identity).fields_of(definition)
 
 
+def canonical_identity(definition: Definition, reference: Reference) -> tuple[dict[str, Json], list[Json]]:
+    """The definition with `identity`, and the fields that are then left out, in the order in which they were met."""
+    left_out: list[Json] = []
+    return _Form(definition, reference, True, left_out).fields_of(definition), left_out
+
+
+def canonical_value(value: Any) -> Json:
+    """One value of a definition (a default, an argument) in the same form."""
+    if value is None:
+        return None
+    return _Form(Definition(), lambda definition: definition.title, identity=True)._value(value)
+
+
 def compact(value: Json) -> str:
     """JSON in one line, keys sorted."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(value)
 
 
 def pretty(value: Json) -> str:
@@ -56,13 +71,19 @@ class _Form:
     subject: Definition
     reference: Reference
     identity: bool
+    left_out: list[Json] | None = None
 
     def fields_of(self, definition: Definition) -> dict[str, Json]:
-        given: dict[str, Json] = {"kind": type(definition).__name__}
-        for field in dataclasses.fields(cast(Any, definition)):
-            value = getattr(definition, field.name)
-            if not _is_default(field, value) and not (self.identity and _is_left_out(definition, field.name)):
-                given[field.name] = self._field(field.name, value)
+        kind: Any = type(definition)
+        given: dict[str, Json] = {"kind": kind.__name__}
+        for name, default, is_identity in _fields(kind):
+            value = getattr(definition, name)
+            if value is default or _is_default(default, value):
+                continue
+            if is_identity or not self.identity:
+                given[name] = self._field(name, value)
+            elif self.left_out is not None:
+                self.left_out.append([kind.__name__, name, self._field(name, value)])
         return given
 
     def _field(self, name: str, value: Any) -> Json:
@@ -119,9 +140,15 @@ class _Form:
         return f"{module}:{name}"
 
 
-def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
-    return type(value) is type(field.default) and bool(value == field.default)
+@functools.cache
+def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """(name, default, whether it is part of the identity) of the fields of a kind of definition."""
+    return tuple((f.name, f.default, not _is_left_out(kind, f.name)) for f in dataclasses.fields(kind))
 
 
-def _is_left_out(definition: Definition, field: str) -> bool:
-    return field in NO_PART_OF_IDENTITY or (field == "start" and isinstance(definition, _FIRST_DAY_OF_OUTPUT))
+def _is_default(default: Any, value: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _is_left_out(kind: type[Definition], field: str) -> bool:
+    return field in NO_PART_OF_IDENTITY or (field == "start" and issubclass(kind, _FIRST_DAY_OF_OUTPUT))

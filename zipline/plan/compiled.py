@@ -1,28 +1,26 @@
 """`zipline compile`: one JSON file for each definition, so that a change of definitions is a diff that people read.
 
-A file holds the canonical definition, its fingerprint, owner, the author's line and, where the schemas of the sources
-are known, the columns and types of the output. The folder is written beside and put in place as a whole.
+The folder holds what was accepted last; `compare` says what the definitions now would change, `compile_definitions`
+accepts them. A breaking change of an online object is refused without a reason; reasons are kept in `overrides.json`
+there. The folder is written beside and put in place as a whole; files that stay as they are are not written again.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from zipline.api import GroupBy, Join
-from zipline.errors import TableError
-from zipline.plan.canonical import Json, canonical, pretty
+from zipline.errors import BreakingChangeError
+from zipline.plan.canonical import Json
+from zipline.plan.changes import Changes, DaysOf, changes_between
+from zipline.plan.compiled_folder import Folder, remember
 from zipline.plan.definitions import Definitions
-from zipline.plan.fingerprints import Fingerprints
+from zipline.plan.descriptions import Descriptions, Schemas
 from zipline.plan.names import Nameable
-from zipline.types import DataType
-
-Schemas = Callable[[str], Mapping[str, DataType]]
 
 
 @dataclass(frozen=True)
@@ -37,111 +35,109 @@ class Compilation:
     counts: Mapping[str, int] = field(default_factory=dict)
     features: int = 0
     untyped: Mapping[str, str] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
+    forced: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The definitions now against a compiled folder, nothing written."""
+
+    folder: Path
+    changes: Changes
+    now: Descriptions
+    before: Folder
+
+
+def compare(
+    definitions: Definitions,
+    folder: str | os.PathLike[str],
+    schemas: Schemas | None = None,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    days_of: DaysOf | None = None,
+) -> Comparison:
+    """What the definitions would change of what `folder` holds; DefinitionError where one does not fit.
+
+    `schemas(table)` gives the columns of a table, TableError where it is not there: then the output's columns are
+    unknown. `cache` is a file that a compilation wrote. `days_of(join)` are the days that a stored output holds.
+    """
+    before = Folder(Path(os.path.abspath(folder)), Path(cache) if cache is not None else None)
+    now = Descriptions(definitions, schemas, before.kept)
+    others = before.others_than(now)
+    same = (name for name in before.names if name not in others)
+    return Comparison(before.path, changes_between(others, same, now, days_of), now, before)
 
 
 def compile_definitions(
-    definitions: Definitions, out_dir: str | os.PathLike[str], schemas: Schemas | None = None
+    definitions: Definitions,
+    folder: str | os.PathLike[str],
+    schemas: Schemas | None = None,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    days_of: DaysOf | None = None,
+    reason: str | None = None,
 ) -> Compilation:
-    """Writes `out_dir`/<kind>/<name>.json for every definition and removes the files of deleted ones.
+    """Writes `folder`/<kind>/<name>.json for every definition and removes the files of deleted ones.
 
-    `schemas(table)` gives the columns of a table, TableError where it is not there: then the output's columns are left
-    out and `untyped` says why. A column or type that does not fit is a DefinitionError, and nothing is written.
+    As `compare`; BreakingChangeError where an online object breaks and no `reason` is given. Nothing is written when
+    something is refused.
     """
-    folder = Path(os.path.abspath(out_dir))
-    fingerprints, untyped, types = Fingerprints(), dict[str, str](), _Types(schemas)
-    files: dict[str, str] = {}
-    for name, definition in definitions.items():
-        described = _describe(definitions, definition, fingerprints)
-        try:
-            described |= types.columns(definition)
-        except TableError as error:
-            meant = f"; did you mean {error.suggestion!r}?" if error.suggestion else ""
-            untyped[name] = error.what + meant
-        files[f"{_folder_of(definition)}/{name}.json"] = pretty(described)
-    before = _read(folder)
-    _publish(folder, files)
+    compared = compare(definitions, folder, schemas, cache=cache, days_of=days_of)
+    changes, now = compared.changes, compared.now
+    if changes.breaking and reason is None:
+        raise _refused(changes)
+    forced = _forced(changes, compared, reason) if reason is not None else []
+    paths = {f"{folder_of(definitions[name])}/{name}.json": now.texts[name] for name in now}
+    compared.before.publish(paths, [*compared.before.overrides, *forced])
+    if cache is not None:
+        remember(Path(cache), now)
+    kinds = [folder_of(definition) for definition in definitions.values()]
     return Compilation(
-        folder=str(folder),
-        created=_names(path for path in files if path not in before),
-        changed=_names(path for path, text in files.items() if before.get(path, text) != text),
-        deleted=_names(path for path in before if path not in files),
-        unchanged=_names(path for path, text in files.items() if before.get(path) == text),
-        counts=_counts(definitions),
+        folder=str(compared.folder),
+        created=tuple(each.name for each in changes.created),
+        changed=tuple(each.name for each in changes.changed),
+        deleted=tuple(each.name for each in changes.deleted),
+        unchanged=changes.unchanged,
+        counts={kind: kinds.count(kind) for kind in sorted(set(kinds))},
         features=sum(len(group_by.features or ()) for group_by in definitions.group_bys),
-        untyped=untyped,
+        untyped=now.untyped,
+        changes=changes,
+        forced=tuple(forced),
     )
 
 
-def _describe(definitions: Definitions, definition: Nameable, fingerprints: Fingerprints) -> dict[str, Json]:
-    return {
-        "kind": type(definition).__name__,
-        "name": definition.name,
-        "fingerprint": fingerprints.of(definition),
-        "owner": definitions.owner(definition),
-        "location": definitions.site(definition),
-        "needs": list(definitions.needs(definition)),
-        "definition": canonical(definition, fingerprints.reference),
-    }
+def _refused(changes: Changes) -> BreakingChangeError:
+    first = changes.breaking[0]
+    of_first = [each.what for each in changes.breaking if each.name == first.name]
+    others = {each.name for each in changes.breaking} - {first.name}
+    users = [user.name for user in changes.consumers.get(first.name, ())]
+    more = f"; so do {', '.join(sorted(others))}" if others else ""
+    used = f" (used by {', '.join(users)})" if users else ""
+    listed = f"{'; '.join(of_first[:5])}{f' and {len(of_first) - 5} more' if len(of_first) > 5 else ''}"
+    return BreakingChangeError(
+        f"is online, and breaks for those who ask for it: {listed}{used}{more}",
+        subject=first.name,
+        breaks=tuple((each.name, each.what, each.where) for each in changes.breaking),
+        hint="give the new values another name and let consumers move, or say why the old ones may go",
+        next_command='zipline compile --force --reason "..."',
+    )
 
 
-class _Types:
-    """Output columns of group-bys and joins; the schema of each table is asked for once."""
-
-    def __init__(self, schemas: Schemas | None) -> None:
-        self._schemas = schemas
-        self._known: dict[str, Mapping[str, DataType]] = {}
-
-    def columns(self, definition: Nameable) -> dict[str, Json]:
-        if self._schemas is None or not isinstance(definition, (GroupBy, Join)):
-            return {}
-        from zipline.plan.build import plan_group_by, plan_join
-
-        if isinstance(definition, Join):
-            columns = plan_join(definition, self._schema).columns
-        else:
-            group_by = plan_group_by(definition, self._schema)
-            columns = (*group_by.keys, *group_by.columns)
-        return {"columns": [[name, str(dtype)] for name, dtype in columns]}
-
-    def _schema(self, table: str) -> Mapping[str, DataType]:
-        if table not in self._known:
-            assert self._schemas is not None
-            self._known[table] = self._schemas(table)
-        return self._known[table]
+def _forced(changes: Changes, compared: Comparison, reason: str) -> list[dict[str, Json]]:
+    before = compared.before.others_than(compared.now)
+    return [
+        {
+            "name": name,
+            "reason": reason,
+            "breaks": [each.what for each in changes.breaking if each.name == name],
+            "from": before[name]["fingerprint"],
+            "to": compared.now[name]["fingerprint"] if name in compared.now else None,
+        }
+        for name in dict.fromkeys(each.name for each in changes.breaking)
+    ]
 
 
-def _folder_of(definition: Nameable) -> str:
+def folder_of(definition: Nameable) -> str:
+    """The folder of a kind of definition: group_by, join, staging_query, ..."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(definition).__name__).lower()
-
-
-def _counts(definitions: Definitions) -> dict[str, int]:
-    kinds = [_folder_of(definition) for definition in definitions.values()]
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-
-
-def _names(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(Path(path).stem for path in paths))
-
-
-def _read(folder: Path) -> dict[str, str]:
-    return {f"{p.parent.name}/{p.name}": p.read_text("utf-8", "replace") for p in folder.glob("*/*.json")}
-
-
-def _publish(folder: Path, files: Mapping[str, str]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    fresh, former = beside / "new", beside / "old"
-    try:
-        fresh.mkdir()
-        for path, text in files.items():
-            (fresh / path).parent.mkdir(exist_ok=True)
-            (fresh / path).write_bytes(text.encode("utf-8", "surrogatepass"))
-        if folder.exists():
-            folder.rename(former)
-        fresh.rename(folder)
-    except BaseException:
-        if former.exists() and not folder.exists():
-            former.rename(folder)
-        raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

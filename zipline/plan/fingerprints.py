@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 
+from zipline.api import GroupBy, Join
 from zipline.api.base import Definition
-from zipline.plan.canonical import Json, canonical, compact
+from zipline.plan.canonical import Json, canonical_identity, compact
+from zipline.plan.upstream import chained_joins
 
 
 def fingerprint(definition: Definition) -> str:
@@ -21,15 +23,25 @@ class Fingerprints:
     """Fingerprints of many definitions that share what is upstream: each is computed once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Definition, str]] = {}
+        self._known: dict[int, tuple[Definition, str, list[Json]]] = {}
 
     def of(self, definition: Definition) -> str:
+        return self._of(definition)[1]
+
+    def besides(self, definition: Definition) -> list[Json]:
+        """The fields of a definition that are no part of its fingerprint, where they are not at their default."""
+        return self._of(definition)[2]
+
+    def _of(self, definition: Definition) -> tuple[Definition, str, list[Json]]:
         known = self._known.get(id(definition))
         if known is None:
-            text = compact(canonical(definition, self.reference, identity=True))
-            known = definition, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            for join in chained_joins(definition) if isinstance(definition, (GroupBy, Join)) else ():
+                self.of(join)
+            identity, left_out = canonical_identity(definition, self.reference)
+            text = compact(identity)
+            known = definition, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), left_out
             self._known[id(definition)] = known
-        return known[1]
+        return known
 
     def reference(self, definition: Definition) -> dict[str, Json]:
         """What stands for a definition inside another one."""

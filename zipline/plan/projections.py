@@ -6,65 +6,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from zipline.api import EntitySource, EventSource, GroupBy, Join, JoinSource
+from zipline.api import EntitySource, EventSource, GroupBy, Join, StagingQuery
 from zipline.api.base import Definition
-from zipline.api.sources import Source
-from zipline.errors import UnsupportedError
-from zipline.expressions import Expression, parse, parse_time, referenced_columns
+from zipline.expressions import referenced_columns
+from zipline.plan.fingerprints import fingerprint
+from zipline.plan.scope import Scope, quoted
 from zipline.plan.steps import Projection
-from zipline.types import BOOLEAN, NULL, DataType, common_type
+from zipline.types import NULL, DataType, common_type
 
 Schema = Callable[[str], Mapping[str, DataType]]
 """A table's columns and types; empty where nothing is known of the table."""
 
 
-def unsupported(subject: Definition, what: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{what} can be defined but is not computed yet",
-        subject=subject.title,
-        where=subject.location,
-        hint="take it out until a release that computes it",
-    )
-
-
 def project(
     subject: GroupBy | Join,
-    source: Source,
+    source: EventSource | EntitySource,
     schema: Schema,
     needed: frozenset[str] | None,
     *,
     kind_of_read: Any = None,
 ) -> Projection:
-    if isinstance(source, JoinSource):
-        raise unsupported(subject, "a join as a source")
-    if isinstance(source, EntitySource) and source.mutations:
-        raise unsupported(subject, "an entity with mutations")
     table = source.table_name
     query = source.query
     columns = dict(schema(table)) or _unknown(source, needed or _asked(subject))
     selected = dict(query.select) if isinstance(query.select, Mapping) else {name: quoted(name) for name in columns}
+    has_mutations = isinstance(source, EntitySource) and source.mutations is not None and kind_of_read is None
+    if has_mutations and query.select is None:
+        selected.pop(query.partition, None)
     if needed is not None:
-        _require(subject, table, needed, selected)
-        selected = {name: text for name, text in selected.items() if name in needed}
-
-    place: dict[str, Any] = {
-        "subject": f"{subject.title}, of table {table!r}",
-        "where": query.location or subject.location,
-    }
-
-    def typed(text: str) -> Expression:
-        return parse(named(text, columns), columns, **place)
-
-    def instant(text: str | None) -> Expression | None:
-        if text is None:
-            return None
-        return parse_time(named(text, columns), columns, **place)
-
-    select = tuple((name, typed(text)) for name, text in selected.items())
-    where = tuple(typed(text) for text in query.where)
-    for condition in where:
-        if condition.type not in (BOOLEAN, NULL):
-            raise subject.wrong(f"where {condition.text!r} is {condition.type}, not a condition")
+        require(subject, table, needed, selected)
+        # What a reversal takes back is told by all of the select.
+        selected = {name: text for name, text in selected.items() if has_mutations or name in needed}
+    scope = Scope(subject, table, columns, query)
+    select, where = scope.select(selected), scope.where()
     entity = isinstance(source, EntitySource)
     if (query.start or query.end) and query.partition not in columns:
         raise subject.wrong(
@@ -86,22 +60,19 @@ def project(
         select=select,
         types=tuple(expression.type for _, expression in select),
         where=where,
-        time=instant(query.time),
-        known_at=instant(query.known_at),
-        event_id=typed(query.event_id) if query.event_id else None,
+        time=scope.instant(query.time),
+        known_at=scope.instant(query.known_at),
+        event_id=scope.typed(query.event_id) if query.event_id else None,
         partition=query.partition if query.partition in columns else None,
         start=query.start,
         end=query.end,
+        made_by=_made_by(source),
     )
 
 
-def named(text: str, columns: Iterable[str]) -> str:
-    """A text that is a column's name is that column, even where SQL has another use for the word."""
-    return quoted(text) if text in columns else text
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _made_by(source: EventSource | EntitySource) -> str | None:
+    table = source.table if isinstance(source, EventSource) else source.snapshots
+    return fingerprint(table) if isinstance(table, StagingQuery) else None
 
 
 def _asked(subject: GroupBy | Join) -> frozenset[str]:
@@ -124,17 +95,23 @@ def _unknown(source: EventSource | EntitySource, needed: frozenset[str]) -> dict
     return dict.fromkeys(sorted(names), NULL)
 
 
-def _require(subject: Definition, table: str, needed: Iterable[str], selected: Iterable[str]) -> None:
+def require(subject: Definition, table: str, needed: Iterable[str], selected: Iterable[str]) -> None:
+    """Refuses a selection that lacks a column that is needed."""
     valid = tuple(selected)
     for name in sorted(needed):
         if name not in valid:
             raise subject.wrong(f"column {name!r} is missing in {table!r}", asked=name, valid=valid)
 
 
-def column_types(group_by: GroupBy, projections: list[Projection]) -> dict[str, DataType]:
-    types = dict(projections[0].column_types)
+def column_types(
+    group_by: GroupBy, projections: list[Projection], needed: frozenset[str] | None
+) -> dict[str, DataType]:
+    """The one type of each column that is needed (None: of all) over all sources."""
+    types = {name: dtype for name, dtype in projections[0].column_types.items() if needed is None or name in needed}
     for other in projections[1:]:
         for name, dtype in other.column_types.items():
+            if needed is not None and name not in needed:
+                continue
             if name not in types:
                 raise group_by.wrong(f"column {name!r} of {other.table!r} is missing in {projections[0].table!r}")
             common = common_type(types[name], dtype)
@@ -148,5 +125,8 @@ def column_types(group_by: GroupBy, projections: list[Projection]) -> dict[str, 
 
 
 def typed_as(projection: Projection, types: Mapping[str, DataType]) -> Projection:
+    """The projection with these types, in their order; columns that tell rows apart and nothing else come last."""
+    types = {**types, **{name: dtype for name, dtype in projection.column_types.items() if name not in types}}
     ordered = tuple((name, projection.columns[name]) for name in types)
-    return replace(projection, select=ordered, types=tuple(types.values()))
+    mutations = None if projection.mutations is None else typed_as(projection.mutations, types)
+    return replace(projection, select=ordered, types=tuple(types.values()), mutations=mutations)

@@ -16,7 +16,8 @@ from zipline.plan.steps import PartPlan, Projection, SourceRead
 
 def read_key(source: Projection) -> tuple[Any, ...]:
     """Equal for sources that are read together."""
-    clocks = tuple(e.text if e else None for e in (source.time, source.known_at))
+    instants = (source.time, source.known_at, source.mutation_time, source.is_before)
+    clocks = tuple(e.text if e else None for e in instants)
     # One event of several with an id is chosen by its values, so only sources of equal columns share that choice.
     choice = (source.event_id.text, *((n, e.text) for n, e in source.select)) if source.event_id else None
     return (source.table, source.kind, *clocks, choice, source.partition, source.start, source.end)
@@ -26,7 +27,7 @@ def shared_reads(parts: Iterable[PartPlan]) -> tuple[SourceRead, ...]:
     """The distinct readings, in order of first use."""
     users: dict[tuple[Any, ...], list[tuple[Projection, PartPlan]]] = {}
     for part in parts:
-        for source in part.group_by.sources:
+        for source in part.projections:
             users.setdefault(read_key(source), []).append((source, part))
     return tuple(_read(pairs) for pairs in users.values())
 

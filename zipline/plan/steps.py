@@ -1,162 +1,42 @@
 """The typed plan of a group-by or a join: frozen values, the same for `zipline plan` and for every engine.
 
-A plan holds everything an engine needs and no table: columns with their types, expressions parsed, windows in
-microseconds, names of the output. `JoinPlan.steps` lists what is done, in order; an engine executes exactly these
-steps, so that what is printed and what is run cannot drift apart.
+`JoinPlan.steps` lists what is done, in order; an engine executes exactly these steps, so that what is printed and what
+is run cannot drift apart. What the steps are about is in `parts` and known here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TypeAlias
 
-from zipline.algebra import windows
 from zipline.api import Check
-from zipline.expressions import Expression
-from zipline.types import TIMESTAMP, DataType
+from zipline.clock import duration_text
+from zipline.plan.parts import Accuracy, Column, Derived, ExternalPlan, Feature, GroupByPlan, PartPlan, Projection
+from zipline.types import TIMESTAMP
 
-Accuracy: TypeAlias = Literal["TEMPORAL", "SNAPSHOT"]
-Column: TypeAlias = tuple[str, DataType]
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """What is read of one table for one source of one group-by, or for the left; each is a thing of its own.
-
-    `select` maps output column to expression; all conditions of `where` must hold. `partition` is None where the table
-    has no such column. `types` are the types that the columns are cast to (a source beside others may be narrower).
-    """
-
-    table: str
-    kind: Literal["left", "events", "snapshots"]
-    select: tuple[tuple[str, Expression], ...]
-    types: tuple[DataType, ...]
-    where: tuple[Expression, ...]
-    time: Expression | None
-    known_at: Expression | None
-    event_id: Expression | None
-    partition: str | None
-    start: str | None
-    end: str | None
-
-    @cached_property
-    def columns(self) -> Mapping[str, Expression]:
-        return dict(self.select)
-
-    @cached_property
-    def column_types(self) -> Mapping[str, DataType]:
-        return {name: dtype for (name, _), dtype in zip(self.select, self.types, strict=True)}
-
-    @property
-    def table_columns(self) -> frozenset[str]:
-        """The table's own columns that are read."""
-        clocks = [e for e in (self.time, self.known_at, self.event_id) if e is not None]
-        read = frozenset[str]().union(*(e.columns for e in (*self.columns.values(), *self.where, *clocks)))
-        return read | {self.partition} if self.partition else read
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One aggregated column: `operation` over `input` in `window` (microseconds, None is lifetime)."""
-
-    name: str
-    operation: str
-    input: str
-    window: int | None
-    bucket: str | None
-    k: int | None
-    percentiles: tuple[float, ...] | None
-    default: Any
-    input_type: DataType
-    bucket_type: DataType | None
-    type: DataType
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A column computed from the ones before it."""
-
-    name: str
-    expression: Expression
-
-    @property
-    def type(self) -> DataType:
-        return self.expression.type
-
-
-@dataclass(frozen=True)
-class GroupByPlan:
-    """A typed group-by. `lookup` holds the columns of a lookup and is empty where there are aggregations."""
-
-    name: str
-    short_name: str
-    keys: tuple[Column, ...]
-    sources: tuple[Projection, ...]
-    features: tuple[Feature, ...]
-    lookup: tuple[Column, ...]
-    derivations: tuple[Derived, ...]
-    accuracy: Accuracy
-    fingerprint: str
-    checks: tuple[Check, ...] = ()
-    location: str | None = None
-
-    @property
-    def is_entity(self) -> bool:
-        return self.sources[0].kind == "snapshots"
-
-    @cached_property
-    def columns(self) -> tuple[Column, ...]:
-        """The features in order, derivations last."""
-        first = self.lookup or tuple((f.name, f.type) for f in self.features)
-        return first + tuple((d.name, d.type) for d in self.derivations)
-
-
-@dataclass(frozen=True)
-class PartPlan:
-    """A group-by beside the left rows: `left_keys` are the left's columns, in the order of the keys.
-
-    `prefix` stands before every column; `chosen` are the features taken; `offset` (labels only) is how much later.
-    """
-
-    group_by: GroupByPlan
-    left_keys: tuple[str, ...]
-    prefix: str
-    chosen: tuple[str, ...]
-    offset: int | None = None
-
-    @cached_property
-    def columns(self) -> tuple[Column, ...]:
-        types = dict(self.group_by.columns)
-        return tuple((self.prefix + name, types[name]) for name in self.chosen)
-
-    @cached_property
-    def needed(self) -> tuple[Feature, ...]:
-        """The features to compute: the chosen ones and those that a derivation needs."""
-        wanted = set(self.chosen)
-        for derived in reversed(self.group_by.derivations):
-            if derived.name in wanted:
-                wanted |= derived.expression.columns
-        return tuple(f for f in self.group_by.features if f.name in wanted)
-
-    @property
-    def needed_derivations(self) -> tuple[Derived, ...]:
-        wanted = set(self.chosen)
-        found: list[Derived] = []
-        for derived in reversed(self.group_by.derivations):
-            if derived.name in wanted:
-                wanted |= derived.expression.columns
-                found.append(derived)
-        return tuple(reversed(found))
-
-    def bounds(self, query_times: Any, window: int | None) -> tuple[Any, Any]:
-        """(start, end) of what the queries see, from the one place that decides it."""
-        if self.offset is None:
-            return windows.bounds(query_times, window, self.group_by.accuracy)
-        if window is None:
-            return None, query_times + self.offset
-        return windows.label_bounds(query_times, self.offset, window)
+__all__ = [
+    "Accuracy",
+    "Aggregate",
+    "Bootstrap",
+    "BootstrapRead",
+    "Column",
+    "ComputeParent",
+    "Derive",
+    "Derived",
+    "ExternalPlan",
+    "Feature",
+    "GroupByPlan",
+    "JoinPlan",
+    "KeepMature",
+    "PartPlan",
+    "Projection",
+    "ReadLeft",
+    "ReadSource",
+    "SourceRead",
+    "Step",
+]
 
 
 @dataclass(frozen=True)
@@ -188,7 +68,45 @@ class ReadLeft:
 
     @property
     def detail(self) -> str:
-        return f"{self.left.table}: {len(self.left.select)} columns"
+        return f"{self.left.title}: {len(self.left.select)} columns"
+
+
+@dataclass(frozen=True)
+class BootstrapRead:
+    """One table of values computed before: the rows of `row_id` take `columns` (of the output, with its types)."""
+
+    source: Projection
+    row_id: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The values that left rows are given; of several tables the first that has a row gives its columns."""
+
+    reads: tuple[BootstrapRead, ...]
+    title = "bootstrap"
+
+    @property
+    def detail(self) -> str:
+        tables = [f"{len(read.columns)} columns of {read.source.table}" for read in self.reads]
+        return f"by {', '.join(self.reads[0].row_id)}: {', then '.join(tables)}"
+
+
+@dataclass(frozen=True)
+class ComputeParent:
+    """The output of a join that others read, from `lookback` before the queries on (None: from the beginning)."""
+
+    parent: JoinPlan
+    lookback: int | None
+    title = "compute parent"
+
+    @property
+    def detail(self) -> str:
+        back = self.lookback
+        since = "from the beginning" if back is None else f"from {duration_text(back)} before the queries"
+        since = since if back != 0 else "of the queries' days"
+        return f"{self.parent.name}: {len(self.parent.scoring_columns)} columns, rows {since}"
 
 
 @dataclass(frozen=True)
@@ -201,7 +119,9 @@ class ReadSource:
         first = self.read.first
         name = first.known_at.text.strip('"') if first.known_at else ""
         clock = f", known at {name}" if name else ""
-        return f"{first.table}: {len(self.read.table_columns)} columns for {', '.join(self.read.used_by)}{clock}"
+        if first.mutation_time:
+            clock = ", changes at " + first.mutation_time.text.strip('"')
+        return f"{first.title}: {len(self.read.table_columns)} columns for {', '.join(self.read.used_by)}{clock}"
 
 
 @dataclass(frozen=True)
@@ -242,12 +162,22 @@ class KeepMature:
         return f"rows whose labels ({', '.join(p.group_by.short_name for p in self.parts)}) are complete"
 
 
-Step: TypeAlias = ReadLeft | ReadSource | Aggregate | Derive | KeepMature
+def _compute_parents(left: Projection, parts: tuple[PartPlan, ...]) -> list[ComputeParent]:
+    from zipline.plan.chaining import compute_parents
+
+    return compute_parents(left, parts)
+
+
+Step: TypeAlias = ReadLeft | Bootstrap | ComputeParent | ReadSource | Aggregate | Derive | KeepMature
 
 
 @dataclass(frozen=True)
 class JoinPlan:
-    """A typed join. `columns` is the whole training output, `scoring_columns` the same without labels."""
+    """A typed join. `columns` is the whole training output, `scoring_columns` the same without labels.
+
+    `externals` are those without a twin offline; `contextual` are all columns that arrive with a request, also those
+    that the left has offline.
+    """
 
     name: str
     fingerprint: str
@@ -259,13 +189,26 @@ class JoinPlan:
     checks: tuple[Check, ...] = ()
     online: bool = False
     location: str | None = None
+    externals: tuple[ExternalPlan, ...] = ()
+    contextual: tuple[Column, ...] = ()
+    bootstrap: tuple[BootstrapRead, ...] = ()
+
+    @cached_property
+    def feature_columns(self) -> tuple[Column, ...]:
+        """The columns of the parts, in their order, and the contextual ones that the left does not have."""
+        found: list[Column] = []
+        for place in range(len(self.parts) + 1):
+            last = place == len(self.parts)
+            found += [c for e in self.externals if e.after == place or (last and e.after > place) for c in e.columns]
+            found += () if last else self.parts[place].columns
+        return (*found, *((name, dtype) for name, dtype in self.contextual if name not in dict(self.left_columns)))
 
     @cached_property
     def scoring_columns(self) -> tuple[Column, ...]:
         named = list(self.left_columns)
         if "ts" not in dict(named):
             named.append(("ts", TIMESTAMP))
-        named += [column for part in self.parts for column in part.columns]
+        named += self.feature_columns
         named += [(d.name, d.type) for d in self.derivations]
         return tuple(named)
 
@@ -273,15 +216,40 @@ class JoinPlan:
     def columns(self) -> tuple[Column, ...]:
         return self.scoring_columns + tuple(column for part in self.labels for column in part.columns)
 
+    @property
+    def parents(self) -> tuple[JoinPlan, ...]:
+        """The joins whose output it reads, directly or through others, in the order in which they are computed."""
+        return self.parents_for(training=True)
+
+    def parents_for(self, *, training: bool) -> tuple[JoinPlan, ...]:
+        from zipline.plan.chaining import parents_of
+
+        return parents_of(self.projections(training=training))
+
+    def projections(self, *, training: bool = True) -> tuple[Projection, ...]:
+        """Everything that is read of tables and of parents, the left first."""
+        parts = (*self.parts, *(self.labels if training else ()))
+        return (self.left, *(source for part in parts for source in part.group_by.sources))
+
     def reads(self, *, training: bool = True) -> tuple[SourceRead, ...]:
         from zipline.plan.reads import shared_reads
 
         return shared_reads((*self.parts, *(self.labels if training else ())))
 
+    def _repr_html_(self) -> str:
+        from zipline.plan.notebook import join_page
+
+        return join_page(self)
+
     def steps(self, *, training: bool = True) -> Iterator[Step]:
-        """What is done, in order."""
+        """What is done, in order. Parents come first where the left is one, else as far as the left rows need them."""
         parts = (*self.parts, *(self.labels if training else ()))
+        parents = _compute_parents(self.left, parts)
+        yield from parents if self.left.parent is not None else ()
         yield ReadLeft(self.left)
+        if self.bootstrap:
+            yield Bootstrap(self.bootstrap)
+        yield from () if self.left.parent is not None else parents
         for read in self.reads(training=training):
             yield ReadSource(read)
         by_keys: dict[tuple[str, ...], list[PartPlan]] = {}

@@ -20,7 +20,7 @@ from zipline.api import Check
 from zipline.api.fields import duration_micros
 from zipline.arrow import schema_of
 from zipline.clock import SECOND, to_text
-from zipline.engines.local.read import connect
+from zipline.engines.local.session import connect
 from zipline.errors import DefinitionError, UnsupportedError
 from zipline.expressions import parse, referenced_columns
 from zipline.tables.columns import duckdb_type, empty_relation, exposed, quoted

@@ -44,6 +44,10 @@ class Catalog:
         more._opened = {name: table for name, table in self._opened.items() if name not in tables}
         return more
 
+    def is_given(self, name: str) -> bool:
+        """Whether the table is one of those passed in, which win over all others of its name."""
+        return name in self._given
+
     def names(self) -> list[str]:
         """Every name that `table` would find, paths apart."""
         configured = list(self._project.tables) if self._project else []

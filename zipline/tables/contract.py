@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +30,21 @@ class Statistics:
     files: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of a table that is written once and replaced as a whole: a file.
+
+    `name` is unique in the table and relative to it. `token` is another one when the content may be another one. `day`
+    is the day that the folder (or the log) names, None where none does. `rows` and `bytes` are None where unknown.
+    """
+
+    name: str
+    token: str
+    day: str | None
+    rows: int | None
+    bytes: int | None
+
+
 class Table(Protocol):
     """Rows with named, typed columns, readable by DuckDB."""
 
@@ -46,14 +62,19 @@ class Table(Protocol):
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
     ) -> str:
         """SQL for a FROM clause, which takes an alias: a quoted view name, or a query in parentheses.
 
         Limited to the days `start`..`end` (both inclusive, None is open) of the column `partition` where the table has
         it; other partitions are not opened. The columns are those of `schema`, every timestamp TIMESTAMP WITH TIME
         ZONE in whole microseconds, naive ones taken as UTC: the connection must have `SET TimeZone='UTC'`. Registers
-        on the connection what the SQL refers to, without copying it.
+        on the connection what the SQL refers to, without copying it. `units` limits it to the units of these names.
         """
+        ...
+
+    def units(self, partition: str | None) -> list[Unit]:
+        """The pieces of the table, sorted by name, with their day by the column `partition` where folders name it."""
         ...
 
     def partitions(self, column: str) -> list[Partition]:

@@ -7,13 +7,13 @@ or an ordinary column, answered by a query.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import duckdb
 
 from zipline.errors import TableError
 from zipline.tables.columns import checked_day, day_expression, quoted
-from zipline.tables.contract import Partition, Statistics, Table
+from zipline.tables.contract import Partition, Statistics, Table, Unit
 from zipline.tables.storage import DataFile
 
 _MALFORMED = re.compile(r'Malformed JSON in file "(.+?)", at byte \d+ in line (\d+): ([^.\n]*)')
@@ -45,6 +45,27 @@ def partitions_of_files(files: Iterable[DataFile], column: str, where: str) -> l
         if day is not None:
             days.setdefault(checked_day(day, column, where), []).append(file)
     return [Partition(day, total_rows(days[day]), total_bytes(days[day])) for day in sorted(days)]
+
+
+def units_of_files(files: Iterable[DataFile], column: str | None, where: str) -> list[Unit]:
+    """Each file as a unit, sorted by name."""
+    return sorted((_unit(file, column, where) for file in files), key=lambda unit: unit.name)
+
+
+def _unit(file: DataFile, column: str | None, where: str) -> Unit:
+    day = file.partition.get(column) if column is not None else None
+    return Unit(
+        name=file.name,
+        token=file.token,
+        day=None if day is None or column is None else checked_day(day, column, where),
+        rows=file.rows,
+        bytes=file.bytes,
+    )
+
+
+def is_named(file: DataFile, units: Collection[str] | None) -> bool:
+    """True where the file is among the units asked for; None is all."""
+    return units is None or file.name in units
 
 
 def partitions_of_rows(table: Table, column: str) -> list[Partition]:

@@ -71,6 +71,10 @@ class DeltaOutput:
         self.uri = uri
         self._options = dict(storage_options or {})
 
+    @property
+    def storage_options(self) -> Mapping[str, str]:
+        return self._options
+
     def exists(self) -> bool:
         return open_log(self.uri, self._options) is not None
 
@@ -228,10 +232,11 @@ def write_source(
     partition_by: str | None = None,
     *,
     project: Project,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Puts rows into the project's warehouse as the Delta table of that name, whole, in their order.
 
-    `partition_by` names a text column; a table that is there already is replaced in one commit.
+    `partition_by` names a text column; a table that is there already is replaced in one commit, which keeps `metadata`.
     """
     uri, options = project.table_uri(name), project.storage_options
     rows = _fitted(canonical(rows), None, uri)
@@ -251,6 +256,7 @@ def write_source(
             partition_by=[partition_by] if partition_by else None,
             configuration=_CONFIGURATION,
             storage_options=delta_options(uri, options),
+            commit_properties=CommitProperties(custom_metadata=dict(metadata or {})),
         )
     except (DeltaError, OSError) as wrong:
         raise failed(f"the table {uri} could not be written", wrong) from None

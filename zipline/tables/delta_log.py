@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -50,18 +50,32 @@ def live_files(table: DeltaTable) -> list[DataFile]:
     """The files of the table's version in the order they were written: by partition, then by number in it."""
     root = table.table_uri.rstrip("/")
     root = unquote(root.removeprefix("file://")) if root.startswith("file://") else root
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     keys = table.metadata().partition_columns
+    actions = _actions(table, [f"partition.{key}" for key in keys])
     files = [
         DataFile(
             f"{root}/{unquote(action['path'])}",
             action["size_bytes"],
             action["num_records"],
             {key: None if action[f"partition.{key}"] is None else str(action[f"partition.{key}"]) for key in keys},
+            name=unquote(action["path"]),
+            token=f"{action['size_bytes']}-{action['modification_time']}",
         )
         for action in actions
     ]
     return sorted(files, key=lambda file: ([file.partition[key] or "" for key in keys], file.path))
+
+
+def _actions(table: DeltaTable, partitions: list[str]) -> list[dict[str, Any]]:
+    """What the log says of each file, without the statistics of its columns; times as numbers."""
+    # Not pa.table: that imports pandas to see what it was given, which takes longer than all the rest.
+    found = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+    found = found.select(["path", "size_bytes", "num_records", "modification_time", *partitions])
+    place = found.column_names.index("modification_time")
+    actions: list[dict[str, Any]] = found.set_column(
+        place, "modification_time", found.column(place).cast(pa.int64())
+    ).to_pylist()
+    return actions
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:
@@ -69,7 +83,8 @@ def arrow_schema(table: DeltaTable) -> pa.Schema:
     stored = pa.schema(table.schema().to_arrow())
     keys = table.metadata().partition_columns
     fields = [field for field in stored if field.name not in keys] + [stored.field(key) for key in keys]
-    return canonical(pa.schema(fields).empty_table()).schema
+    # Not empty_table: that imports pandas, which takes longer than all the rest.
+    return canonical(pa.Table.from_batches([], pa.schema(fields))).schema
 
 
 def failed(what: str, wrong: Exception, hint: str | None = None) -> TableError:
@@ -91,7 +106,7 @@ def _refuse_unread_features(uri: str, table: DeltaTable) -> None:
     used = _UNREAD_FEATURES.intersection(table.protocol().reader_features or ())
     if "columnMapping" in used and table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         _refuse(uri, "renames columns (column mapping)", "rewrite the table without delta.columnMapping.mode")
-    if "deletionVectors" in used and pa.table(table.deletion_vectors()).num_rows:
+    if "deletionVectors" in used and pa.RecordBatchReader.from_stream(table.deletion_vectors()).read_all().num_rows:
         _refuse(uri, "has deletion vectors", "run REORG TABLE ... APPLY (PURGE) with Spark")
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zipline.arrow import schema_of
 from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, listed, literal, quoted, within
-from zipline.tables.contract import Partition, Statistics
-from zipline.tables.days import files_within, partitions_of_files, partitions_of_rows, statistics_of
+from zipline.tables.contract import Partition, Statistics, Unit
+from zipline.tables.days import (
+    files_within,
+    is_named,
+    partitions_of_files,
+    partitions_of_rows,
+    statistics_of,
+    units_of_files,
+)
 from zipline.tables.delta_log import arrow_schema, live_files, open_log
 from zipline.tables.storage import DataFile, Storage
 from zipline.types import DATE, STRING, DataType
@@ -44,14 +51,19 @@ class DeltaSource:
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
+        files = [file for file in self._files if is_named(file, units)]
         limited = partition in self._schema and (start, end) != (None, None)
         if not limited or partition is None:
-            return self._query(self._files, None)
+            return self._query(files, None)
         if partition in self._keys and self._schema[partition] in (STRING, DATE):
-            return self._query(files_within(self._files, partition, start, end, f"table {self.name!r}"), None)
-        return self._query(self._files, within(partition, self._schema[partition], start, end))
+            return self._query(files_within(files, partition, start, end, f"table {self.name!r}"), None)
+        return self._query(files, within(partition, self._schema[partition], start, end))
+
+    def units(self, partition: str | None) -> list[Unit]:
+        return units_of_files(self._files, partition, f"table {self.name!r}")
 
     def partitions(self, column: str) -> list[Partition]:
         if column in self._keys:

@@ -8,13 +8,13 @@ of a folder may lack keys that others have. A column of several kinds is an erro
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, within
-from zipline.tables.contract import Partition, Statistics
-from zipline.tables.days import connect, execute, partitions_of_rows, statistics_of
+from zipline.tables.contract import Partition, Statistics, Unit
+from zipline.tables.days import connect, execute, is_named, partitions_of_rows, statistics_of, units_of_files
 from zipline.tables.parquet import type_changed
 from zipline.tables.storage import DataFile, Storage
 from zipline.types import (
@@ -65,14 +65,19 @@ class JsonTable:
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
-        if not self._schema:
-            return empty_relation({})
-        query = f"SELECT {', '.join(known_null(*each) for each in self._schema.items())} FROM {self._reader()}"
+        files = [file for file in self._files if is_named(file, units)]
+        if not self._schema or not files:
+            return empty_relation(self._schema)
+        query = f"SELECT {', '.join(known_null(*each) for each in self._schema.items())} FROM {self._reader(files)}"
         if partition in self._schema and partition is not None and (start, end) != (None, None):
             query += f" WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
+
+    def units(self, partition: str | None) -> list[Unit]:
+        return units_of_files(self._files, partition, f"table {self.name!r}")
 
     def partitions(self, column: str) -> list[Partition]:
         return partitions_of_rows(self, column)
@@ -80,11 +85,11 @@ class JsonTable:
     def statistics(self) -> Statistics:
         return statistics_of(self._files)
 
-    def _reader(self) -> str:
+    def _reader(self, files: Sequence[DataFile]) -> str:
         columns = ", ".join(
             f"{literal(name)}: {literal(duckdb_type(_readable(dtype)))}" for name, dtype in self._schema.items()
         )
-        paths = listed(file.path for file in self._files)
+        paths = listed(file.path for file in files)
         return f"read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {{{columns}}})"
 
     def _sniff(self) -> dict[str, DataType]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,12 +12,13 @@ import pyarrow.compute as pc
 from zipline.tables.columns import (
     checked_day,
     checked_schema,
+    empty_relation,
     exposed,
     quoted,
     unfit_partition,
     within,
 )
-from zipline.tables.contract import Partition, Statistics
+from zipline.tables.contract import Partition, Statistics, Unit
 from zipline.types import DATE, STRING, TIMESTAMP, DataType
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class MemoryTable:
     def __init__(self, name: str, rows: pa.Table) -> None:
         self.name = name
         self._rows = rows
+        self._token = uuid.uuid4().hex
         self._schema = checked_schema(rows.schema, f"table {name!r}")
         self._items = [exposed(field.name, field.type) for field in rows.schema]
         self._is_exposed = self._items == [quoted(column) for column in self._schema]
@@ -43,9 +47,12 @@ class MemoryTable:
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
     ) -> str:
         if not self._schema:
             return f"(SELECT NULL FROM range({self._rows.num_rows}))"
+        if units is not None and self.name not in units:
+            return empty_relation(self._schema)
         connection.register(self.name, self._rows)
         view = quoted(self.name)
         limited = partition in self._schema and (start, end) != (None, None)
@@ -55,6 +62,11 @@ class MemoryTable:
         if limited and partition is not None:
             query = f"SELECT * FROM ({query}) WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
+
+    def units(self, partition: str | None) -> list[Unit]:
+        """The table is one unit, whose token no other table has: what a memory holds cannot be told from before."""
+        del partition
+        return [Unit(self.name, self._token, None, self._rows.num_rows, self._rows.nbytes)]
 
     def partitions(self, column: str) -> list[Partition]:
         if column not in self._schema:

@@ -8,7 +8,7 @@ has any type there. Partition keys are whole numbers where all their values are,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,8 +28,15 @@ from zipline.tables.columns import (
     quoted,
     within,
 )
-from zipline.tables.contract import Partition, Statistics
-from zipline.tables.days import files_within, partitions_of_files, partitions_of_rows, statistics_of
+from zipline.tables.contract import Partition, Statistics, Unit
+from zipline.tables.days import (
+    files_within,
+    is_named,
+    partitions_of_files,
+    partitions_of_rows,
+    statistics_of,
+    units_of_files,
+)
 from zipline.tables.storage import DataFile, Storage
 from zipline.types import BIGINT, NULL, STRING, DataType
 
@@ -68,10 +75,11 @@ class ParquetTable:
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
         condition = None
-        stored = self._stored
+        stored = [each for each in self._stored if is_named(each.file, units)]
         if partition is not None and (start, end) != (None, None):
             if partition in self._keys:
                 kept = {file.path for file in files_within(self._files, partition, start, end, f"table {self.name!r}")}
@@ -79,6 +87,9 @@ class ParquetTable:
             elif partition in self._columns:
                 condition = within(partition, self._columns[partition], start, end)
         return self._query(stored, condition)
+
+    def units(self, partition: str | None) -> list[Unit]:
+        return units_of_files(self._files, partition, f"table {self.name!r}")
 
     def partitions(self, column: str) -> list[Partition]:
         if column in self._keys:

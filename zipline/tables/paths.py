@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zipline.errors import TableError
 from zipline.tables.contract import Table
@@ -69,7 +69,10 @@ def open_path(
         from zipline.tables.delta_source import DeltaSource
 
         return DeltaSource(name, locations[0], options)
-    return _of_files(name, storage, source, [file for each in locations for file in _files(name, storage, each)])
+    files = [file for each in locations for file in _files(name, storage, each)]
+    if len({file.name for file in files}) < len(files):
+        files = [replace(file, name=file.path) for file in files]
+    return _of_files(name, storage, source, files)
 
 
 def _files(name: str, storage: Storage, location: str) -> list[DataFile]:

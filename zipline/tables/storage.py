@@ -23,17 +23,24 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _S3 = ("s3", "s3a", "s3n")
 _S3_FSSPEC = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
 _EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
+_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "generation", "LastModified", "last_modified", "mtime", "created")
+"""What file systems of different object stores call the mark or the time of a file's content."""
 DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file of a table: its path as DuckDB opens it, and the partition values its folders (or the log) give."""
+    """One file of a table: its path as DuckDB opens it, and the partition values its folders (or the log) give.
+
+    `name` is its path in the table; `token` is another one when the content may be another one.
+    """
 
     path: str
     bytes: int | None = None
     rows: int | None = None
     partition: Mapping[str, str | None] = field(default_factory=dict)
+    name: str = ""
+    token: str = ""
 
 
 def scheme_of(location: str) -> str | None:
@@ -98,14 +105,24 @@ class Storage:
         root = self._bare(location)
         listed = [(path, path[len(root) :].lstrip("/"), facts) for path, facts in sorted(found.items())]
         return [
-            DataFile(self._opened(path), facts.get("size"), None, _partition_values(below))
+            DataFile(
+                self._opened(path), facts.get("size"), None, _partition_values(below), below, self._token(path, facts)
+            )
             for path, below, facts in listed
             if not any(_is_hidden(part) for part in below.split("/"))
         ]
 
     def file(self, location: str) -> DataFile:
         facts: dict[str, Any] = self._asked(self.files.info, location)
-        return DataFile(location, facts.get("size"))
+        name = location.rsplit("/", 1)[-1]
+        return DataFile(location, facts.get("size"), name=name, token=self._token(location, facts))
+
+    def _token(self, path: str, facts: Mapping[str, Any]) -> str:
+        """Size and time of writing; an object store's own mark of the content where it has one."""
+        if self.scheme is None:
+            return f"{facts.get('size')}-{os.stat(path).st_mtime_ns}"
+        marks = (facts.get(name) for name in _MARKS)
+        return f"{facts.get('size')}-{next((str(mark) for mark in marks if mark), '')}"
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(self._opened(path) for path in self._asked(self.files.glob, pattern))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zipline.errors import TableError
-from zipline.tables.columns import check_names, duckdb_type, known_null, listed, literal, quoted, within
-from zipline.tables.contract import Partition, Statistics
-from zipline.tables.days import connect, execute, partitions_of_rows, statistics_of
+from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, quoted, within
+from zipline.tables.contract import Partition, Statistics, Unit
+from zipline.tables.days import connect, execute, is_named, partitions_of_rows, statistics_of, units_of_files
 from zipline.tables.parquet import type_changed
 from zipline.tables.storage import DataFile, Storage
 from zipline.types import BIGINT, BOOLEAN, DATE, DOUBLE, NULL, STRING, TIMESTAMP, DataType, common_type
@@ -68,17 +68,24 @@ class CsvTable:
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
         alike: dict[tuple[str, ...], list[str]] = {}
-        for path, header in self._headers.items():
-            alike.setdefault(header, []).append(path)
+        for file in self._files:
+            if is_named(file, units):
+                alike.setdefault(self._headers[file.path], []).append(file.path)
+        if not alike:
+            return empty_relation(self._schema)
         items = ", ".join(known_null(column, dtype) for column, dtype in self._schema.items())
         reads = [f"SELECT {items} FROM {self._reader(paths, self._schema)}" for paths in alike.values()]
         query = " UNION ALL ".join(reads)
         if partition in self._schema and partition is not None and (start, end) != (None, None):
             query = f"SELECT * FROM ({query}) WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
+
+    def units(self, partition: str | None) -> list[Unit]:
+        return units_of_files(self._files, partition, f"table {self.name!r}")
 
     def partitions(self, column: str) -> list[Partition]:
         return partitions_of_rows(self, column)

@@ -1,6 +1,7 @@
 """Each command on a small project, from files to what is printed and written."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -140,6 +141,43 @@ def test_backfill_again_skips_what_is_finished(zipline: Zipline, project: Path) 
     assert (forced["rows"], forced["checks"]) == (3, 3)
 
 
+def test_a_changed_window_is_planned_and_done_column_by_column(zipline: Zipline, project: Path) -> None:
+    zipline("backfill", JOIN, *MAY)
+    spending = project / "configs/shop/spending.py"
+    spending.write_text(spending.read_text().replace('"7d"', '"6d"'))
+    planned = zipline("plan", JOIN, "--start", "2024-05-02", "--end", "2024-05-02")
+    assert "definition changed (spending_amount_sum_6d): 2024-05-02" in planned.out
+    assert "carried  1 column not computed again" in planned.out
+    assert "pending  2024-05-01, 2024-05-03: the output stays as it is" in planned.out
+    first = zipline("backfill", JOIN, "--start", "2024-05-02", "--end", "2024-05-02", "--json").facts
+    assert (first["pending"], first["succeeded"]) == (["2024-05-01", "2024-05-03"], False)
+    assert [day["computed"] for day in first["published"]] == [["spending_amount_sum_6d"]]
+    assert "spending_amount_sum_7d" in warehouse(project).schema()
+    assert first["next"].startswith(f"zipline backfill {JOIN} --start 2024-05-01 --end 2024-05-03")
+    ran = zipline(*first["next"].split()[1:])
+    assert ran.code == 0, ran.err
+    assert re.search(r"carried over +1 column on 2 days", ran.out)
+    assert "the output is of the new definition now" in ran.out
+    assert warehouse(project).read().column("spending_amount_sum_6d").to_pylist() == [25.0, None, 25.0]
+    assert [child.name for child in Path(warehouse(project).uri).parent.iterdir()] == [JOIN]
+
+
+def test_a_day_whose_rows_vanished_is_kept_and_said(zipline: Zipline, project: Path) -> None:
+    zipline("backfill", JOIN, *MAY)
+    before = warehouse(project).read()
+    write_rows(project, "visits", [row for row in VISITS if "2024-05-03" not in str(row)])
+    assert "2024-05-03 will be kept: their input is gone (visits 2024-05-03)" in zipline("plan", JOIN, *MAY).out
+    ran = zipline("backfill", JOIN, *MAY)
+    assert ran.code == 1
+    assert "1 day kept: partitions that they were made from are gone (visits 2024-05-03)" in ran.err
+    facts = zipline("backfill", JOIN, *MAY, "--json")
+    assert (facts.code, facts.facts["kept"], facts.facts["error"]) == (1, ["2024-05-03"], "DataError")
+    assert warehouse(project).read().equals(before)
+    command = facts.facts["next"].split()[1:]
+    assert zipline(*command).code == 0
+    assert warehouse(project).read(["2024-05-03"]).num_rows == 0
+
+
 def test_a_critical_check_exits_with_one_and_keeps_the_old_day(zipline: Zipline, project: Path) -> None:
     zipline("backfill", JOIN, *MAY)
     write_rows(project, "visits", [*VISITS, {**VISITS[1], "user": "cat"}])
@@ -245,6 +283,7 @@ def test_doctor_of_a_project_that_works(zipline: Zipline) -> None:
         "definitions": "ok",
         "tables": "ok",
         "outputs": "ok",
+        "registry": "ok",
     }
 
 

@@ -3,7 +3,6 @@
 import errno
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,22 +14,17 @@ from zipline.cli import main as frame
 from zipline.cli.main import BUILT_IN, execute, main
 from zipline.errors import CheckError, DefinitionError, Location
 
-HEAVY = ("duckdb", "pyarrow", "numba", "numpy", "sqlglot", "pandas", "deltalake", "rich")
+HEAVY = ("duckdb", "pyarrow", "numba", "numpy", "sqlglot", "pandas", "deltalake", "rich", "sqlalchemy")
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys\nfrom zipline.cli.main import execute\ncode = execute(['--help'])\n"
         f"print('heavy', sorted(m for m in {HEAVY!r} if m in sys.modules))\nsys.exit(code)"
     )
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - began)
-        assert run.returncode == 0, run.stderr
-        assert "heavy []" in run.stdout
-    assert min(seconds) < 0.6, "0.3 s on an idle machine"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "heavy []" in run.stdout
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

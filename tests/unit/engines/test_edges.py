@@ -131,3 +131,14 @@ def test_a_query_time_that_the_left_holds_as_text_or_date_comes_out_as_an_instan
         assert table.column_names == ["user", "ts", "sums_amount_sum"]
         assert table.column("ts").to_pylist() == [dt.datetime(2024, 3, 2, tzinfo=dt.timezone.utc)]
         assert table.column("sums_amount_sum").to_pylist() == [3]
+
+
+def test_a_global_key_without_left_rows_has_no_rows():
+    everyone = GroupBy(
+        [], [EventSource("events", query=Query(time="t"))], [Aggregation("x", Operation.SUM)], name="everyone"
+    )
+    joined = Join(
+        EventSource("left", query=Query(select=["k"], time="t", where=["k > 9"])), [JoinPart(everyone)], name="joined"
+    )
+    rows = [{"k": 1, "x": 2, "t": "2024-01-01"}]
+    assert backfill(joined, {"left": rows, "events": rows}).num_rows == 0

@@ -5,9 +5,23 @@ from typing import Any
 
 import pytest
 
+from zipline import (
+    Aggregation,
+    BootstrapPart,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    JoinSource,
+    Operation,
+    Query,
+)
 from zipline.clock import DAY
 from zipline.orchestration.coverage import Coverage, as_ranges, survey
-from zipline.plan.steps import JoinPlan, Projection, SourceRead
+from zipline.plan.build import plan_join
+from zipline.plan.steps import BootstrapRead, JoinPlan, Projection, SourceRead
+from zipline.tables.catalog import open_catalog
 from zipline.tables.contract import Partition, Statistics
 
 
@@ -34,6 +48,7 @@ class Catalog:
 class Plan:
     left: Projection
     read: tuple[SourceRead, ...] = ()
+    bootstrap: tuple[BootstrapRead, ...] = ()
 
     def reads(self, *, training: bool = True) -> tuple[SourceRead, ...]:
         return self.read
@@ -129,3 +144,56 @@ def test_sizes_that_nobody_knows_are_none() -> None:
 def test_days_are_shown_as_ranges() -> None:
     listed = ["2013-06-30", "2013-07-01", "2013-07-03"]
     assert as_ranges(listed) == [("2013-06-30", "2013-07-01"), ("2013-07-03", "2013-07-03")]
+
+
+def test_changes_are_read_from_the_end_of_the_snapshot_that_the_first_day_sees() -> None:
+    query = Query(select=["k", "v"], mutation_time="m", is_before="b")
+    state = GroupBy(["k"], [EntitySource("dumps", mutations="changes", query=query)], name="state")
+    join = Join(EventSource("left", query=Query(time="q")), [JoinPart(state)], name="joined")
+    dumps = [{"k": "a", "v": 1, "ds": f"2013-07-{day:02}"} for day in (1, 4, 9)]
+    changes = [{"k": "a", "v": 1, "m": "2013-07-02T05:00:00Z", "b": True, "ds": "2013-07-02"}]
+    catalog = open_catalog({"left": [{"k": "a", "q": "2013-07-03"}], "dumps": dumps, "changes": changes})
+    plan = plan_join(join, lambda name: catalog.table(name).schema)
+
+    def read(start: str) -> tuple[str | None, str | None, int | None]:
+        (found,) = [each for each in survey(plan, catalog, start, "2013-07-06") if each.kind == "mutations"]
+        assert (found.table, found.used_by, found.present, found.missing) == ("changes", ("state",), (), ())
+        return found.first, found.last, found.rows
+
+    assert read("2013-07-03") == ("2013-07-02", "2013-07-06", 1)
+    assert read("2013-07-05") == ("2013-07-05", "2013-07-06", 1)
+    assert read("2013-07-01") == (None, "2013-07-06", 1)
+
+
+def test_a_chained_source_is_computed_and_what_it_is_made_from_is_surveyed_for_its_longer_range():
+    paid = GroupBy(
+        ["user"],
+        [EventSource("payments", query=Query(time="t"))],
+        [Aggregation("amount", Operation.SUM, windows=["2d"])],
+        name="paid",
+    )
+    orders = Join(EventSource("orders", query=Query(time="t")), [JoinPart(paid)], name="orders_paid")
+    spent = GroupBy(
+        ["user"],
+        [JoinSource(orders)],
+        [Aggregation("paid_amount_sum_2d", Operation.SUM, windows=["3d"])],
+        name="spent",
+    )
+    left = EventSource("visits", query=Query(select=["user"], time="t"))
+    given = BootstrapPart("given", ["spent_paid_amount_sum_2d_sum_3d"], query=Query(select={"user": "user", **GIVEN}))
+    joined = Join(left, [JoinPart(spent)], row_id=["user"], bootstrap=[given], name="joined")
+    days = [f"2024-01-{day:02}" for day in range(1, 11)]
+    rows = [{"user": "ann", "amount": 1, "t": f"{day}T12:00:00", "ds": day} for day in days]
+    catalog = open_catalog(dict.fromkeys(("payments", "orders", "visits", "given"), rows))
+    plan = plan_join(joined, lambda name: catalog.table(name).schema)
+    found = [(c.table, c.kind, c.used_by, c.first, c.last) for c in survey(plan, catalog, "2024-01-09", "2024-01-10")]
+    assert found == [
+        ("visits", "left", ("left",), "2024-01-09", "2024-01-10"),
+        ("given", "bootstrap", ("bootstrap",), None, "2024-01-10"),
+        ("orders_paid", "computed", ("spent",), "2024-01-05", "2024-01-10"),
+        ("orders", "left", ("orders_paid: left",), "2024-01-05", "2024-01-10"),
+        ("payments", "events", ("orders_paid: paid",), "2024-01-02", "2024-01-10"),
+    ]
+
+
+GIVEN = {"spent_paid_amount_sum_2d_sum_3d": "amount"}

@@ -116,6 +116,7 @@ def test_a_disk_that_fails_while_writing_keeps_the_old_files(
 ) -> None:
     compile_definitions(load(company), tmp_path / "compiled")
     before = files(tmp_path / "compiled")
+    (company / "flights/training.py").unlink()
     rename = Path.rename
 
     def fail(self: Path, target: Path) -> Path:

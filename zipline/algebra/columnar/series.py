@@ -36,7 +36,8 @@ class Series:
     """Events of runs `offsets[r]:offsets[r + 1]`, ordered by (t, known, value).
 
     `known` is None where there is one clock. `data` are floats as they are, of all else integers in the values' own
-    order; `restore` gives the values back.
+    order; `restore` gives the values back. `died` is when each is taken back, None where nothing is; then `known` only
+    says from when each is there, and ties are in the order of the values alone.
     """
 
     offsets: Ints
@@ -45,6 +46,7 @@ class Series:
     data: Ints | Floats
     type: DataType
     restore: Callable[[Any], pa.Array]
+    died: Ints | None = None
 
     @cached_property
     def longest(self) -> int:
@@ -69,7 +71,7 @@ class Series:
         return positions, positions - np.repeat(self.offsets[:-1], lengths)
 
     def spans(self, run: Ints, start: Ints | None, end: Ints) -> Spans:
-        return spans(self.offsets, self.t, self.known, run, start, end)
+        return spans(self.offsets, self.t, self.known, run, start, end, self.died)
 
     def at(self, positions: Ints) -> pa.Array:
         """The values at positions; null where the position is negative."""

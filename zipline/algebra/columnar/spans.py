@@ -1,9 +1,10 @@
 """Which events enter and leave between one query and the next.
 
 With one clock a query sees the events `leave_end:enter_end` of its run. With two, events enter in the order in which
-they became available, and `enter` and `leave` list them. Both read the same way: starting empty, before query q the
-positions up to `leave_end[q]` leave and those up to `enter_end[q]` enter; where `leave_end[q]` reaches what had
-entered, nothing is left and the positions between are skipped. A new run always starts empty.
+they became available, and `enter` and `leave` list them; what can be taken back leaves when it is, too. All read the
+same way: starting empty, before query q the positions up to `leave_end[q]` leave and those up to `enter_end[q]` enter;
+where `leave_end[q]` reaches what had entered, nothing is left and the positions between are skipped. A new run always
+starts empty.
 """
 
 from __future__ import annotations
@@ -46,14 +47,20 @@ class Spans:
         return self.enter is None
 
 
-def spans(offsets: Ints, t: Ints, known: Ints | None, run: Ints, start: Ints | None, end: Ints) -> Spans:
-    """The spans of queries that see `start <= t < end`, and availability < end where `known` is given."""
+def spans(
+    offsets: Ints, t: Ints, known: Ints | None, run: Ints, start: Ints | None, end: Ints, died: Ints | None = None
+) -> Spans:
+    """The spans of queries that see `start <= t < end`, and availability < end where `known` is given.
+
+    What `died` before a query's end it does not see; `died` needs `known`.
+    """
     bounded = start is not None
     begin = end if start is None else start
     if known is None:
         enter_end, leave_end = _one_clock(offsets, t, run, begin, end, bounded)
         return Spans(None, enter_end, None, leave_end)
-    return Spans(*_two_clocks(offsets, t, np.maximum(t, known), run, begin, end, bounded))
+    died = np.empty(0, np.int64) if died is None else died
+    return Spans(*_two_clocks(offsets, t, np.maximum(t, known), died, run, begin, end, bounded))
 
 
 @kernel
@@ -77,15 +84,16 @@ def _one_clock(offsets: Any, t: Any, run: Any, start: Any, end: Any, bounded: An
 
 
 @kernel
-def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end: Any, bounded: Any) -> Any:
+def _two_clocks(offsets: Any, t: Any, available: Any, died: Any, run: Any, start: Any, end: Any, bounded: Any) -> Any:
     enter = np.empty(len(t), np.int64)
     leave = np.empty(len(t), np.int64)
     enter_end = np.empty(len(run), np.int64)
     leave_end = np.empty(len(run), np.int64)
     inside = np.zeros(len(t), np.bool_)
-    current, low, high, entered, left = -1, 0, 0, 0, 0
-    first, stop = 0, 0
+    current, low, high, gone, entered, left = -1, 0, 0, 0, 0, 0
+    first, stop, mortal = 0, 0, len(died) > 0
     order = np.empty(0, np.int64)
+    deaths = np.empty(0, np.int64)
     keys = np.empty((3, 0), np.int64)
     for q in range(len(run)):
         if run[q] != current:
@@ -97,12 +105,26 @@ def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end:
             first, stop = offsets[current], offsets[current + 1]
             if len(order) < stop - first:
                 order = np.empty(2 * (stop - first), np.int64)
+                deaths = np.empty(2 * (stop - first) if mortal else 0, np.int64)
                 keys = np.empty((3, 2 * (stop - first)), np.int64)
             for n in range(stop - first):
                 order[n] = n
                 keys[0, n] = available[first + n]
             merge_sort(keys[0], order, ZERO, stop - first, keys[1], keys[2])
-            low, high = first, 0
+            if mortal:
+                for n in range(stop - first):
+                    deaths[n] = n
+                    keys[0, n] = died[first + n]
+                merge_sort(keys[0], deaths, ZERO, stop - first, keys[1], keys[2])
+            low, high, gone = first, 0, 0
+        if mortal:
+            while gone < stop - first and died[first + deaths[gone]] < end[q]:
+                event = first + deaths[gone]
+                if inside[event]:
+                    inside[event] = False
+                    leave[left] = event
+                    left += 1
+                gone += 1
         if bounded:
             while low < stop and t[low] < start[q]:
                 if inside[low]:
@@ -112,7 +134,7 @@ def _two_clocks(offsets: Any, t: Any, available: Any, run: Any, start: Any, end:
                 low += 1
         while high < stop - first and available[first + order[high]] < end[q]:
             event = first + order[high]
-            if event >= low:
+            if event >= low and not (mortal and died[event] < end[q]):
                 inside[event] = True
                 enter[entered] = event
                 entered += 1

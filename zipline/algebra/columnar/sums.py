@@ -125,6 +125,30 @@ def sum_floats(values: Any, enter: Any, enter_end: Any, leave: Any, leave_end: A
 
 
 @kernel
+def pairs(values: Any, starts: Any, ends: Any) -> Any:
+    """(greater part, lesser part, whether they are exact) of the sums of finite values, one for each span."""
+    totals, rests = np.zeros(len(ends), np.float64), np.zeros(len(ends), np.float64)
+    exact = np.ones(len(ends), np.bool_)
+    for n in range(len(ends)):
+        total, rest = 0.0, 0.0
+        for p in range(starts[n], ends[n]):
+            sum_ = total + values[p]
+            back = sum_ - total
+            error = (total - (sum_ - back)) + (values[p] - back)
+            low = rest + error
+            back = low - rest
+            if (rest - (low - back)) + (error - back) != 0.0 or math.isinf(sum_):
+                exact[n] = False
+                break
+            total, rest = sum_, low
+        sum_ = total + rest
+        back = sum_ - total
+        totals[n] = sum_
+        rests[n] = (total - (sum_ - back)) + (rest - back)
+    return totals, rests, exact
+
+
+@kernel
 def _emit(total: Any, rest: Any, exact: Any, limbs: Any, positive: Any, negative: Any, count: Any, average: Any) -> Any:
     if positive and negative:
         return math.nan

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from zipline.arrow import to_arrow
-from zipline.engines.local.read import query
+from zipline.engines.local.session import query
 from zipline.plan.steps import Derived
 
 

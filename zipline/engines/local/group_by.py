@@ -21,11 +21,11 @@ from zipline.algebra.columnar.series import Call, Series, TotalBeyondInt64, eval
 from zipline.algebra.columnar.spans import pair
 from zipline.algebra.operations import empty_value
 from zipline.arrow import to_arrow
-from zipline.clock import DAY
+from zipline.engines.local.entities import make_entity_stream, state_key
 from zipline.engines.local.keys import KeyIndex
 from zipline.engines.local.places import Places
 from zipline.engines.local.read import Rows
-from zipline.engines.local.stream import Queries, Stream, arrange_queries, cleaned, make_stream
+from zipline.engines.local.stream import FOREVER, Queries, Stream, arrange_queries, cleaned, make_stream
 from zipline.errors import DataError
 from zipline.plan.features import default_array
 from zipline.plan.reads import read_key
@@ -34,8 +34,6 @@ from zipline.types import NULL, DataType
 
 Ints = NDArray[np.int64]
 Readings = dict[tuple[Any, ...], Rows]
-
-FOREVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -77,65 +75,34 @@ def _stream_identity(part: PartPlan, readings: Readings) -> tuple[Any, ...]:
     aliases = [readings[read].aliases for read in reads]
     pairs = list(zip(aliases, part.group_by.sources, strict=True))
     keys = tuple(names[source, key] for names, source in pairs for key, _ in part.group_by.keys)
-    return (reads, keys, part.offset if part.group_by.is_entity or part.offset is not None else None)
+    states = tuple(state_key(source, part) for source in part.group_by.sources)
+    return (reads, keys, states, part.offset if part.group_by.is_entity or part.offset is not None else None)
 
 
 def _make(left: Left, index: KeyIndex, part: PartPlan, readings: Readings) -> tuple[Stream, Queries]:
+    if part.group_by.is_entity:
+        return make_entity_stream(left, index, part, readings)
     sources = part.group_by.sources
     rows = tuple(readings[read_key(source)] for source in sources)
     keys = [[r.pieces(s, key) for key, _ in part.group_by.keys] for r, s in zip(rows, sources, strict=True)]
-    if part.group_by.is_entity:
-        return _make_of_snapshots(left, part, rows, keys)
     codes = [index.lookup(columns, r.rows) for columns, r in zip(keys, rows, strict=True)]
     queries = arrange_queries(np.where(left.timed, index.codes, -1), index.count, left.times)
     return make_stream(rows, codes, index.count, delayed=part.offset is None), queries
 
 
-def _make_of_snapshots(
-    left: Left, part: PartPlan, rows: tuple[Rows, ...], keys: list[list[pa.Array]]
-) -> tuple[Stream, Queries]:
-    """The newest partition before the query's day is one more part of the key."""
-    partitions = np.unique(np.concatenate([r.partitions for r in rows]))
-    asked = (left.times + (part.offset or 0)) // DAY
-    place = np.searchsorted(partitions, asked, side="left") - 1
-    found = (place >= 0) & left.timed
-    newest = partitions[np.maximum(place, 0)] if len(partitions) else np.zeros(left.rows, np.int64)
-    carried = [_carry(r, columns, np.unique(newest[found])) for r, columns in zip(rows, keys, strict=True)]
-    index = KeyIndex([*left.keys, pa.array(newest, mask=~found)], left.rows)
-    codes = [index.lookup([*columns, day], r.rows) for r, columns, day in carried]
-    queries = arrange_queries(index.codes, index.count, left.times)
-    return make_stream(tuple(r for r, _, _ in carried), codes, index.count), queries
-
-
-def _carry(rows: Rows, keys: list[pa.Array], asked: Ints) -> tuple[Rows, list[pa.Array], pa.Array]:
-    """(rows, their keys, the partition of all sources that each stands for): a source may lack one of another's."""
-    assert rows.partition is not None
-    day = rows.partition.view(pa.int32()).cast(pa.int64())
-    if np.isin(asked, rows.partitions).all():
-        return rows, keys, day
-    newest = np.searchsorted(rows.partitions, asked, side="right") - 1
-    own = np.searchsorted(rows.partitions, np.asarray(day.fill_null(0).to_numpy(zero_copy_only=False)))
-    first, last = np.searchsorted(newest, own), np.searchsorted(newest, own, side="right")
-    copies = np.where(np.asarray(day.is_null()), 0, last - first)
-    places = np.repeat(np.arange(len(own)), copies)
-    nth = np.arange(len(places)) - np.repeat(np.cumsum(copies) - copies, copies)
-    taken = pa.array(places)
-    return rows.take(taken), [key.take(taken) for key in keys], pa.array(asked[first[places] + nth])
-
-
 def _lookup(left: Left, part: PartPlan, stream: Stream, queries: Queries) -> pa.Table:
     group_by = part.group_by
     series, places = stream.latest_rows(group_by.sources, group_by.lookup)
-    timed = any(source.time is not None for source in group_by.sources)
+    timed = stream.died is not None or any(source.time is not None for source in group_by.sources)
     end = part.bounds(queries.times, None)[1] if timed else np.full(len(queries.times), FOREVER)
     seen = series.spans(queries.run, None, end)
     latest = evaluate(series, Call("LAST"), queries.run, seen)
     row = np.full(left.rows, -1)
     row[queries.rows] = np.asarray(latest.fill_null(-1).to_numpy(zero_copy_only=False))
     row = np.where(row < 0, -1, places[np.maximum(row, 0)]) if len(places) else row
-    taken = pa.array(row, mask=row < 0)
-    columns = [cleaned(stream.column(group_by.sources, name)).take(taken) for name, _ in group_by.lookup]
-    return pa.table(columns, names=[name for name, _ in group_by.lookup])
+    names = [name for name, _ in group_by.lookup]
+    columns = [cleaned(column) for column in stream.rows_at(group_by.sources, names, row)]
+    return pa.table(columns, names=names)
 
 
 Job = tuple[PartPlan, Stream, Queries]
@@ -253,7 +220,8 @@ def empty_of(feature: Feature) -> Any:
 
 def needed_columns(part: PartPlan, source: Projection) -> frozenset[str]:
     """The source columns that a part's features, or its lookup, are made of."""
-    if part.group_by.lookup:
+    has_changes = source.kind == "mutations" or (source.mutations is not None and part.sees_mutations)
+    if part.group_by.lookup or has_changes:
         return frozenset(source.columns)
     inputs = {feature.input for feature in part.needed} | {f.bucket for f in part.needed if f.bucket}
     return frozenset(inputs | {key for key, _ in part.group_by.keys})

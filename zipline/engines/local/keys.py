@@ -33,7 +33,7 @@ class KeyIndex:
     def lookup(self, columns: list[Column], rows: int) -> Codes:
         """The code of each row's key; -1 where no left row has it, or a part is null."""
         if not self._parts:
-            return np.zeros(rows, np.int32)
+            return np.full(rows, 0 if self.count else -1, np.int32)
         codes = self._parts[0].codes(columns[0])
         for n in range(1, len(columns)):
             joined = _pair(codes, self._parts[n].codes(columns[n]), self._parts[n].count)

@@ -1,63 +1,26 @@
-"""Reading: tables projected and filtered by DuckDB, as Arrow."""
+"""Reading sources: tables projected and filtered by DuckDB, as Arrow."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity, whole
 from zipline.arrow import to_arrow
-from zipline.clock import to_text
-from zipline.engines.local.failures import unreadable
-from zipline.expressions import Expression
-from zipline.expressions.nodes import Cast, walk
+from zipline.engines.local.session import query
+from zipline.engines.local.statements import all_of, deduplicated, filtered, guarded, time_bounds, tried, within
+from zipline.errors import DataError
 from zipline.plan.steps import Projection, SourceRead
+from zipline.tables.columns import quoted
 from zipline.tables.contract import Table
-from zipline.types import DataType
 
 Bools = NDArray[np.bool_]
-
-TIME = "\0time"
-DAY = "\0day"
-"""Beside the left's own columns, under names that no table's column has."""
-
-_root: list[duckdb.DuckDBPyConnection] = []
-_guard = threading.Lock()
-
-
-def connect() -> duckdb.DuckDBPyConnection:
-    """A connection of its own to the process's in-memory database, which sees times in UTC."""
-    with _guard:
-        if not _root:
-            _root.append(duckdb.connect(":memory:"))
-    connection = _root[0].cursor()
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def query(
-    connection: duckdb.DuckDBPyConnection,
-    sql: str,
-    table: str,
-    relation: str = "",
-    expressions: Mapping[str, str] | None = None,
-) -> pa.Table:
-    """Runs one statement; what the data make impossible is a DataError that names the table.
-
-    With the `expressions` that it evaluates over a `relation` the error names the one that fails too.
-    """
-    try:
-        return connection.sql(sql).to_arrow_table()
-    except duckdb.Error as wrong:
-        raise unreadable(connection, wrong, table, relation, expressions or {}) from None
 
 
 @dataclass
@@ -68,6 +31,11 @@ class Rows:
 
     `timed` is False where the time is null, `seen` where either clock is; None where no clock is. A null `known` is
     the time itself. `partitions` are the days of snapshots that exist, in order, whatever the conditions leave of them.
+
+    `unread` are columns that are read when asked for: those of a lookup, of which a few rows may be all that is needed.
+
+    Of mutations, `changed` is when each was made (a null one is not `seen`) and `is_before` whether it took its row
+    away; `orphans` counts reversals of rows that were not there. Of rows with lives, `born` and `died` are their ends.
     """
 
     columns: dict[str, pa.Array | pa.ChunkedArray]
@@ -80,14 +48,36 @@ class Rows:
     rows: int
     aliases: dict[tuple[Projection, str], str] = field(default_factory=dict)
     partitions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    changed: NDArray[np.int64] | None = None
+    is_before: pa.Array | None = None
+    orphans: int = 0
+    born: NDArray[np.int64] | None = None
+    died: NDArray[np.int64] | None = None
+    unread: Unread | None = None
 
     def column(self, source: Projection, name: str) -> pa.Array:
         alias = self.aliases[source, name]
-        self.columns[alias] = whole(self.columns[alias])
+        self.columns[alias] = whole(self.pieces(source, name))
         return self.pieces(source, name)
+
+    def rows_at(self, source: Projection, names: Sequence[str], places: NDArray[np.int64]) -> list[pa.Array]:
+        """Columns at these places (-1: null), reading no other rows of those that are unread."""
+        aliases = [self.aliases[source, name] for name in names]
+        if self.unread is None or all(alias in self.columns for alias in aliases):
+            taken = pa.array(places, mask=places < 0)
+            return [self.column(source, name).take(taken) for name in names]
+        distinct = np.unique(places[places >= 0])
+        few = self.unread.read(distinct if len(distinct) * 2 < self.rows else None)
+        at = np.searchsorted(distinct, places) if len(distinct) * 2 < self.rows else places
+        taken = pa.array(at, mask=places < 0)
+        wanted = [to_arrow(source.column_types[name]) for name in names]
+        found = [few[alias] if alias in few else self.columns[alias] for alias in aliases]
+        return [whole(array.take(taken)).cast(dtype) for array, dtype in zip(found, wanted, strict=True)]
 
     def pieces(self, source: Projection, name: str) -> pa.Array | pa.ChunkedArray:
         """The column in as many pieces as it happens to be in."""
+        if self.unread is not None and self.aliases[source, name] not in self.columns:
+            self.columns |= self.unread.read(None)
         array = self.columns[self.aliases[source, name]]
         wanted = to_arrow(source.column_types[name])
         return array if array.type == wanted else array.cast(wanted)
@@ -107,8 +97,40 @@ class Rows:
             timed=_taken(self.timed, at),
             seen=_taken(self.seen, at),
             partition=None if self.partition is None else self.partition.take(places),
+            changed=_taken(self.changed, at),
+            is_before=None if self.is_before is None else self.is_before.take(places),
+            born=_taken(self.born, at),
+            died=_taken(self.died, at),
             rows=len(places),
         )
+
+
+@dataclass
+class Unread:
+    """Columns of one reading that are not read yet: `items` is alias -> SQL, `source` what they are selected from."""
+
+    connection: duckdb.DuckDBPyConnection
+    table: str
+    source: str
+    items: Mapping[str, str]
+    rows: int
+
+    def read(self, places: NDArray[np.int64] | None) -> dict[str, pa.ChunkedArray]:
+        """The columns, whole or of the rows at these places (sorted, distinct).
+
+        A table that has another number of rows than before is a DataError: it was replaced in between.
+        """
+        selected = ", ".join(f"{sql} AS {alias}" for alias, sql in self.items.items())
+        sql = f"SELECT {selected} FROM {self.source}"
+        if places is not None:
+            asked = np.zeros(self.rows, np.bool_)
+            asked[places] = True
+            self.connection.register("__asked", pa.table({"__is_asked": asked}))
+            sql = f"SELECT * EXCLUDE (__is_asked) FROM ({sql}) POSITIONAL JOIN __asked WHERE __is_asked"
+        found = query(self.connection, sql, self.table)
+        if found.num_rows != (self.rows if places is None else len(places)):
+            raise DataError(f"the table {self.table!r} changed while it was read", hint="run it again")
+        return {name: found.column(name) for name in found.column_names}
 
 
 def _taken(array: NDArray[Any] | None, at: NDArray[np.int64]) -> NDArray[Any] | None:
@@ -117,19 +139,6 @@ def _taken(array: NDArray[Any] | None, at: NDArray[np.int64]) -> NDArray[Any] | 
 
 def _conditions(source: Projection) -> tuple[str, ...]:
     return tuple(condition.text for condition in source.where)
-
-
-def _all_of(conditions: Iterable[Expression]) -> str:
-    """True where all hold. Those that can fail come last and see only the rows that the others keep."""
-    ordered = sorted(conditions, key=_can_fail)
-    if not ordered:
-        return "TRUE"
-    nested = "".join(f"CASE WHEN ({condition.sql('duckdb')}) THEN " for condition in ordered[:-1])
-    return f"{nested}({ordered[-1].sql('duckdb')}){' ELSE FALSE END' * (len(ordered) - 1)}"
-
-
-def _can_fail(condition: Expression) -> bool:
-    return any(isinstance(node, Cast) and not node.safe for node in walk(condition.node))
 
 
 def read_source(
@@ -141,110 +150,65 @@ def read_source(
     low: int | None,
     high: int | None,
     partitions: tuple[str, str] | None = None,
+    deferred: Mapping[Projection, frozenset[str]] | None = None,
+    units: Collection[str] | None = None,
 ) -> Rows:
-    """The rows that queries can see between `low` and `high` (None: unbounded), with the columns they need."""
+    """The rows that queries can see between `low` and `high` (None: unbounded), with the columns they need.
+
+    Of these the `deferred` ones are left unread until somebody asks for them. With `units` only those files are read.
+    """
     first = read.first
     wheres = {_conditions(source): source.where for source in read.projections}
     shared = next(iter(wheres.values())) if len(wheres) == 1 else None
     items: dict[str, str] = {}
     aliases: dict[tuple[Projection, str], str] = {}
     for source in read.projections:
-        guard = "" if shared is not None or not source.where else _all_of(source.where)
+        guard = "" if shared is not None or not source.where else all_of(source.where)
         for name in sorted(needed[source]):
-            sql = _guarded(source.columns[name], guard)
+            sql = guarded(source.columns[name], guard)
             aliases[source, name] = items.setdefault(sql, f"c{len(items)}")
     masks: dict[tuple[str, ...], str] = {}
     if shared is None:
         for texts, where in wheres.items():
             if where:
-                masks[texts] = items.setdefault(f"coalesce({_all_of(where)}, FALSE)", f"c{len(items)}")
+                masks[texts] = items.setdefault(f"coalesce({all_of(where)}, FALSE)", f"c{len(items)}")
     clocks: list[str] = []
-    for clock, expression in (("t", first.time), ("known", first.known_at)):
+    for clock, expression in (("t", first.time), ("known", first.known_at), ("changed", first.mutation_time)):
         if expression is not None:
             clocks.append(f"CAST({expression.sql('duckdb')} AS TIMESTAMPTZ) AS __{clock}")
-    partition = _quoted(first.partition) if first.partition and first.kind == "snapshots" else None
+    partition = quoted(first.partition) if first.partition and first.kind == "snapshots" else None
     if partition:
         clocks.append(f"CAST({partition} AS DATE) AS __day")
-    start, end = _within(first, partitions)
-    relation = table.relation(connection, partition=first.partition, start=start, end=end)
+    if first.is_before is not None:
+        clocks.append(f"CAST({first.is_before.sql('duckdb')} AS BOOLEAN) AS __before")
+    start, end = within(first, partitions)
+    relation = table.relation(connection, partition=first.partition, start=start, end=end, units=units)
     conditions = [] if shared is None else [condition.sql("duckdb") for condition in shared]
     if shared is None and all(wheres):
-        conditions = [" OR ".join(f"({_all_of(w)})" for w in wheres.values())]
-    conditions += _time_bounds(first.time, low, high) if first.kind == "events" else []
-    selected = ", ".join([*(f"{sql} AS {alias}" for sql, alias in items.items()), *clocks]) or "1 AS __one"
-    source_sql = _deduplicated(first, relation, conditions) if first.event_id else _filtered(relation, conditions)
-    tried = _tried(read.projections, needed)
-    found = query(connection, f"SELECT {selected} FROM {source_sql}", first.table, relation, tried)
-    return _rows(found, masks, aliases)
+        conditions = [" OR ".join(f"({all_of(w)})" for w in wheres.values())]
+    if first.kind != "snapshots":
+        conditions += time_bounds(first.mutation_time or first.time, low, high)
+    unread = _deferrable(aliases, masks, deferred or {}) if not first.event_id else frozenset()
+    read_now = [f"{sql} AS {alias}" for sql, alias in items.items() if alias not in unread]
+    selected = ", ".join([*read_now, *clocks]) or "1 AS __one"
+    source_sql = deduplicated(first, relation, conditions) if first.event_id else filtered(relation, conditions)
+    expressions = tried(read.projections, needed)
+    found = query(connection, f"SELECT {selected} FROM {source_sql}", first.table, relation, expressions)
+    rows = _rows(found, masks, aliases)
+    if unread:
+        later = {alias: sql for sql, alias in items.items() if alias in unread}
+        rows.unread = Unread(connection, first.table, source_sql, later, rows.rows)
+    return rows
 
 
-def _tried(projections: Iterable[Projection], needed: Mapping[Projection, frozenset[str]]) -> dict[str, str]:
-    """The author's expressions as SQL, columns as far as the conditions let them be evaluated."""
-    tried: dict[str, str] = {}
-    for source in projections:
-        for clock in (source.time, source.known_at):
-            if clock is not None:
-                tried[clock.text] = clock.sql("duckdb")
-        tried |= {condition.text: condition.sql("duckdb") for condition in source.where}
-        guard = _all_of(source.where) if source.where else ""
-        tried |= {source.columns[n].text: _guarded(source.columns[n], guard) for n in sorted(needed[source])}
-    return tried
-
-
-def _guarded(expression: Expression, guard: str) -> str:
-    column = _column(expression)
-    sql = column or expression.sql("duckdb")
-    return sql if column or not guard else f"CASE WHEN {guard} THEN {sql} END"
-
-
-def _column(expression: Expression) -> str | None:
-    """The column that an expression is, untouched; None where it computes."""
-    name = expression.text[1:-1].replace('""', '"') if expression.text.startswith('"') else expression.text
-    return _quoted(name) if name in expression.columns else None
-
-
-def _filtered(relation: str, conditions: list[str]) -> str:
-    return f"{relation} WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else relation
-
-
-def _deduplicated(first: Projection, relation: str, conditions: list[str]) -> str:
-    """Of the rows of one event id the least by (availability, t, values); rows without an id stay.
-
-    A row that lacks a clock is never seen, so it stands behind those that can be.
-    """
-    assert first.event_id is not None
-    identity = first.event_id.sql("duckdb")
-    clocks = [f"({e.sql('duckdb')})" for e in (first.known_at, first.time) if e is not None]
-    unseen = " OR ".join(f"{clock} IS NULL" for clock in clocks) or "FALSE"
-    available = f"greatest({', '.join(clocks)})" if len(clocks) > 1 else clocks[0] if clocks else "NULL"
-    values = [e.sql("duckdb") for e in first.columns.values()]
-    order = ", ".join(f"{sql} NULLS LAST" for sql in (unseen, available, *reversed(clocks), *values))
-    keep = f"({identity}) IS NULL OR row_number() OVER (PARTITION BY {identity} ORDER BY {order}) = 1"
-    return _filtered(f"(SELECT * FROM {relation} QUALIFY {keep})", conditions)
-
-
-def _within(first: Projection, partitions: tuple[str, str] | None) -> tuple[str | None, str | None]:
-    if partitions is None:
-        return first.start, first.end
-    starts = [day for day in (first.start, partitions[0]) if day]
-    ends = [day for day in (first.end, partitions[1]) if day]
-    return max(starts), min(ends)
-
-
-def _time_bounds(time: Expression | None, low: int | None, high: int | None) -> list[str]:
-    if time is None:
-        return []
-    sql = f"CAST({time.sql('duckdb')} AS TIMESTAMPTZ)"
-    bounds = []
-    if low is not None:
-        bounds.append(f"({sql} >= TIMESTAMPTZ '{_literal(low)}' OR ({sql}) IS NULL)")
-    if high is not None:
-        bounds.append(f"({sql} < TIMESTAMPTZ '{_literal(high)}' OR ({sql}) IS NULL)")
-    return bounds
-
-
-def _literal(instant: int) -> str:
-    return to_text(instant).replace("Z", "+00")
+def _deferrable(
+    aliases: Mapping[tuple[Projection, str], str],
+    masks: Mapping[tuple[str, ...], str],
+    deferred: Mapping[Projection, frozenset[str]],
+) -> frozenset[str]:
+    """The aliases of which every user can wait."""
+    needed = {alias for (source, name), alias in aliases.items() if name not in deferred.get(source, frozenset())}
+    return frozenset(aliases.values()) - needed - frozenset(masks.values())
 
 
 def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tuple[Projection, str], str]) -> Rows:
@@ -258,6 +222,10 @@ def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tupl
         assert is_known is not None
         known = np.where(is_known, known, t if t is not None else 0)
         seen = is_known if timed is None else timed & is_known
+    changed = micros(arrays["__changed"]) if "__changed" in arrays else None
+    if changed is not None and arrays["__changed"].null_count:
+        is_changed = validity(arrays["__changed"])
+        seen = is_changed if seen is None or is_changed is None else seen & is_changed
     return Rows(
         columns={name: column for name, column in arrays.items() if not name.startswith("__")},
         masks={
@@ -270,6 +238,8 @@ def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tupl
         partition=whole(arrays["__day"]) if "__day" in arrays else None,
         rows=found.num_rows,
         aliases=aliases,
+        changed=changed,
+        is_before=whole(arrays["__before"]) if "__before" in arrays else None,
     )
 
 
@@ -293,82 +263,6 @@ def empty_rows(read: SourceRead) -> Rows:
         partition=pa.nulls(0).cast(pa.date32()),
         rows=0,
         aliases=aliases,
+        changed=none if read.first.mutation_time else None,
+        is_before=pa.nulls(0).cast(pa.bool_()) if read.first.is_before else None,
     )
-
-
-def read_left(
-    connection: duckdb.DuckDBPyConnection, table: Table, left: Projection, *, start: str | None, end: str | None
-) -> pa.Table:
-    """The left rows in the table's order: selected columns, TIME, and DAY, that of their partition (in a range).
-
-    A range holds the rows without a day too: theirs is null.
-    """
-    if not table.schema:
-        return _empty_left(left)
-    time = _query_time(left)
-    bounds = (start, end) if start and end else None
-    day = _day(left, time) if bounds else "CAST(NULL AS VARCHAR)"
-    items = [
-        f"{time if e is left.time else _column(e) or e.sql('duckdb')} AS {_quoted(name)}" for name, e in left.select
-    ]
-    items += [f"{time} AS __ts", f"{day} AS __ds"]
-    low, high = _within(left, bounds)
-    relation = table.relation(connection, partition=left.partition, start=low, end=high)
-    conditions = [condition.sql("duckdb") for condition in left.where]
-    if bounds and not left.partition:
-        conditions.append(f"{day} BETWEEN '{start}' AND '{end}' OR {day} IS NULL")
-    if left.event_id:
-        numbered = f"(SELECT *, row_number() OVER () AS __row FROM {relation})"
-        source = f"{_deduplicated(left, numbered, conditions)} ORDER BY __row"
-    else:
-        source = _filtered(relation, conditions)
-    tried = _tried([left], {left: frozenset(left.columns)})
-    found = query(connection, f"SELECT {', '.join(items)} FROM {source}", left.table, relation, tried)
-    return _typed(found, left.column_types)
-
-
-def _query_time(left: Projection) -> str:
-    """An event's own time; for a row of a snapshot the end of the snapshot's day."""
-    if left.time is not None:
-        return f"CAST({left.time.sql('duckdb')} AS TIMESTAMPTZ)"
-    assert left.partition is not None
-    return f"CAST(CAST({_quoted(left.partition)} AS DATE) + INTERVAL 1 DAY AS TIMESTAMPTZ)"
-
-
-def _day(left: Projection, time: str) -> str:
-    if left.partition:
-        return f"CAST(CAST({_quoted(left.partition)} AS DATE) AS VARCHAR)"
-    return f"strftime({time}, '%Y-%m-%d')"
-
-
-def _empty_left(left: Projection) -> pa.Table:
-    columns: dict[str, Any] = {name: pa.nulls(0).cast(to_arrow(dtype)) for name, dtype in left.column_types.items()}
-    columns[TIME] = pa.nulls(0).cast(pa.timestamp("us", tz="UTC"))
-    columns[DAY] = pa.nulls(0).cast(pa.string())
-    return pa.table(columns)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _typed(found: pa.Table, types: Any) -> pa.Table:
-    arrays = []
-    names = [*types, TIME, DAY]
-    for name, column in zip(names, found.columns, strict=True):
-        dtype: DataType | None = types.get(name)
-        wanted = to_arrow(dtype) if dtype is not None else column.type
-        arrays.append(column if column.type == wanted else column.cast(wanted))
-    return pa.table(arrays, names=names)
-
-
-def newest_event(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection) -> int | None:
-    """The newest time in a source before its `where`; None of an empty one."""
-    if source.time is None or not table.schema:
-        return None
-    relation = table.relation(connection, partition=source.partition, start=source.start, end=source.end)
-    sql = f"SELECT max(CAST({source.time.sql('duckdb')} AS TIMESTAMPTZ)) AS newest FROM {relation}"
-    tried = {source.time.text: source.time.sql("duckdb")}
-    newest = query(connection, sql, source.table, relation, tried).column("newest")
-    value = pc.max(newest)
-    return int(micros(pa.array([value.as_py()], newest.type))[0]) if value.is_valid else None

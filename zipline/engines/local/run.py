@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity, whole
 from zipline.arrow import TIMESTAMP_ARROW, to_arrow
 from zipline.clock import DAY, monotonic, to_micros
 from zipline.engines.contract import Report, Result
 from zipline.engines.local import read
+from zipline.engines.local.bootstrap import read_given
+from zipline.engines.local.demands import Demand, Given, Rest, demands_of, derive_uncovered, in_type, overlaid
 from zipline.engines.local.derive import derive
 from zipline.engines.local.group_by import Left, aggregate, needed_columns
+from zipline.engines.local.left import DAY as ROW_DAY
+from zipline.engines.local.left import TIME, read_left
+from zipline.engines.local.output import finish, with_day
+from zipline.engines.local.partials import Partials
+from zipline.engines.local.ranges import change_range, label_end, snapshot_days, snapshot_range, time_range
+from zipline.engines.local.session import connect
+from zipline.engines.local.substitutes import NotCondensable
 from zipline.errors import DataError
-from zipline.plan.reads import lookback, read_key
+from zipline.plan.chaining import (
+    DAY_COLUMN,
+    Span,
+    Wanted,
+    compute_parents,
+    parent_table,
+    parents_of,
+    wanted_parents,
+)
+from zipline.plan.reads import read_key, shared_reads
 from zipline.plan.steps import (
     Aggregate,
+    Bootstrap,
+    ComputeParent,
     Derive,
     GroupByPlan,
     JoinPlan,
@@ -35,9 +54,9 @@ from zipline.plan.steps import (
     SourceRead,
 )
 from zipline.tables.catalog import Catalog
+from zipline.tables.partials import PartialStore
 
 THREADS = os.cpu_count() or 1
-FIRST_INSTANT, LAST_INSTANT = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
 
 @dataclass
@@ -52,9 +71,16 @@ class _State:
     left: pa.Table = field(default_factory=lambda: pa.table({}))
     times: Any = None
     timed: Any = None
+    asked: Any = None
     readings: dict[tuple[Any, ...], read.Rows] = field(default_factory=dict)
     computed: dict[int, pa.Table] = field(default_factory=dict)
     output: pa.Table | None = None
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    given: dict[str, Given] = field(default_factory=dict)
+    demands: dict[int, list[Demand]] = field(default_factory=dict)
+    store: PartialStore | None = None
+    partials: Partials | None = None
+    from_rows: tuple[PartPlan, ...] | None = None
 
 
 def run_join(
@@ -65,26 +91,36 @@ def run_join(
     end: str | None = None,
     training: bool = True,
     as_of: int | None = None,
+    span: Span | None = None,
+    partials: PartialStore | None = None,
 ) -> Result:
     """One row per left row (of the days start..end, both inclusive), in left order.
 
     With a range the table has one column more, the last: `ds`, the row's partition. `training` adds labels and leaves
-    out the rows whose labels are not complete at `as_of` (microseconds; by default where the label data end).
+    out the rows whose labels are not complete at `as_of` (microseconds; by default where the label data end). With a
+    span only the rows are there whose query time is in it, or null, and `ds` too: what others read of a parent.
+    With a store of `partials` the result is the same; what has a condensed form is read from there where it pays.
     """
     parts = (*plan.parts, *(plan.labels if training else ()))
     with ThreadPoolExecutor(THREADS) as pool:
-        state = _State(catalog, read.connect(), pool, Report(), parts)
+        state = _State(catalog, connect(), pool, Report(), parts, store=partials)
         try:
+            if plan.left.parent is not None:
+                _see_parents(state, plan.left, _days_span(plan.left, start, end), to_newest=training and as_of is None)
             for step in plan.steps(training=training):
                 began = monotonic()
-                _execute(plan, state, step, start, end, as_of)
+                _execute(plan, state, step, (start, end), span, as_of, training=training)
                 seconds = state.report.seconds
                 seconds[step.title] = seconds.get(step.title, 0.0) + monotonic() - began
         finally:
             state.connection.close()
     output = state.output if state.output is not None else _assemble(plan, state)
     labels = [(part, state.computed[id(part)]) for part in plan.labels] if training else []
-    output = _finish(plan, state, output, labels, with_day=start is not None and end is not None)
+    output = finish(plan, output, labels)
+    if start is not None and end is not None:
+        output = with_day(plan, output, state.left.column(ROW_DAY))
+    elif span is not None and DAY_COLUMN not in output.column_names:
+        output = output.append_column(DAY_COLUMN, state.left.column(ROW_DAY))
     state.report.rows = output.num_rows
     return Result(output, state.report)
 
@@ -96,9 +132,12 @@ def run_group_by(plan: GroupByPlan, queries: pa.Table, catalog: Catalog, *, offs
     """
     part = PartPlan(plan, tuple(key for key, _ in plan.keys), "", tuple(name for name, _ in plan.columns), offset)
     with ThreadPoolExecutor(THREADS) as pool:
-        state = _State(catalog, read.connect(), pool, Report(), (part,))
+        state = _State(catalog, connect(), pool, Report(), (part,))
         try:
             _set_left(state, queries, queries.column("ts"))
+            _see_parents(state, None, _asked_span(state), to_newest=False)
+            for step in compute_parents(None, (part,)):
+                _compute_parent(state, step.parent)
             for source in _reads(part):
                 _read(state, source)
             _aggregate(state, (part,))
@@ -117,27 +156,88 @@ def _reads(part: PartPlan) -> tuple[SourceRead, ...]:
     return shared_reads((part,))
 
 
-def _execute(plan: JoinPlan, state: _State, step: Any, start: str | None, end: str | None, as_of: int | None) -> None:
+def _execute(
+    plan: JoinPlan,
+    state: _State,
+    step: Any,
+    days: tuple[str | None, str | None],
+    span: Span | None,
+    as_of: int | None,
+    *,
+    training: bool,
+) -> None:
     match step:
         case ReadLeft(left):
             table = state.catalog.table(left.table)
-            rows = read.read_left(state.connection, table, left, start=start, end=end)
-            rows = _of_days(state, rows) if start and end else rows
-            _set_left(state, rows, rows.column(read.TIME))
+            rows = read_left(state.connection, table, left, start=days[0], end=days[1], span=span)
+            rows = _of_days(state, rows) if all(days) else rows
+            _set_left(state, rows, rows.column(TIME))
+            if left.parent is None and not plan.bootstrap:
+                _see_parents(state, None, _asked_span(state), to_newest=training and as_of is None)
+        case Bootstrap(reads):
+            state.given, state.report.bootstrapped = read_given(state.connection, state.catalog, reads, state.left)
+            _demand(plan, state)
+            if plan.left.parent is None:
+                _see_parents(state, None, _asked_span(state), to_newest=training and as_of is None)
+        case ComputeParent(parent):
+            _compute_parent(state, parent)
         case ReadSource(source):
             _read(state, source)
         case Aggregate(_, parts):
             _aggregate(state, parts)
         case Derive(derivations):
-            state.output = derive(state.connection, _assemble(plan, state), derivations)
+            state.output = derive_uncovered(state.connection, _assemble(plan, state), derivations, state.given)
         case KeepMature(parts, offset):
             _keep_mature(plan, state, parts, offset, as_of)
 
 
+def _days_span(left: Projection, start: str | None, end: str | None) -> Span:
+    """The query times of the rows of a range of days; a day of a partition says nothing of them."""
+    if start is None or end is None or left.partition is not None:
+        return Span()
+    return Span(to_micros(start), to_micros(end) + DAY)
+
+
+def _asked_span(state: _State) -> Span:
+    """The query times for which something is to compute."""
+    times = state.times[state.asked]
+    return Span(int(times.min()), int(times.max())) if len(times) else Span(0, 0)
+
+
+def _see_parents(state: _State, left: Projection | None, span: Span, *, to_newest: bool) -> None:
+    """Settles how much of each parent is computed; those that the catalog was given are not."""
+    projections = [s for part in state.parts for s in part.group_by.sources] + ([left] if left is not None else [])
+    given = [name for name in map(parent_table, parents_of(projections)) if state.catalog.is_given(name)]
+    state.wanted = wanted_parents(left, state.parts, span, to_newest=to_newest, given=given)
+
+
+def _compute_parent(state: _State, parent: JoinPlan) -> None:
+    """Its rows and columns that something reads, as a table in memory."""
+    name = parent_table(parent)
+    if name not in state.wanted or state.catalog.is_given(name):
+        return
+    wanted = state.wanted[name]
+    computed = run_join(wanted.plan, state.catalog, training=False, span=wanted.span, partials=state.store)
+    state.catalog = state.catalog.with_tables({name: computed.table})
+    state.report.add_parent(computed.report)
+
+
+def _demand(plan: JoinPlan, state: _State) -> None:
+    """Of parts whose columns are given to some rows, only what is missing is read and computed."""
+    rows = state.left.num_rows
+    found = {id(part): demands_of(part, state.given, rows) for part in plan.parts}
+    state.demands = {part: demands for part, demands in found.items() if demands is not None}
+    missing = [demand for demands in state.demands.values() for demand in demands]
+    untouched = tuple(part for part in state.parts if id(part) not in state.demands)
+    state.parts = (*untouched, *(demand.part for demand in missing))
+    if not untouched:
+        state.asked = state.timed & np.logical_or.reduce([np.zeros(rows, np.bool_), *(d.rows for d in missing)])
+
+
 def _of_days(state: _State, rows: pa.Table) -> pa.Table:
     """Leaves out and counts the rows that no day holds, because they have no time."""
-    state.report.undated = rows.column(read.DAY).null_count
-    return rows.filter(pc.is_valid(rows.column(read.DAY))) if state.report.undated else rows
+    state.report.undated = rows.column(ROW_DAY).null_count
+    return rows.filter(pc.is_valid(rows.column(ROW_DAY))) if state.report.undated else rows
 
 
 def _set_left(state: _State, rows: pa.Table, ts: pa.ChunkedArray) -> None:
@@ -146,78 +246,88 @@ def _set_left(state: _State, rows: pa.Table, ts: pa.ChunkedArray) -> None:
     state.left = rows
     state.times = micros(times)
     state.timed = np.ones(rows.num_rows, np.bool_) if valid is None else valid
+    state.asked = state.timed
     state.report.null_times = int((~state.timed).sum())
 
 
 def _read(state: _State, source: SourceRead) -> None:
     first = source.first
+    sharing = [(part, s) for part in _from_rows(state) for s in part.projections if read_key(s) == read_key(first)]
+    if not sharing:
+        return
     table = state.catalog.table(first.table)
-    sharing = [(part, s) for part in state.parts for s in part.group_by.sources if read_key(s) == read_key(first)]
     needed: dict[Projection, frozenset[str]] = {}
     for part, projection in sharing:
         needed[projection] = needed.get(projection, frozenset()) | needed_columns(part, projection)
+    source = replace(source, projections=tuple(needed))
     if not table.schema:
         rows = read.empty_rows(source)
     else:
-        low, high = _time_range(state, [part for part, _ in sharing])
-        days = _partitions(table, first)
+        sharers = [part for part, _ in sharing]
+        changes = first.kind == "mutations"
+        asked, timed = state.times[state.asked], state.times[state.timed]
+        ranged = change_range(state.catalog, timed, first, sharers) if changes else time_range(asked, sharers)
+        days = snapshot_days(table, first)
         rows = read.read_source(
             state.connection,
             table,
             source,
             needed=needed,
-            low=low,
-            high=high,
-            partitions=_partition_range(state, days, source),
+            low=ranged[0],
+            high=ranged[1],
+            partitions=snapshot_range(timed, days, source),
+            deferred=_deferred(source, sharing),
         )
         rows.partitions = days
     state.readings[read_key(first)] = rows
-    state.report.rows_read[first.table] = state.report.rows_read.get(first.table, 0) + rows.rows
+    state.report.rows_read[first.title] = state.report.rows_read.get(first.title, 0) + rows.rows
     if rows.seen is not None:
         hidden = int((~rows.seen).sum())
-        state.report.without_time[first.table] = state.report.without_time.get(first.table, 0) + hidden
+        state.report.without_time[first.title] = state.report.without_time.get(first.title, 0) + hidden
 
 
-def _time_range(state: _State, parts: list[PartPlan]) -> tuple[int | None, int | None]:
-    """The times that any query of the parts can see."""
-    if not state.timed.any():
-        return None, None
-    times = state.times[state.timed]
-    first, last = int(times.min()), int(times.max())
-    backs = [lookback(part) for part in parts]
-    low = None if None in backs else first - max(back for back in backs if back is not None)
-    high = last + max(part.offset or 0 for part in parts)
-    low = None if low is None or low < FIRST_INSTANT else min(low, LAST_INSTANT)
-    return low, None if high > LAST_INSTANT else high
+def _deferred(source: SourceRead, sharing: list[tuple[PartPlan, Projection]]) -> dict[Projection, frozenset[str]]:
+    """What only lookups over events read: the columns beside the keys, of which the picked rows are all they need."""
+    if source.first.kind != "events":
+        return {}
+    keys: dict[Projection, frozenset[str]] = {}
+    for part, projection in sharing:
+        at_once = frozenset(key for key, _ in part.group_by.keys)
+        keys[projection] = keys.get(projection, frozenset()) | (
+            at_once if part.group_by.lookup else needed_columns(part, projection)
+        )
+    return {projection: frozenset(projection.columns) - needed for projection, needed in keys.items()}
 
 
-def _partitions(table: Any, first: Projection) -> NDArray[np.int64]:
-    """The days of the snapshots that a source sees, sorted."""
-    if first.kind != "snapshots" or first.partition is None:
-        return np.zeros(0, np.int64)
-    days = [p.day for p in table.partitions(first.partition) if _inside(p.day, first.start, first.end)]
-    return np.array(days, "datetime64[D]").astype(np.int64)
+def _from_rows(state: _State) -> tuple[PartPlan, ...]:
+    """The parts that are computed from rows, or what partials leave of them; settled when first asked for."""
+    if state.from_rows is None:
+        state.from_rows = state.parts
+        if state.store is not None:
+            demanded = tuple(demand.part for demands in state.demands.values() for demand in demands)
+            whole_parts = [part for part in state.parts if not any(part is each for each in demanded)]
+            partials = Partials(state.store, state.catalog, state.connection, state.report)
+            # What a file holds beyond the queries' reach must not stop them: from rows it is never looked at.
+            try:
+                state.from_rows = (*partials.substitute(whole_parts, state.times[state.asked]), *demanded)
+                state.partials = partials
+            except DataError as wrong:
+                partials.give_up(wrong)
+    return state.from_rows
 
 
-def _partition_range(state: _State, days: NDArray[np.int64], source: SourceRead) -> tuple[str, str] | None:
-    """Of snapshots, the days that the queries ask for: each the newest before its day."""
-    if not len(days) or not state.timed.any():
-        return None
-    times = state.times[state.timed]
-    low, high = int(times.min()) // DAY, (int(times.max()) + source.lookahead) // DAY
-    before = [int(n) for n in days if n < low]
-    chosen = [int(n) for n in days if (before and n == before[-1]) or low <= n < high]
-    if not chosen:
-        return _day_text(days[0]), _day_text(days[0])
-    return _day_text(min(chosen)), _day_text(max(chosen))
-
-
-def _day_text(day: int) -> str:
-    return str(np.datetime64(int(day), "D"))
-
-
-def _inside(day: str, start: str | None, end: str | None) -> bool:
-    return (start is None or day >= start) and (end is None or day <= end)
+def _features(state: _State, left: Left, parts: tuple[PartPlan, ...]) -> list[pa.Table]:
+    """Features from condensed rows where they serve, else, and where only rows can tell the value, from rows."""
+    _from_rows(state)
+    if state.partials is not None:
+        try:
+            return state.partials.aggregate(left, parts, state.readings, state.pool)
+        except (NotCondensable, DataError) as wrong:
+            again = state.partials.give_up(wrong)
+            state.partials, state.from_rows = None, state.parts
+            for source in shared_reads(part for part in state.parts if id(part) in again):
+                _read(state, source)
+    return aggregate(left, parts, state.readings, state.pool)
 
 
 def _aggregate(state: _State, parts: tuple[PartPlan, ...]) -> None:
@@ -235,8 +345,24 @@ def _aggregate(state: _State, parts: tuple[PartPlan, ...]) -> None:
             null |= np.zeros(left.rows, np.bool_) if valid is None else ~valid
         if null.any():
             state.report.null_keys[label] = int(null.sum())
-    for part, features in zip(parts, aggregate(left, parts, state.readings, state.pool), strict=True):
+    whole_parts = tuple(part for part in parts if id(part) not in state.demands)
+    computed = _features(state, left, whole_parts) if whole_parts else []
+    for part, features in zip(whole_parts, computed, strict=True):
         state.computed[id(part)] = _derived(state, part, features)
+    rest = Rest(state.connection, state.left, left, state.given, state.readings, state.pool)
+    demands = [(part, state.demands[id(part)]) for part in parts if id(part) in state.demands]
+    state.computed |= {id(part): made for part, made in rest.compute(demands)}
+    _count_orphans(state, parts)
+
+
+def _count_orphans(state: _State, parts: tuple[PartPlan, ...]) -> None:
+    counts = state.report.orphan_reversals
+    for changes in (each for part in parts for each in part.projections if each.kind == "mutations"):
+        if read_key(changes) not in state.readings:
+            continue
+        found = state.readings[read_key(changes)].orphans
+        if found:
+            counts[changes.table] = max(counts.get(changes.table, 0), found)
 
 
 def _derived(state: _State, part: PartPlan, features: pa.Table) -> pa.Table:
@@ -251,15 +377,21 @@ def _derived(state: _State, part: PartPlan, features: pa.Table) -> pa.Table:
 
 
 def _assemble(plan: JoinPlan, state: _State) -> pa.Table:
-    """Left columns, `ts`, parts."""
+    """Left columns, `ts`, parts, and what only a request brings: given values, else null."""
     names = [name for name, _ in plan.left_columns]
     columns = [state.left.column(name) for name in names]
     if "ts" not in names:
         names.append("ts")
-        columns.append(state.left.column(read.TIME).cast(TIMESTAMP_ARROW))
+        columns.append(state.left.column(TIME).cast(TIMESTAMP_ARROW))
+    features: dict[str, Any] = {}
     for part in plan.parts:
-        names += [name for name, _ in part.columns]
-        columns += state.computed[id(part)].columns
+        of_part = zip(part.columns, state.computed[id(part)].columns, strict=True)
+        features |= {name: in_type(name, column, dtype) for (name, dtype), column in of_part}
+    for name, dtype in plan.feature_columns:
+        names.append(name)
+        if name not in features:
+            features[name] = overlaid(pa.nulls(state.left.num_rows, to_arrow(dtype)), state.given.get(name), dtype)
+        columns.append(features[name])
     if not names:
         return pa.table({"__row": pa.nulls(state.left.num_rows, pa.int8())}).select([])
     return pa.table(columns, names=names)
@@ -267,57 +399,14 @@ def _assemble(plan: JoinPlan, state: _State) -> pa.Table:
 
 def _keep_mature(plan: JoinPlan, state: _State, parts: tuple[PartPlan, ...], offset: int, as_of: int | None) -> None:
     """Leaves out rows whose label ends after the label data do."""
-    end = as_of if as_of is not None else _label_end(state, parts)
+    end = as_of if as_of is not None else label_end(state.connection, state.catalog, parts, state.wanted)
     mature = state.timed & (state.times + offset <= end) if end is not None else np.zeros(len(state.timed), np.bool_)
     output = state.output if state.output is not None else _assemble(plan, state)
     state.report.immature = int((~mature).sum())
-    waiting = state.left.column(read.DAY).filter(pa.array(~mature & state.timed))
+    waiting = state.left.column(ROW_DAY).filter(pa.array(~mature & state.timed))
     state.report.waiting = tuple(sorted(waiting.drop_null().unique().to_pylist()))
     kept = pa.array(mature)
     state.output = output.filter(kept)
     state.left = state.left.filter(kept)
     for part in parts:
         state.computed[id(part)] = state.computed[id(part)].filter(kept)
-
-
-def _label_end(state: _State, parts: tuple[PartPlan, ...]) -> int | None:
-    ends = []
-    for source in dict.fromkeys(source for part in parts for source in part.group_by.sources):
-        table = state.catalog.table(source.table)
-        if source.kind == "events":
-            ends.append(read.newest_event(state.connection, table, source))
-            continue
-        partitions = table.partitions(source.partition) if source.partition and table.schema else []
-        days = [p.day for p in partitions if _inside(p.day, source.start, source.end)]
-        ends.append((int(np.datetime64(days[-1], "D").astype(np.int64)) + 1) * DAY if days else None)
-    known = [end for end in ends if end is not None]
-    return min(known) if known and len(known) == len(ends) else None
-
-
-def _finish(
-    plan: JoinPlan, state: _State, output: pa.Table, labels: list[tuple[PartPlan, pa.Table]], *, with_day: bool
-) -> pa.Table:
-    for part, features in labels:
-        for (name, _), column in zip(part.columns, features.columns, strict=True):
-            output = output.append_column(name, column)
-    types = dict(plan.columns)
-    fields = [
-        pa.field(name, to_arrow(types[name])) if name in types else output.schema.field(name)
-        for name in output.column_names
-    ]
-    output = output.cast(pa.schema(fields))
-    return _with_day(plan, output, state.left.column(read.DAY)) if with_day else output
-
-
-def _with_day(plan: JoinPlan, output: pa.Table, days: pa.ChunkedArray) -> pa.Table:
-    """The output and `ds`, the day; a left that selects its partition column by that name has it already."""
-    if "ds" in output.column_names:
-        own = plan.left.columns.get("ds")
-        if own is None or plan.left.partition is None or own.columns != {plan.left.partition}:
-            raise DataError(
-                "two columns would be named 'ds': the day of each row, and one of the output",
-                subject=plan.name,
-                hint="over a range of days the output has the day of each row as ds; give the other another name",
-            )
-        output = output.drop_columns(["ds"])
-    return output.append_column("ds", days)

@@ -12,7 +12,7 @@ from zipline.api import StagingQuery
 from zipline.api.base import Definition, children
 from zipline.arrow import from_arrow
 from zipline.clock import day_text, days, to_micros
-from zipline.engines.local.read import connect
+from zipline.engines.local.session import connect
 from zipline.errors import DataError, DefinitionError, TableError, UsageError
 from zipline.plan.scope import quoted
 from zipline.plan.staging import StagingPlan, plan_staging

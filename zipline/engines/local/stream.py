@@ -6,9 +6,9 @@ It is made once per key set and reading; every part that shares them takes its s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zipline.algebra.columnar import order
 from zipline.algebra.columnar.series import Series
 from zipline.algebra.columnar.values import Values, clean_floats, floats_of, validity, values_of, whole
-from zipline.clock import DAY
+from zipline.clock import DAY, to_micros
 from zipline.engines.local.read import Rows
 from zipline.plan.steps import Projection
 from zipline.types import ArrayType, DataType
@@ -26,6 +26,12 @@ from zipline.types import ArrayType, DataType
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+
+BEGINNING, FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+"""When a row was born that was always there, and dies that is never taken back."""
+
+UNTIMED = to_micros("0001-01-01") - DAY
+"""The time of a state's rows that have none of their own: before every query, so that all of them tie."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class Bucketed:
 class Stream:
     """Rows in runs. `permutation` are their places in the reading.
 
-    `known` orders ties; a stream that is not `delayed` (a label's) sees events whether or not they were known.
+    `known` orders ties; a stream that is not `delayed` (a label's) sees events whether or not they were known. Rows of
+    an entity with mutations are there from `born` until `died`, and neither of these orders ties.
     """
 
     readings: tuple[Rows, ...]
@@ -67,6 +74,8 @@ class Stream:
     t: Ints
     known: Ints | None
     delayed: bool = True
+    born: Ints | None = None
+    died: Ints | None = None
     _series: dict[tuple[object, ...], Series | Bucketed] = field(default_factory=dict)
     _making: dict[tuple[object, ...], threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,6 +84,13 @@ class Stream:
         """A column of all sources, in the order of the readings."""
         arrays = [rows.column(source, name) for rows, source in zip(self.readings, sources, strict=True)]
         return whole(pa.chunked_array(arrays)) if len(arrays) > 1 else arrays[0]
+
+    def rows_at(self, sources: tuple[Projection, ...], names: Sequence[str], places: Ints) -> list[pa.Array]:
+        """Columns at places in the readings, -1 gives null."""
+        if len(self.readings) == 1:
+            return self.readings[0].rows_at(sources[0], names, places)
+        taken = pa.array(places, mask=places < 0)
+        return [self.column(sources, name).take(taken) for name in names]
 
     def mask(self, sources: tuple[Projection, ...]) -> Bools | None:
         """True where the sources' conditions hold; None where they have none left to apply."""
@@ -118,17 +134,23 @@ class Stream:
 
     def _make(self, sources: tuple[Projection, ...], name: str, dtype: DataType) -> Series:
         values, places, offsets = self._values(sources, name, dtype, None)
-        t, known = _at(self.t, places), _at(self.known, places)
-        return self._settled(values, offsets, t, known)
+        return self._settled(values, offsets, places)
 
-    def _settled(self, values: Values, offsets: Ints, t: Ints, known: Ints | None) -> Series:
-        """The series of values that are in order but for ties."""
+    def _settled(self, values: Values, offsets: Ints, places: Ints | None) -> Series:
+        """The series of values that are in order but for ties; `places` are theirs among the rows (None: all)."""
+        t, known = _at(self.t, places), _at(self.known, places)
+        born, died = _at(self.born, places), _at(self.died, places)
         data, clock = values.data, _NONE if known is None else known
         if order.has_ties(offsets, t, clock):
             ordinals = values.ordinals
-            order.sort_ties(offsets, t, clock, ordinals)
+            if born is not None and died is not None:
+                by_value = _by_value(offsets, t, ordinals, born, died)
+                ordinals, born, died = ordinals[by_value], born[by_value], died[by_value]
+            else:
+                order.sort_ties(offsets, t, clock, ordinals)
             data = floats_of(ordinals) if values.type.is_float else ordinals
-        return Series(offsets, t, self._delay(known), data, values.type, values.restore)
+        since = self._delay(known) if died is None else born
+        return Series(offsets, t, since, data, values.type, values.restore, died)
 
     def _delay(self, known: Ints | None) -> Ints | None:
         return known if self.delayed else None
@@ -173,10 +195,9 @@ class Stream:
         values, places, offsets = self._values(sources, name, dtype, buckets.valid)
         rows = self.permutation if places is None else self.permutation[places]
         permutation, parts, part_bucket, first_part = order.split_runs(offsets, buckets.ordinals[rows])
-        t = (self.t if places is None else self.t[places])[permutation]
-        known = None if self.known is None else (self.known if places is None else self.known[places])[permutation]
-        series = self._settled(_with(values, values.at(permutation)), parts, t, known)
-        return Bucketed(series, part_bucket, first_part, buckets.restore)
+        places = permutation if places is None else places[permutation]
+        series = self._settled(_with(values, values.at(permutation)), parts, places)
+        return Bucketed(series, part_bucket, first_part, _restoring(buckets))
 
     def latest_rows(
         self, sources: tuple[Projection, ...], columns: tuple[tuple[str, DataType], ...]
@@ -190,7 +211,9 @@ class Stream:
         t, known = self.t[places], None if self.known is None else self.known[places]
         places = self._untied(sources, columns, places, offsets, t, known)
         number = np.arange(len(places))
-        series = Series(offsets, t, self._delay(known), number, _BIGINT, lambda codes: pa.array(codes))
+        died = _at(self.died, places)
+        since = self._delay(known) if died is None else _at(self.born, places)
+        series = Series(offsets, t, since, number, _BIGINT, lambda codes: pa.array(codes), died)
         return series, self.permutation[places]
 
     def _untied(
@@ -202,24 +225,40 @@ class Stream:
         t: Ints,
         known: Ints | None,
     ) -> Ints:
-        same = np.zeros(len(places) + 1, np.bool_)
-        same[1:-1] = t[1:] == t[:-1]
-        if known is not None:
-            same[1:-1] &= known[1:] == known[:-1]
-        same[offsets[offsets < len(same)]] = False
-        tied = np.flatnonzero(same[:-1] | same[1:])
+        tied, group = _ties(offsets, t, known)
         if not len(tied):
             return places
-        group = np.cumsum(~same[:-1])[tied]
-        rows = pa.array(self.permutation[places[tied]])
-        ranks = [_ranks(self.column(sources, name).take(rows), dtype) for name, dtype in columns]
-        sorted_ = np.lexsort((*reversed(ranks), group))
+        rows = self.rows_at(sources, [name for name, _ in columns], self.permutation[places[tied]])
+        ranked = [ranks(column, dtype) for column, (_, dtype) in zip(rows, columns, strict=True)]
+        sorted_ = np.lexsort((*reversed(ranked), group))
         places = places.copy()
         places[tied] = places[tied][sorted_]
         return places
 
 
 _BIGINT = DataType("BIGINT")
+
+
+def _ties(offsets: Ints, t: Ints, known: Ints | None) -> tuple[Ints, Ints]:
+    """(positions of one clock with another of their run, which group of equal ones each belongs to)."""
+    same = np.zeros(len(t) + 1, np.bool_)
+    same[1:-1] = t[1:] == t[:-1]
+    if known is not None:
+        same[1:-1] &= known[1:] == known[:-1]
+    same[offsets[offsets < len(same)]] = False
+    tied = np.flatnonzero(same[:-1] | same[1:])
+    return tied, np.cumsum(~same[:-1], dtype=np.int64)[tied]
+
+
+def _by_value(offsets: Ints, t: Ints, ordinals: Ints, born: Ints, died: Ints) -> Ints:
+    """Positions in order, those of equal time in the order of their values; equal ones by their lives.
+
+    The latter is of no meaning, but moments are merged by position, and must not depend on how rows came in.
+    """
+    tied, group = _ties(offsets, t, None)
+    positions = np.arange(len(t))
+    positions[tied] = tied[np.lexsort((died[tied], born[tied], ordinals[tied], group))]
+    return positions
 
 
 def _order_of(value: Any) -> tuple[Any, ...]:
@@ -231,14 +270,20 @@ def _order_of(value: Any) -> tuple[Any, ...]:
     return (0,) if value is None or value != value else (1, value)
 
 
-def _ranks(column: pa.Array, dtype: DataType) -> Ints:
+def ranks(column: pa.Array, dtype: DataType) -> Ints:
+    """Integers in the values' own order, equal for equal values; 0 is null."""
     if not dtype.is_ordered:
         keys = [_order_of(value) for value in column.to_pylist()]
         place = {key: rank for rank, key in enumerate(sorted(set(keys)))}
         return np.array([place[key] for key in keys], np.int64)
     values = values_of(column, dtype)
-    _, ranks = np.unique(values.ordinals, return_inverse=True)
-    return ranks + 1 if values.valid is None else np.where(values.valid, ranks + 1, 0)
+    _, places = np.unique(values.ordinals, return_inverse=True)
+    return places + 1 if values.valid is None else np.where(values.valid, places + 1, 0)
+
+
+def _restoring(values: Values) -> Callable[[Ints], pa.Array]:
+    """How ordinals become values again: `restore` takes floats as they are."""
+    return (lambda codes: values.restore(floats_of(codes))) if values.type.is_float else values.restore
 
 
 _NONE = np.zeros(0, np.int64)
@@ -248,9 +293,12 @@ def _with(values: Values, data: Any) -> Values:
     return Values(values.type, data, None, values.restore)
 
 
-def _at(array: Ints | None, places: Ints | None) -> Ints:
-    # None stays None: a stream of one clock.
-    return array if array is None or places is None else array[places]  # type: ignore[return-value]
+@overload
+def _at(array: Ints, places: Ints | None) -> Ints: ...
+@overload
+def _at(array: None, places: Ints | None) -> None: ...
+def _at(array: Ints | None, places: Ints | None) -> Ints | None:
+    return array if array is None or places is None else array[places]
 
 
 def _both(left: Bools | None, right: Bools | None) -> Bools | None:
@@ -273,15 +321,22 @@ def make_stream(readings: tuple[Rows, ...], codes: list[Codes], runs: int, *, de
         pairs = zip(readings, times, strict=True)
         known = np.concatenate([rows.known if rows.known is not None else at for rows, at in pairs])
     permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, t, known)
-    return Stream(readings, permutation, offsets, ordered, ordered_known, delayed)
+    born, died = (_at(ends, permutation) for ends in _lives(readings))
+    return Stream(readings, permutation, offsets, ordered, ordered_known, delayed, born, died)
+
+
+def _lives(readings: tuple[Rows, ...]) -> tuple[Ints | None, Ints | None]:
+    """(born, died) of all rows; None where no row has lives."""
+    if all(rows.died is None for rows in readings):
+        return None, None
+    born = [np.full(rows.rows, BEGINNING) if rows.born is None else rows.born for rows in readings]
+    died = [np.full(rows.rows, FOREVER) if rows.died is None else rows.died for rows in readings]
+    return np.concatenate(born), np.concatenate(died)
 
 
 def _times(rows: Rows) -> Ints:
-    """The rows' own time; a row of a snapshot without one counts from the start of its partition's day."""
-    if rows.t is not None or rows.partition is None:
-        return rows.t if rows.t is not None else np.zeros(rows.rows, np.int64)
-    days = rows.partition.view(pa.int32()).cast(pa.int64()).fill_null(0)
-    return np.asarray(days.to_numpy(zero_copy_only=False)) * DAY
+    """The rows' own time, UNTIMED of those that have none."""
+    return rows.t if rows.t is not None else np.full(rows.rows, UNTIMED)
 
 
 def _hidden(rows: Rows, codes: Codes, delayed: bool) -> Codes:

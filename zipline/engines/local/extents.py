@@ -1,0 +1,132 @@
+"""What the files of a source hold: from when until when, and when it became available. Read once, then remembered.
+
+Extents are kept beside the partials of the source, one small table for all of its files. A file that is not there yet
+is asked for its clocks alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from zipline.engines.local.read import Rows
+from zipline.engines.local.session import query
+from zipline.plan.steps import Projection
+from zipline.tables.contract import Table, Unit
+from zipline.tables.partials import PartialStore
+
+NAME = "extents"
+AT_ONCE = 50
+"""Files that one statement asks."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Of the rows of a file that can be seen: the first and last time and availability; `hidden` lack a clock.
+
+    A file without such rows has `rows` 0, and its times mean nothing.
+    """
+
+    first: int
+    last: int
+    available_first: int
+    available_last: int
+    rows: int
+    hidden: int
+
+    @classmethod
+    def of_rows(cls, rows: Rows, kept: object) -> Extent:
+        """Of rows that were read whole; `kept` is False where the source's conditions fail (None: nowhere)."""
+        assert rows.t is not None
+        meant = np.ones(rows.rows, np.bool_) if kept is None else np.asarray(kept)
+        seen = meant if rows.seen is None else meant & rows.seen
+        hidden = int(meant.sum() - seen.sum())
+        if not seen.any():
+            return cls(0, 0, 0, 0, 0, hidden)
+        t = rows.t[seen]
+        available = t if rows.known is None else np.maximum(t, rows.known[seen])
+        return cls(int(t.min()), int(t.max()), int(available.min()), int(available.max()), len(t), hidden)
+
+
+def identity(unit: Unit) -> str:
+    """One version of one file: 32 hexadecimal digits."""
+    text = f"{unit.name}\0{unit.token}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+def block(units: Iterable[Unit]) -> str:
+    """These versions of these files together."""
+    return hashlib.sha256("".join(sorted(map(identity, units))).encode()).hexdigest()[:32] + "-block"
+
+
+class Extents:
+    """The extents of one source's files, as far as they are known."""
+
+    def __init__(self, store: PartialStore, group: str) -> None:
+        self._store, self._group = store, group
+        stored = store.read(group, NAME)
+        self._known = {} if stored is None else _extents(stored)
+        self._is_new = False
+
+    def of(self, unit: Unit) -> Extent | None:
+        return self._known.get(identity(unit))
+
+    def note(self, unit: Unit, extent: Extent) -> None:
+        if self.of(unit) != extent:
+            self._known[identity(unit)] = extent
+            self._is_new = True
+
+    def learn(
+        self, connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, units: Sequence[Unit]
+    ) -> None:
+        """Asks the files themselves."""
+        for place in range(0, len(units), AT_ONCE):
+            some = units[place : place + AT_ONCE]
+            sql = " UNION ALL ".join(_question(connection, table, source, n, unit) for n, unit in enumerate(some))
+            for number, *facts in _rows(query(connection, sql, source.table)):
+                self.note(some[number], Extent(*(int(fact) for fact in facts)))
+
+    def save(self, live: Iterable[Unit]) -> None:
+        """Stores what is known of the files that there are."""
+        if self._is_new:
+            kept = {name: self._known[name] for name in map(identity, live) if name in self._known}
+            self._store.write(self._group, NAME, _table(kept))
+            self._is_new = False
+
+
+def _question(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, number: int, unit: Unit) -> str:
+    assert source.time is not None
+    relation = table.relation(
+        connection, partition=source.partition, start=source.start, end=source.end, units=[unit.name]
+    )
+    time = f"CAST({source.time.sql('duckdb')} AS TIMESTAMPTZ)"
+    available, seen = time, f"({time}) IS NOT NULL"
+    if source.known_at is not None:
+        known = f"CAST({source.known_at.sql('duckdb')} AS TIMESTAMPTZ)"
+        available, seen = f"greatest({time}, {known})", f"{seen} AND ({known}) IS NOT NULL"
+    where = " AND ".join([f"({condition.sql('duckdb')})" for condition in source.where]) or "TRUE"
+    clocks = f"SELECT {time} AS t, {available} AS a, {seen} AS s FROM {relation} WHERE {where}"
+    bounds = ", ".join(f"coalesce(epoch_us({f}({c}) FILTER (s)), 0) AS {f}_{c}" for c in "ta" for f in ("min", "max"))
+    counts = "count(*) FILTER (s) AS rows, count(*) FILTER (NOT s) AS hidden"
+    return f"SELECT {number} AS number, {bounds}, {counts} FROM ({clocks})"
+
+
+def _rows(found: pa.Table) -> Iterable[tuple[int, ...]]:
+    return zip(*(column.to_pylist() for column in found.columns), strict=True)
+
+
+def _extents(stored: pa.Table) -> dict[str, Extent]:
+    names = stored.column("unit").to_pylist()
+    columns = [stored.column(field.name).to_pylist() for field in fields(Extent)]
+    return {name: Extent(*facts) for name, *facts in zip(names, *columns, strict=True)}
+
+
+def _table(known: Mapping[str, Extent]) -> pa.Table:
+    rows = [astuple(extent) for extent in known.values()]
+    columns = {f.name: pa.array([row[n] for row in rows], pa.int64()) for n, f in enumerate(fields(Extent))}
+    return pa.table({"unit": pa.array(list(known), pa.string()), **columns})

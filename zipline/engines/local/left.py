@@ -1,0 +1,140 @@
+"""The left rows: read in the table's order, with their query times, and the newest times that end label data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zipline.algebra.columnar.values import micros
+from zipline.arrow import to_arrow
+from zipline.clock import DAY as MICROS_PER_DAY
+from zipline.clock import day_text
+from zipline.engines.local.session import query
+from zipline.engines.local.statements import (
+    FIRST_INSTANT,
+    LAST_INSTANT,
+    between,
+    column_of,
+    deduplicated,
+    filtered,
+    tried,
+    within,
+)
+from zipline.plan.chaining import Span
+from zipline.plan.steps import Projection
+from zipline.tables.columns import quoted
+from zipline.tables.contract import Table
+from zipline.types import DataType
+
+TIME = "\0time"
+DAY = "\0day"
+"""Beside the left's own columns, under names that no table's column has."""
+
+
+def read_left(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    left: Projection,
+    *,
+    start: str | None,
+    end: str | None,
+    span: Span | None = None,
+) -> pa.Table:
+    """The left rows in the table's order: selected columns, TIME, and DAY, that of their partition (in a range).
+
+    A range holds the rows without a day too: theirs is null. A span of query times holds those without a time.
+    """
+    if not table.schema:
+        return _empty_left(left)
+    time = _query_time(left)
+    bounds = (start, end) if start and end else None
+    day = _day(left, time) if bounds or span else "CAST(NULL AS VARCHAR)"
+    items = [
+        f"{time if e is left.time else column_of(e) or e.sql('duckdb')} AS {quoted(name)}" for name, e in left.select
+    ]
+    items += [f"{time} AS __ts", f"{day} AS __ds"]
+    # Rows of one event id are one event whatever the range, so the others are looked for in all partitions.
+    by_partition = left.partition is not None and left.event_id is None
+    low, high = within(left, (bounds or _snapshot_days(left, span)) if by_partition else None)
+    relation = table.relation(connection, partition=left.partition, start=low, end=high)
+    conditions = [condition.sql("duckdb") for condition in left.where]
+    if bounds and not by_partition:
+        undated = "" if left.partition else f" OR {day} IS NULL"
+        conditions.append(f"{day} BETWEEN '{start}' AND '{end}'{undated}")
+    if span is not None:
+        conditions += between(time, span.low, span.high)
+    if left.event_id:
+        numbered = f"(SELECT *, row_number() OVER () AS __row FROM {relation})"
+        source = f"{deduplicated(left, numbered, conditions)} ORDER BY __row"
+    else:
+        source = filtered(relation, conditions)
+    texts = tried([left], {left: frozenset(left.columns)})
+    found = query(connection, f"SELECT {', '.join(items)} FROM {source}", left.table, relation, texts)
+    return _typed(found, left.column_types)
+
+
+def _snapshot_days(left: Projection, span: Span | None) -> tuple[str, str] | None:
+    """The days of the snapshots whose rows have their query times, the days' ends, in a span."""
+    if span is None or left.time is not None or (span.low, span.high) == (None, None):
+        return None
+    low = FIRST_INSTANT if span.low is None else min(max(span.low - MICROS_PER_DAY, FIRST_INSTANT), LAST_INSTANT)
+    high = LAST_INSTANT if span.high is None else max(min(span.high, LAST_INSTANT), FIRST_INSTANT)
+    return day_text(low), day_text(high)
+
+
+def _query_time(left: Projection) -> str:
+    """An event's own time; for a row of a snapshot the end of the snapshot's day."""
+    if left.time is not None:
+        return f"CAST({left.time.sql('duckdb')} AS TIMESTAMPTZ)"
+    assert left.partition is not None
+    return f"CAST(CAST({quoted(left.partition)} AS DATE) + INTERVAL 1 DAY AS TIMESTAMPTZ)"
+
+
+def _day(left: Projection, time: str) -> str:
+    if left.partition:
+        return f"CAST(CAST({quoted(left.partition)} AS DATE) AS VARCHAR)"
+    return f"strftime({time}, '%Y-%m-%d')"
+
+
+def _empty_left(left: Projection) -> pa.Table:
+    columns: dict[str, Any] = {name: pa.nulls(0).cast(to_arrow(dtype)) for name, dtype in left.column_types.items()}
+    columns[TIME] = pa.nulls(0).cast(pa.timestamp("us", tz="UTC"))
+    columns[DAY] = pa.nulls(0).cast(pa.string())
+    return pa.table(columns)
+
+
+def _typed(found: pa.Table, types: Any) -> pa.Table:
+    arrays = []
+    names = [*types, TIME, DAY]
+    for name, column in zip(names, found.columns, strict=True):
+        dtype: DataType | None = types.get(name)
+        wanted = to_arrow(dtype) if dtype is not None else column.type
+        arrays.append(column if column.type == wanted else column.cast(wanted))
+    return pa.table(arrays, names=names)
+
+
+def newest_event(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection) -> int | None:
+    """The newest time in a source (of mutations, of a change) before its `where`; None of an empty one."""
+    clock = source.mutation_time or source.time
+    if clock is None or not table.schema:
+        return None
+    relation = table.relation(connection, partition=source.partition, start=source.start, end=source.end)
+    sql = f"SELECT max(CAST({clock.sql('duckdb')} AS TIMESTAMPTZ)) AS newest FROM {relation}"
+    texts = {clock.text: clock.sql("duckdb")}
+    newest = query(connection, sql, source.table, relation, texts).column("newest")
+    value = pc.max(newest)
+    return int(micros(pa.array([value.as_py()], newest.type))[0]) if value.is_valid else None
+
+
+def newest_query_time(connection: duckdb.DuckDBPyConnection, table: Table, left: Projection) -> int | None:
+    """The newest query time of a left's rows; None where it has none."""
+    if not table.schema:
+        return None
+    time = _query_time(left)
+    relation = table.relation(connection, partition=left.partition, start=left.start, end=left.end)
+    source = filtered(relation, [condition.sql("duckdb") for condition in left.where])
+    newest = query(connection, f"SELECT max({time}) AS newest FROM {source}", left.table, relation).column("newest")
+    return int(micros(newest.combine_chunks())[0]) if newest.null_count < len(newest) else None

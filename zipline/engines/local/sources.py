@@ -1,0 +1,78 @@
+"""What a part reads of one of its sources, file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from zipline.algebra.windows import floor, hop
+from zipline.clock import DAY
+from zipline.engines.local.condense import KNOWN, T
+from zipline.engines.local.extents import Extent, Extents, block
+from zipline.engines.local.read import Rows
+from zipline.engines.local.scope import BLOCK, Reach
+from zipline.engines.local.substitutes import Substitute
+from zipline.plan.steps import Projection
+from zipline.tables.contract import Table, Unit
+
+
+@dataclass(eq=False)
+class Sources:
+    """The files of one source of a part, by name: `forms` says how each is read.
+
+    `group` is where the partials are stored, `names` which there are; files whose partial is not are `missing`.
+    `pieces` are the rows read so far.
+    """
+
+    substitute: Substitute
+    source: Projection
+    table: Table
+    reach: Reach
+    group: str
+    extents: Extents
+    units: dict[str, Unit] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
+    pieces: list[Rows] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
+    names: frozenset[str] = frozenset()
+
+    @property
+    def levels(self) -> set[str]:
+        """The levels that queries of later days will want of a file."""
+        part = self.substitute.part
+        windows = [feature.window for feature in part.group_by.features if feature.window is not None]
+        is_hourly = part.group_by.accuracy == "TEMPORAL" and any(hop(window) < DAY for window in windows)
+        return {"day", "hour"} if is_hourly else {"day"}
+
+    def blocks(self) -> dict[str, list[str]]:
+        """Stored name -> files, of the blocks that can stand for the partials of days of their files."""
+        members: dict[int, list[str]] = {}
+        for name, form in self.forms.items():
+            extent = self.extents.of(self.units[name])
+            if form == "day" and extent is not None:
+                members.setdefault(floor(extent.first, BLOCK), []).append(name)
+        found: dict[str, list[str]] = {}
+        for begin, names in members.items():
+            extents = [extent for name in names if (extent := self.extents.of(self.units[name])) is not None]
+            if len(names) > 1 and begin + BLOCK <= self.reach.cut and self.reach.fits(_hull(extents), BLOCK):
+                found[block(self.units[name] for name in names)] = names
+        return found
+
+    @property
+    def columns(self) -> list[str]:
+        """What is read of a partial."""
+        part = self.substitute.condensed
+        needed = {f.input for f in part.needed} | {f.bucket for f in part.needed if f.bucket}
+        needed |= {name for name, _ in (*part.group_by.keys, *part.group_by.lookup)}
+        return [*sorted(needed), T, *([] if self.source.known_at is None else [KNOWN])]
+
+
+def _hull(extents: Sequence[Extent]) -> Extent:
+    return Extent(
+        min(each.first for each in extents),
+        max(each.last for each in extents),
+        min(each.available_first for each in extents),
+        max(each.available_last for each in extents),
+        sum(each.rows for each in extents),
+        sum(each.hidden for each in extents),
+    )

@@ -1,0 +1,96 @@
+"""Whether a stored day still is what a run would make of it, and if not, which columns are not and why.
+
+The rows of a day are valid while the identity of the rows, the left's units and the maturity of its labels are as its
+record says; a column while its identity and the digests of all that it reads are. Nothing else matters: not the
+definition's other columns, not the step or the order in which days were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from zipline.orchestration.inputs import Inputs
+from zipline.orchestration.reaches import Reach
+from zipline.orchestration.records import Definition, Record
+
+Kind = Literal["missing", "forced", "unknown", "rows", "left", "labels", "columns", "sources", "carried"]
+
+MEANING: Mapping[Kind, str] = {
+    "missing": "not there yet",
+    "forced": "asked for with --force",
+    "unknown": "written without a record of what it was made from",
+    "rows": "definition of the rows changed",
+    "left": "left rows changed",
+    "labels": "labels became complete",
+    "columns": "definition changed",
+    "sources": "input changed",
+    "carried": "carried over to the new definition",
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a day is done again: `names` are columns (of "columns") or tables (of "left" and "sources")."""
+
+    kind: Kind
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DayWork:
+    """A day to do. `columns` are computed, all others carried over; None: the whole day is made anew.
+
+    `vanished` are days (of tables) that the stored day was made from and that are no longer there.
+    """
+
+    day: str
+    reasons: tuple[Reason, ...]
+    columns: tuple[str, ...] | None = None
+    vanished: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def judge(
+    day: str, record: Record | None, definition: Definition, inputs: Inputs, left: str, *, forced: bool = False
+) -> DayWork | None:
+    """What is to be done of a day that is stored with this record; None where it is valid. `left` is its table."""
+    if forced:
+        return DayWork(day, (Reason("forced"),))
+    if record is None:
+        return DayWork(day, (Reason("unknown"),))
+    now = inputs.of(day)
+    held: tuple[tuple[Reason, str, str], ...] = (
+        (Reason("rows"), record.definition.rows, definition.rows),
+        (Reason("left", (left,)), record.left, now.left),
+        (Reason("labels"), record.mature, now.mature),
+    )
+    whole = tuple(reason for reason, before, after in held if before != after)
+    known = record.definition.columns
+    redefined = [name for name, identity in definition.columns.items() if known.get(name) != identity]
+    changed = [reach for reach in inputs.reaches if record.reaches.get(reach.key, "") != now.reaches.get(reach.key, "")]
+    touched = [name for name in definition.columns if name not in redefined and inputs.columns[name] & set(changed)]
+    found = (Reason("columns", tuple(redefined)), Reason("sources", _tables(inputs, touched, changed)))
+    partly = tuple(reason for reason in found if reason.names)
+    if not whole and not partly:
+        return None
+    columns = None if whole else tuple(name for name in definition.columns if name in {*redefined, *touched})
+    return DayWork(day, whole or partly, columns, _vanished(day, record, inputs, changed, left))
+
+
+def _tables(inputs: Inputs, columns: list[str], changed: list[Reach]) -> tuple[str, ...]:
+    seen = frozenset[Reach]().union(*(inputs.columns[name] for name in columns))
+    return tuple(sorted({reach.source.table for reach in changed if reach in seen}))
+
+
+def _vanished(day: str, record: Record, inputs: Inputs, changed: list[Reach], left: str) -> dict[str, tuple[int, ...]]:
+    """Of the sources that differ, the days that the record's commit saw, that the day sees, and that are gone."""
+    found: dict[str, set[int]] = {}
+    if record.left and not inputs.of(day).left:
+        found[left] = {inputs.number(day)}
+    for reach in changed:
+        seen, present = inputs.seen_days(reach, day), inputs.present(reach)
+        for label, (first, last) in record.present.get(reach.place, {}).items() if seen else ():
+            if seen and label not in present and first <= seen[1] and last >= seen[0]:
+                found.setdefault(reach.source.table, set()).add(label)
+    return {table: tuple(sorted(days)) for table, days in found.items()}
