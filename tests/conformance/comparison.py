@@ -54,7 +54,7 @@ def near(expected: Any, actual: Any, tolerance: float) -> bool:
 def permitted(evidence: Evidence | None, expected: Any, actual: Any) -> bool:
     """Whether section 2 allows `actual` where the oracle says `expected`."""
     if evidence is None:
-        return same(expected, actual) or near_derived(expected, actual)
+        return near_derived(expected, actual)
     if not evidence.seen:
         return same(expected, actual)
     if evidence.bucket is None:
@@ -68,9 +68,18 @@ def permitted(evidence: Evidence | None, expected: Any, actual: Any) -> bool:
 
 
 def near_derived(expected: Any, actual: Any) -> bool:
-    """A derivation's number, computed from features that had a tolerance themselves."""
-    both = isinstance(expected, float) and isinstance(actual, float)
-    return both and math.isclose(expected, actual, rel_tol=FLOAT_TOLERANCE)
+    """A number that was computed from features with a tolerance, or came from a parent: alone, or in a map or list."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return expected.keys() == actual.keys() and all(near_derived(expected[key], actual[key]) for key in expected)
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(expected) == len(actual) and all(map(near_derived, expected, actual))
+    if (
+        isinstance(expected, float)
+        and isinstance(actual, float)
+        and math.isclose(expected, actual, rel_tol=FLOAT_TOLERANCE)
+    ):
+        return True
+    return same(expected, actual)
 
 
 def _permitted(aggregation: Any, seen: list[Seen], expected: Any, actual: Any) -> bool:

@@ -39,14 +39,19 @@ BEFORE = 2
 
 @dataclass(frozen=True)
 class Year:
-    """The size of the year: events in all, keys, queries a day."""
+    """The size of the year: events in all, keys, queries a day; a shorter one is for rehearsals."""
 
     events: int
     keys: int
     queries: int
+    days: int = DAYS
 
     def folder(self, base: Path) -> Path:
         return base / f"year_{self.events}_{self.keys}_{self.queries}"
+
+    def rows(self, kind: str) -> int:
+        """A day's rows."""
+        return self.events // self.days if kind == "events" else self.queries
 
 
 def day_text(number: int) -> str:
@@ -56,13 +61,16 @@ def day_text(number: int) -> str:
 def make(base: Path, year: Year, measured: range) -> Path:
     """The folder of `events` and `queries` by day, made once; queries only of the measured days and those before."""
     folder = year.folder(base)
-    asked = [("events", n) for n in range(DAYS)]
+    asked = [("events", n) for n in range(year.days)]
     asked += [("queries", n) for n in range(measured[0] - BEFORE, measured[-1] + 1)]
     missing = [(kind, n) for kind, n in asked if not _file(folder, kind, n).exists()]
     with ProcessPoolExecutor() as pool:
         list(pool.map(_write, [folder] * len(missing), missing, [year] * len(missing), chunksize=8))
     for kind in ("events", "queries"):
-        if not (folder / kind / "_delta_log").exists():
+        log = folder / kind / "_delta_log"
+        if any(kind == written for written, _ in missing):
+            shutil.rmtree(log, ignore_errors=True)
+        if not log.exists():
             by_day = deltalake.Schema([deltalake.Field("ds", "string")])
             deltalake.convert_to_deltalake(folder / kind, partition_by=by_day, partition_strategy="hive")
     return folder
@@ -75,7 +83,7 @@ def _file(folder: Path, kind: str, number: int) -> Path:
 def _write(folder: Path, which: tuple[str, int], year: Year) -> None:
     kind, number = which
     rng = np.random.default_rng([SEED, number, kind == "events"])
-    rows = year.events // DAYS if kind == "events" else year.queries
+    rows = year.rows(kind)
     keys = rng.integers(0, year.keys, rows)
     times = np.sort(rng.integers(0, DAY, rows)) + BEGIN + number * DAY
     columns: dict[str, Any] = {"k": pa.array(keys), "t": pa.array(times).view(TIME)}
@@ -114,12 +122,12 @@ def run_day(folder: str, day: str, store: str | None, out: str | None = None) ->
 
 
 def rehearse() -> None:
-    """A small year, run in both ways: kernels are loaded before the clock starts."""
+    """A short year, run in both ways: kernels are loaded before the clock starts."""
     with tempfile.TemporaryDirectory() as base:
-        last = DAYS - 1
-        folder = str(make(Path(base), Year(40_000, 20, 50), range(last, last + 1)))
+        year = Year(40_000, 20, 50, days=40)
+        folder = str(make(Path(base), year, range(39, 40)))
         for store in (None, f"{base}/partials", f"{base}/partials"):
-            run_day(folder, day_text(last), store)
+            run_day(folder, day_text(39), store)
 
 
 def definition() -> Any:

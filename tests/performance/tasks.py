@@ -175,7 +175,7 @@ def _bytes_read() -> int:
 
 
 def incremental_day(folder: str, day: str, store: str | None, out: str) -> Figures:
-    """One day of the year's join after a rehearsal on the year's own first files, so that no kernel is loaded late."""
+    """One day of the year's join, after a rehearsal on a shorter one, so that no kernel is loaded late."""
     from tests.performance.incremental import rehearse, run_day
 
     rehearse()

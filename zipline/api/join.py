@@ -97,7 +97,10 @@ class BootstrapPart(Definition):
 
 @definition
 class Contextual(Definition):
-    """Columns that arrive with the request; `fields` maps column to SQL type."""
+    """Columns that arrive with the request; `fields` maps column to SQL type.
+
+    Offline they are the left's columns of these names and types, else what bootstrap gives, else null.
+    """
 
     fields: Mapping[str, str] = checked(fields.mapping(fields.text))
 

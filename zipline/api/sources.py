@@ -159,7 +159,11 @@ class EntitySource(Definition):
 
 @definition
 class JoinSource(Definition):
-    """The output of a join as the source of another group-by."""
+    """The output of a join as the source of a group-by, or as the left of another join.
+
+    Every row of the join is there with all its columns but labels, which are the future. A row happens at its query
+    time unless the query's `time` names another. `start` and `end` bound the day of the join's rows (`ds`).
+    """
 
     join: Join = checked(lambda value: _a_join(value))
     query: Query = checked(_query, Query())
@@ -185,7 +189,8 @@ def _handler(value: Any) -> Any:
 class ExternalSource(Definition):
     """Features fetched at request time from elsewhere; `offline` is the group-by that stands for it in training.
 
-    `keys` and `values` map column to SQL type.
+    `keys` and `values` map column to SQL type. Offline the values are the columns of these names of `offline`, a
+    group-by by the same keys, in the declared types; without it they are what bootstrap gives, else null.
     """
 
     keys: Mapping[str, str] = checked(fields.mapping(fields.text))

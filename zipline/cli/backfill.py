@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,6 +103,7 @@ def _recorded(
     from zipline.cli.outputs import replanned
     from zipline.cli.recording import expect, recorded_work
     from zipline.engines.local.run import run_join
+    from zipline.orchestration.partials import partial_store
     from zipline.orchestration.staging import bring_up
 
     arguments = {"step_days": step_days, "as_of": as_of, "force": force}
@@ -110,7 +112,8 @@ def _recorded(
             work = replanned(work)
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)
-        report = _run(todo, work, gate, step_days, progress, run.counting(run_join), run.check)
+        engine = run.counting(partial(run_join, partials=partial_store(work.project)))
+        report = _run(todo, work, gate, step_days, progress, engine, run.check)
         run.count(rows=report.rows, bytes_written=report.bytes)
         return report
 

@@ -85,7 +85,8 @@ def _unexpected(error: BaseException, arguments: Sequence[str]) -> ZiplineError:
 
 def _write_log(text: str, arguments: Sequence[str]) -> Path | None:
     stamp = clock.to_text(clock.now())[:19].replace(":", "")
-    for folder in (_project_folder(arguments) / ".zipline" / "logs", Path(tempfile.gettempdir())):
+    project, elsewhere = _project_folder(arguments), Path(tempfile.gettempdir())
+    for folder in (project / ".zipline" / "logs" if project.is_dir() else elsewhere, elsewhere):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"zipline-{stamp}-{os.getpid()}.log"

@@ -22,6 +22,11 @@ from zipline.tables.catalog import Catalog
 
 def explain(definition: Join | GroupBy, column: str, row: Mapping[str, Any], catalog: Catalog) -> Explanation:
     """The explanation of `column` for the keys and `ts` in `row`; for a join its row_id may stand for both."""
+    if not isinstance(row, Mapping):
+        raise UsageError(
+            f"the row is {type(row).__name__}, not a mapping",
+            hint='give one row: {"carrier": "UA", "ts": "2013-07-01"}',
+        )
     if isinstance(definition, GroupBy):
         plan = plan_group_by(definition, lambda name: catalog.table(name).schema)
         names = tuple(name for name, _ in plan.columns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from zipline.clock import DAY, to_micros
 from zipline.plan.narrowing import narrowed
 from zipline.plan.reads import lookback
 from zipline.plan.steps import ComputeParent, JoinPlan, PartPlan, Projection
@@ -32,6 +33,13 @@ class Span:
         low = None if self.low is None or other.low is None else min(self.low, other.low)
         high = None if self.high is None or other.high is None else max(self.high, other.high)
         return Span(low, high)
+
+
+def days_span(left: Projection, start: str | None, end: str | None) -> Span:
+    """The query times of a chained left's rows of a range of days; a partition's day says nothing of them."""
+    if start is None or end is None or left.partition is not None:
+        return Span()
+    return Span(to_micros(start), to_micros(end) + DAY)
 
 
 def parent_table(parent: JoinPlan) -> str:

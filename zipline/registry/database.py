@@ -137,8 +137,11 @@ class Database:
                 hint="run the command again; several machines need a PostgreSQL registry",
                 next_command="zipline doctor",
             )
-        hint = "make room on the disk" if "full" in text else "a registry file needs a local disk, not a network one"
-        return RegistryError(f"the registry {self.file} failed: {first}", hint=hint, next_command="zipline doctor")
+        return RegistryError(
+            f"the registry {self.file} could not be written: {first}",
+            hint="make room on the disk; it must be a local one, not a network's",
+            next_command="zipline doctor",
+        )
 
     def _unwritable(self, why: str) -> RegistryError:
         return RegistryError(

@@ -506,3 +506,32 @@ def test_every_operation_is_explained_as_the_engine_computes_it(operation: str) 
         exact = operation not in ("VARIANCE", "SKEW", "KURTOSIS")
         assert found.value == (direct if exact else pytest.approx(direct, rel=1e-9))
         assert found.agrees is not False
+
+
+def test_a_table_without_rows_gives_the_empty_window() -> None:
+    found = explained(spending(SUM_1D), "amount_sum_1d", ANN, [])
+    assert (found.value, dict(found.counts), found.other_keys) == (None, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([ANN], "the row is list, not a mapping"),
+        ({"ts": "2024-05-02"}, "the row needs 'user'"),
+        ({"user": "ann"}, "the row needs 'ts'"),
+        ({"user": float("nan"), "ts": "2024-05-02"}, "the row needs 'user', which is null"),
+        ({"user": 3, "ts": "2024-05-02"}, "the key 'user' is STRING, not 3"),
+        ({"user": "ann", "ts": 3.5}, "3.5 is not an instant"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_with_what_it_lacks(row: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        explain_value(spending(SUM_1D), "amount_sum_1d", row, {"payments": PAYMENTS})
+
+
+def test_files_that_changed_are_read_again(tmp_path: Any) -> None:
+    path = tmp_path / "payments.jsonl"
+    for amount in (1.0, 2.0):
+        rows = [payment("ann", amount, "2024-05-02T10:00:00Z")] * int(amount)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert explain_value(spending(SUM_1D), "amount_sum_1d", ANN, {"payments": path}).value == amount * amount

@@ -261,7 +261,6 @@ def test_an_external_value_depends_on_its_type_and_its_twin() -> None:
     assert changed(asked(), asked("FLOAT")) == {"service_delay_max", "total"}
     assert changed(asked(), asked(twin=delays())) == {"service_delay_max", "total"}
     assert changed(asked(twin=delays()), asked(twin=delays(where=["delay > 0"]))) == {"service_delay_max", "total"}
-    assert changed(asked(twin=delays()), asked("FLOAT", twin=delays())) == {"service_delay_max", "total"}
 
 
 def test_a_column_of_the_request_depends_on_its_type() -> None:

@@ -29,7 +29,7 @@ from zipline.engines.explanation.questions import MOST_SEEN, SAMPLE, Question
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
 from zipline.tables.columns import duckdb_type, literal, quoted
-from zipline.types import BINARY, STRING, ArrayType, DataType
+from zipline.types import BINARY, NULL, STRING, ArrayType, DataType
 
 
 def statement(asked: Question, relation: str, newest: str | None) -> str:
@@ -258,6 +258,8 @@ def _text(value: str | None) -> str:
 
 def key_literal(value: Any, dtype: DataType) -> str:
     """A key's value as SQL of its type."""
+    if dtype == NULL:
+        return "NULL"
     if dtype == BINARY:
         return f"unhex('{bytes(value).hex()}')"
     if dtype == STRING:

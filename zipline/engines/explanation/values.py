@@ -28,7 +28,7 @@ from zipline.plan.steps import Feature, GroupByPlan, PartPlan, Projection
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Partition, Statistics, Table, Unit
 from zipline.tables.memory import MemoryTable
-from zipline.types import BINARY, DATE, TIMESTAMP, ArrayType, DataType, DecimalType, MapType
+from zipline.types import BINARY, DATE, NULL, TIMESTAMP, ArrayType, DataType, DecimalType, MapType
 
 
 class Excerpt:
@@ -87,8 +87,10 @@ def narrowed(plan: GroupByPlan, feature: Feature | None) -> GroupByPlan:
 
 
 def key_array(value: Any, key: str, dtype: DataType) -> pa.Array:
-    """A key as an array of one value of its type; UsageError where it is not of it."""
+    """A key as an array of one value of its type; UsageError where it is not of it. Of no rows a key has no type."""
     try:
+        if dtype == NULL:
+            return pa.array([value])
         return pa.array([_converted(value, dtype)], to_arrow(dtype))
     except (pa.ArrowException, ZiplineError, TypeError, ValueError, OverflowError):
         raise UsageError(f"the key {key!r} is {dtype}, not {value!r}") from None

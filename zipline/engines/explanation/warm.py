@@ -36,7 +36,7 @@ _guard = threading.Lock()
 def relation(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, columns: Iterable[str]) -> str:
     """SQL for a FROM clause with at least these columns of the partitions that the source reads."""
     wanted = [name for name in table.schema if name in set(columns)]
-    identity = _identity(table, source)
+    identity = _identity(connection, table, source)
     if identity is None or not wanted:
         return _stored(connection, table, source)
     with _guard:
@@ -50,20 +50,20 @@ def relation(connection: duckdb.DuckDBPyConnection, table: Table, source: Projec
     return quoted(view)
 
 
-def _identity(table: Table, source: Projection) -> Identity | None:
+def _identity(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection) -> Identity | None:
     files = _files.get(table)
     if files is None:
-        files = _files[table] = _files_of(table)
+        files = _files[table] = _files_of(connection, table)
     return (files, source.partition, source.start, source.end) if files else None
 
 
-def _files_of(table: Table) -> str:
-    """A digest of a small table's name and files, "" of any other; an open table does not change."""
+def _files_of(connection: duckdb.DuckDBPyConnection, table: Table) -> str:
+    """A digest of a small table's files and where they are, "" of any other table; an open table does not change."""
     statistics = table.statistics()
     if not statistics.files or statistics.bytes is None or statistics.bytes > SMALL_BYTES:
         return ""
     units = sorted((unit.name, unit.token) for unit in table.units(None))
-    return sha256(repr((table.name, units)).encode()).hexdigest()
+    return sha256(repr((table.name, units, table.relation(connection))).encode()).hexdigest()
 
 
 def _stored(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection) -> str:

@@ -69,10 +69,10 @@ class Rows:
         distinct = np.unique(places[places >= 0])
         few = self.unread.read(distinct if len(distinct) * 2 < self.rows else None)
         at = np.searchsorted(distinct, places) if len(distinct) * 2 < self.rows else places
-        taken = pa.array(at, mask=places < 0)
+        of_few, of_all = pa.array(at, mask=places < 0), pa.array(places, mask=places < 0)
         wanted = [to_arrow(source.column_types[name]) for name in names]
-        found = [few[alias] if alias in few else self.columns[alias] for alias in aliases]
-        return [whole(array.take(taken)).cast(dtype) for array, dtype in zip(found, wanted, strict=True)]
+        found = [few[a].take(of_few) if a in few else self.columns[a].take(of_all) for a in aliases]
+        return [whole(array).cast(dtype) for array, dtype in zip(found, wanted, strict=True)]
 
     def pieces(self, source: Projection, name: str) -> pa.Array | pa.ChunkedArray:
         """The column in as many pieces as it happens to be in."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from zipline.algebra.columnar.values import micros, validity, whole
 from zipline.arrow import TIMESTAMP_ARROW, to_arrow
-from zipline.clock import DAY, monotonic, to_micros
+from zipline.clock import monotonic
 from zipline.engines.contract import Report, Result
 from zipline.engines.local import read
 from zipline.engines.local.bootstrap import read_given
@@ -34,6 +34,7 @@ from zipline.plan.chaining import (
     Span,
     Wanted,
     compute_parents,
+    days_span,
     parent_table,
     parents_of,
     wanted_parents,
@@ -106,7 +107,7 @@ def run_join(
         state = _State(catalog, connect(), pool, Report(), parts, store=partials)
         try:
             if plan.left.parent is not None:
-                _see_parents(state, plan.left, _days_span(plan.left, start, end), to_newest=training and as_of is None)
+                _see_parents(state, plan.left, days_span(plan.left, start, end), to_newest=training and as_of is None)
             for step in plan.steps(training=training):
                 began = monotonic()
                 _execute(plan, state, step, (start, end), span, as_of, training=training)
@@ -138,7 +139,7 @@ def run_group_by(plan: GroupByPlan, queries: pa.Table, catalog: Catalog, *, offs
             _see_parents(state, None, _asked_span(state), to_newest=False)
             for step in compute_parents(None, (part,)):
                 _compute_parent(state, step.parent)
-            for source in _reads(part):
+            for source in shared_reads((part,)):
                 _read(state, source)
             _aggregate(state, (part,))
         finally:
@@ -148,12 +149,6 @@ def run_group_by(plan: GroupByPlan, queries: pa.Table, catalog: Catalog, *, offs
         table = table.append_column(name, column)
     state.report.rows = table.num_rows
     return Result(table, state.report)
-
-
-def _reads(part: PartPlan) -> tuple[SourceRead, ...]:
-    from zipline.plan.reads import shared_reads
-
-    return shared_reads((part,))
 
 
 def _execute(
@@ -189,13 +184,6 @@ def _execute(
             state.output = derive_uncovered(state.connection, _assemble(plan, state), derivations, state.given)
         case KeepMature(parts, offset):
             _keep_mature(plan, state, parts, offset, as_of)
-
-
-def _days_span(left: Projection, start: str | None, end: str | None) -> Span:
-    """The query times of the rows of a range of days; a day of a partition says nothing of them."""
-    if start is None or end is None or left.partition is not None:
-        return Span()
-    return Span(to_micros(start), to_micros(end) + DAY)
 
 
 def _asked_span(state: _State) -> Span:
