@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zipline.cli.diff import CACHE, COMPILED, changes_facts, show_untyped, stored_days, summary
+from zipline.cli.leaks import fail_if_strict, leak_options, leaks_of_all, refuse_strict_alone, show_leaks
 from zipline.cli.options import load_definitions, open_project, project_options, without_collection
 from zipline.cli.screen import plural, print_json, print_table
 from zipline.errors import UsageError
 
 if TYPE_CHECKING:
     from zipline.plan.compiled import Compilation
+    from zipline.plan.definitions import Definitions
     from zipline.project import Project
+    from zipline.quality.leaks import LeakReport
 
 
 @click.command()
 @click.option("--force", is_flag=True, help="Accept what breaks for those who ask online; needs --reason.")
 @click.option("--reason", metavar="TEXT", help="Why a breaking change is accepted; it is kept.")
+@leak_options
 @project_options
-def command(force: bool, reason: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
+def command(
+    force: bool,
+    reason: str | None,
+    check_leaks: bool,
+    strict: bool,
+    project: str | None,
+    environment: str | None,
+    as_json: bool,
+) -> None:
     """Check every definition and write it as JSON.
 
     Loads configs/, names and types everything, and writes .zipline/compiled/KIND/NAME.json: a change of definitions is
@@ -37,6 +49,7 @@ def command(force: bool, reason: str | None, project: str | None, environment: s
     from zipline.plan.compiled import compile_definitions
 
     _check_reason(force, reason)
+    refuse_strict_alone(check_leaks, strict)
     opened = open_project(project, environment)
     with without_collection():
         definitions = load_definitions(opened)
@@ -48,11 +61,14 @@ def command(force: bool, reason: str | None, project: str | None, environment: s
             days_of=stored_days(opened),
             reason=reason,
         )
-    _keep_reasons(opened, result)
+    _record(opened, result)
+    leaks = _leaks(opened, definitions) if check_leaks else []
     if as_json:
-        print_json(_facts(result))
+        print_json(_facts(result) | ({"leaks": [each.facts() for each in leaks]} if check_leaks else {}))
     else:
         _show(result)
+        show_leaks(leaks)
+    fail_if_strict(leaks, strict)
 
 
 def _check_reason(force: bool, reason: str | None) -> None:
@@ -62,21 +78,41 @@ def _check_reason(force: bool, reason: str | None) -> None:
         raise UsageError("--reason says why a breaking change is forced, and nothing is: give --force too")
 
 
-def _keep_reasons(project: Project, result: Compilation) -> None:
-    """The registry keeps who forced what, and when."""
-    if not result.forced:
+def _record(project: Project, result: Compilation) -> None:
+    """The registry keeps every version, and who forced what, and when. Where nothing changed it knows all."""
+    if not (result.created or result.changed or result.deleted or result.forced):
         return
-    from zipline.registry import open_registry
+    from zipline.plan.canonical import compact
+    from zipline.registry import Compiled, open_registry
 
     with open_registry(project) as registry:
+        registry.record(
+            Compiled(
+                name=name,
+                kind=str(each["kind"]),
+                fingerprint=str(each["fingerprint"]),
+                canonical=compact(each["definition"]),
+                owner=str(each["owner"]),
+                location=str(each["location"]),
+                needs=tuple(map(str, each["needs"])),
+            )
+            for name, each in result.described.items()
+        )
         for each in result.forced:
             registry.override(
                 str(each["name"]), str(each["reason"]), from_fingerprint=each["from"], to_fingerprint=each["to"]
             )
 
 
+def _leaks(project: Project, definitions: Definitions) -> list[LeakReport]:
+    from zipline.tables.catalog import open_catalog
+
+    return leaks_of_all(definitions, open_catalog(project=project))
+
+
 def _facts(result: Compilation) -> dict[str, Any]:
-    named = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    fields = (field.name for field in dataclasses.fields(result) if field.name != "described")
+    named = {name: getattr(result, name) for name in fields}
     return {**named, "changes": changes_facts(result.changes)}
 
 

@@ -37,6 +37,8 @@ class Compilation:
     untyped: Mapping[str, str] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     forced: tuple[Mapping[str, Any], ...] = ()
+    described: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> what its file holds."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def compile_definitions(
         untyped=now.untyped,
         changes=changes,
         forced=tuple(forced),
+        described=now,
     )
 
 
