@@ -219,7 +219,8 @@ def _next_steps() -> list[str]:
     return [
         f"zipline plan {DEPARTURES} --start 2013-07-01 --end 2013-07-31",
         f"zipline explain {DEPARTURES} {EXPLAINED} --row '{row}'",
-        "zipline backfill network.airports.airport_hours",
-        "add a window in configs/flights/carriers.py, then: zipline compile",
+        "zipline backfill flights.live.live_departures --start 2013-07-01 --end 2013-07-07",
+        "add a window in configs/flights/carriers.py, then: zipline diff",
+        "zipline lineage flights.arr_delay",
         "zipline doctor",
     ]
