@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+_LEAST_WIDTH = 160
+"""Of what is no terminal."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -24,11 +28,47 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=max(made.width, 160))
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=max(made.width, _LEAST_WIDTH))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A titled table; columns whose name begins with '>' are aligned to the right."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    click.secho(title, bold=True)
+    if _is_simple(columns, texts):
+        _print_simple(columns, texts)
+    else:
+        _print_folded(columns, texts)
+    click.echo()
+
+
+def _is_simple(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table fits as it is: every character one place wide, every row one line."""
+    plain = all(cell.isascii() and cell.isprintable() for row in (columns, *rows) for cell in row)
+    room = shutil.get_terminal_size().columns
+    return plain and sum(_widths(columns, rows)) + 2 * (len(columns) - 1) <= (
+        room if sys.stdout.isatty() else max(room, _LEAST_WIDTH)
+    )
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, cells)) for cells in zip([name.lstrip(">") for name in columns], *rows, strict=True)]
+
+
+def _print_simple(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Without rich, which takes longer than all else that is shown."""
+    widths = _widths(columns, rows)
+    headings = [column.lstrip(">") for column in columns]
+    for row in ([headings] if any(headings) else []) + [*rows]:
+        cells = [
+            cell.rjust(width) if column.startswith(">") else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        line = "  ".join(cells).rstrip()
+        click.echo(click.style(line, dim=True) if row is headings else line)
+
+
+def _print_folded(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -37,11 +77,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
-    click.secho(title, bold=True)
-    shown = console()
-    shown.print(table)
-    shown.print()
+        table.add_row(*(escape(cell) for cell in row))
+    console().print(table)
 
 
 def size(count: int | None) -> str:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from zipline.arrow import to_arrow
 from zipline.engines.local.derive import derive
@@ -58,6 +57,9 @@ def mature(rows: pa.Table, offset: int, end: int | None) -> pa.Table:
     """The rows whose labels are complete at `end`, which is what training keeps."""
     if end is None:
         return rows.slice(0, 0)
+    # It takes a while to import, and a run that finds all done carries nothing.
+    import pyarrow.compute as pc
+
     times = rows.column(TIME_COLUMN).cast(pa.int64())
     return rows.filter(pc.fill_null(pc.less_equal(times, end - offset), False))
 
@@ -125,6 +127,8 @@ def _same(one: Any, other: Any) -> bool:
     if pa.types.is_map(dtype):
         return _same(one.cast(_as_list(dtype)), other.cast(_as_list(dtype)))
     if pa.types.is_list(dtype):
+        import pyarrow.compute as pc
+
         return bool(pc.list_value_length(one).equals(pc.list_value_length(other))) and _same(
             one.flatten(), other.flatten()
         )

@@ -21,8 +21,8 @@ from zipline.clock import DAY, to_micros
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
 from zipline.tables.catalog import Catalog
-from zipline.tables.columns import quoted
-from zipline.tables.contract import Table, Unit
+from zipline.tables.columns import literal, quoted
+from zipline.tables.contract import FILE, ByFile, Table, Unit
 
 View = Literal["left", "events", "snapshots"]
 """How a projection's rows are put into days: by the left's day, by their time (of change), by their partition."""
@@ -99,9 +99,10 @@ class Extents:
         kept = self._load(key)
         known: dict[str, Any] = {u.name: kept[u.name] for u in units if kept.get(u.name, [None])[0] == u.token}
         unknown = [unit for unit in units if unit.name not in known]
-        for place in range(0, len(unknown), _BATCH):
-            batch = unknown[place : place + _BATCH]
-            found = _measure(table, projection, asked, [unit.name for unit in batch])
+        size = len(unknown) if isinstance(table, ByFile) else _BATCH
+        for place in range(0, len(unknown), size or 1):
+            batch = unknown[place : place + size]
+            found = _measure(table, projection, asked, batch)
             known |= {unit.name: [unit.token, found.get(unit.name, [])] for unit in batch}
         if unknown:
             self._store(key, kept | known if len(kept) < 2 * len(known) + 1000 else known)
@@ -154,22 +155,34 @@ def _instant(expression: Expression) -> str:
 
 
 def _measure(
-    table: Table, projection: Projection, asked: _Asked, units: Sequence[str]
+    table: Table, projection: Projection, asked: _Asked, units: Sequence[Unit]
 ) -> dict[str, list[list[int | None]]]:
     """Unit -> [day, first, last, known, rows, timeless] for each of its days."""
     from zipline.engines.local.session import connect, query
 
+    names = [unit.name for unit in units]
     connection = connect()
     try:
-        reads = " UNION ALL ".join(_read(connection, table, projection, asked, n, u) for n, u in enumerate(units))
+        if isinstance(table, ByFile) and _in_whole_files(units, projection):
+            inside = [u.name for u in units if u.day is None or _within(u.day, projection)]
+            relation = table.relation_by_file(connection, frozenset(inside))
+            reads, of_unit = _measures(relation, asked, quoted(FILE)), table.paths()
+        else:
+            each = (_measures(_relation(connection, table, projection, u), asked, literal(u)) for u in names)
+            reads, of_unit = " UNION ALL ".join(each), {name: name for name in names}
         found = query(connection, reads, projection.table)
     finally:
         connection.close()
     measured: dict[str, list[list[int | None]]] = {}
     for row in found.to_pylist():
-        place = row.pop("unit")
-        measured.setdefault(units[place], []).append(list(row.values()))
+        measured.setdefault(of_unit[row.pop("unit")], []).append(list(row.values()))
     return measured
+
+
+def _in_whole_files(units: Sequence[Unit], projection: Projection) -> bool:
+    """Whether the bounds of the query keep or drop files, never rows of one."""
+    is_bounded = projection.start is not None or projection.end is not None
+    return not is_bounded or all(unit.day is not None for unit in units)
 
 
 def _match(
@@ -208,8 +221,8 @@ def _relation(connection: Any, table: Table, projection: Projection, unit: str) 
     )
 
 
-def _read(connection: Any, table: Table, projection: Projection, asked: _Asked, place: int, unit: str) -> str:
-    relation = _relation(connection, table, projection, unit)
+def _measures(relation: str, asked: _Asked, unit: str) -> str:
+    """SQL for the days of each unit; `unit` is SQL for what a row's is called."""
     clocks = f"SELECT *, {asked.time} AS __t, {asked.known} AS __k FROM {relation}"
     where = f" WHERE {asked.where}" if asked.where else ""
     finite = ", ".join(f"CASE WHEN isfinite({clock}) THEN {clock} END AS {clock}" for clock in ("__t", "__k"))
@@ -222,7 +235,7 @@ def _read(connection: Any, table: Table, projection: Projection, asked: _Asked, 
         "count(*) - count(__t) AS timeless",
     )
     rows = f"SELECT * REPLACE ({finite}) FROM ({clocks}{where})"
-    return f"SELECT {place} AS unit, {', '.join(measures)} FROM ({rows}) GROUP BY ALL"
+    return f"SELECT {unit} AS unit, {', '.join(measures)} FROM ({rows}) GROUP BY ALL"
 
 
 def _extents(unit: Unit, projection: Projection, days: Iterable[Sequence[Any]]) -> Iterable[Extent]:

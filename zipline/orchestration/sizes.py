@@ -15,6 +15,7 @@ from itertools import accumulate
 
 import duckdb
 
+from zipline.engines.local.session import connect
 from zipline.errors import ZiplineError
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
@@ -71,9 +72,7 @@ class Counter:
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        connection = duckdb.connect(":memory:")
-        connection.execute("SET TimeZone = 'UTC'")
-        return connection
+        return connect()
 
     def sizes(self, read: Projection, conditions: Sequence[Sequence[Expression]] = ()) -> Sizes | None:
         """The sizes of the rows that one of the `conditions` keeps, each a list of which all must hold.

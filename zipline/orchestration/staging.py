@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from zipline.api import StagingQuery
 from zipline.arrow import schema_of, to_arrow
@@ -121,6 +120,9 @@ class Staging:
         metadata = _metadata(self.plan, catalog, step)
         rows = _run(self.plan, catalog, step)
         self._refuse_other_columns(rows)
+        # It takes a while to import, and planning has no rows.
+        import pyarrow.compute as pc
+
         column = rows.column(DAY_COLUMN)
         by_day = {day: rows.filter(pc.equal(column, day)) for day in step}
         self.output.replace_days(by_day, metadata=metadata)

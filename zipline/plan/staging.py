@@ -12,16 +12,19 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.optimizer.scope import traverse_scope
 
 from zipline.api import StagingQuery
 from zipline.errors import Location
 from zipline.plan.fingerprints import fingerprint
 from zipline.plan.scope import quoted
+
+if TYPE_CHECKING:
+    from sqlglot.optimizer.scope import Scope
 
 DIALECT = "duckdb"
 START, END = "start_date", "end_date"
@@ -173,11 +176,18 @@ def _first_line(wrong: Exception) -> str:
 def _references(tree: exp.Expr) -> Iterator[tuple[str, exp.Table]]:
     """The tables read, each place once; what WITH defines is none."""
     seen: set[int] = set()
-    for scope in traverse_scope(tree):
+    for scope in _scopes(tree):
         for source in scope.sources.values():
             if isinstance(source, exp.Table) and _is_named(source) and id(source) not in seen:
                 seen.add(id(source))
                 yield ".".join(part.name for part in source.parts), source
+
+
+def _scopes(tree: exp.Expr) -> list[Scope]:
+    # The optimizer takes a while to import, and few projects' commands meet a staging query.
+    from sqlglot.optimizer.scope import traverse_scope
+
+    return traverse_scope(tree)
 
 
 def _is_named(table: exp.Table) -> bool:
@@ -234,7 +244,7 @@ def _opens_file(staging: StagingQuery, what: str) -> Exception:
 def _bounded(tree: exp.Expr) -> set[str]:
     """The tables whose every reference stands in a SELECT with a condition on its `ds`."""
     found: dict[str, bool] = {}
-    for scope in traverse_scope(tree):
+    for scope in _scopes(tree):
         conditions = _conditions(scope.expression)
         alone = len(scope.sources) == 1
         for alias, source in scope.sources.items():

@@ -10,14 +10,38 @@
 A registry is one SQLite file (`.zipline/registry.db`) or a PostgreSQL database, named by [registry] url of
 `zipline.toml`. Rows that come out are frozen values; instants are microseconds UTC. Each subject has a module:
 `versions`, `overrides`, `runs`, `locks`; `schema` and `migrations` say how they are kept, `database` how they are
-reached. This package and nothing else imports SQLAlchemy.
+reached. This package and nothing else imports SQLAlchemy, which takes a fifth of a second: names are imported when they
+are first used, and `has_registry` answers without it.
 """
 
-from zipline.registry.locks import Holder, Lock
-from zipline.registry.overrides import Override
-from zipline.registry.registry import Registry, find_registry, open_registry
-from zipline.registry.runs import Measures, Outcome, Run
-from zipline.registry.versions import Changes, Compiled, Version
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zipline.project import Project
+    from zipline.registry.locks import Holder, Lock
+    from zipline.registry.overrides import Override
+    from zipline.registry.registry import Registry, find_registry, open_registry
+    from zipline.registry.runs import Measures, Outcome, Run
+    from zipline.registry.versions import Changes, Compiled, Version
+
+_MODULES = {
+    "Changes": "versions",
+    "Compiled": "versions",
+    "Holder": "locks",
+    "Lock": "locks",
+    "Measures": "runs",
+    "Outcome": "runs",
+    "Override": "overrides",
+    "Registry": "registry",
+    "Run": "runs",
+    "Version": "versions",
+    "find_registry": "registry",
+    "open_registry": "registry",
+}
 
 __all__ = [
     "Changes",
@@ -31,5 +55,21 @@ __all__ = [
     "Run",
     "Version",
     "find_registry",
+    "has_registry",
     "open_registry",
 ]
+
+
+def has_registry(where: Project | str) -> bool:
+    """Whether there is one to look into: False where its file has not been written yet, True for any server."""
+    url = where if isinstance(where, str) else where.registry
+    path = url.removeprefix("sqlite:///")
+    return path == url or Path(path).exists()
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

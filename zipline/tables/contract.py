@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from zipline.types import DataType
 
@@ -43,6 +43,23 @@ class Unit:
     day: str | None
     rows: int | None
     bytes: int | None
+
+
+FILE = "__file"
+"""In a relation by file, the path of each row's file."""
+
+
+@runtime_checkable
+class ByFile(Protocol):
+    """A table that can say of each row which file it stands in."""
+
+    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
+        """As `Table.relation` of the units with these names, with the column FILE besides."""
+        ...
+
+    def paths(self) -> Mapping[str, str]:
+        """Path -> the unit's name."""
+        ...
 
 
 class Table(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from weakref import WeakKeyDictionary
 
 import duckdb
 
@@ -17,6 +18,8 @@ from zipline.tables.contract import Partition, Statistics, Table, Unit
 from zipline.tables.storage import DataFile
 
 _MALFORMED = re.compile(r'Malformed JSON in file "(.+?)", at byte \d+ in line (\d+): ([^.\n]*)')
+_COUNTED: WeakKeyDictionary[Table, dict[str, list[Partition]]] = WeakKeyDictionary()
+"""What was counted of open tables: a table is what it was when it was opened, and a query takes a while."""
 _KIND = re.compile(r"^[A-Z][A-Za-z]*(?: [A-Za-z]+)* Error: ")
 
 
@@ -69,7 +72,14 @@ def is_named(file: DataFile, units: Collection[str] | None) -> bool:
 
 
 def partitions_of_rows(table: Table, column: str) -> list[Partition]:
-    """The days of an ordinary column, counted by a query."""
+    """The days of an ordinary column, counted by a query the first time."""
+    counted = _COUNTED.setdefault(table, {})
+    if column not in counted:
+        counted[column] = _counted(table, column)
+    return list(counted[column])
+
+
+def _counted(table: Table, column: str) -> list[Partition]:
     dtype = table.schema.get(column)
     if dtype is None:
         return []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zipline.arrow import schema_of
 from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, listed, literal, quoted, within
-from zipline.tables.contract import Partition, Statistics, Unit
+from zipline.tables.contract import FILE, Partition, Statistics, Unit
 from zipline.tables.days import (
     files_within,
     is_named,
@@ -62,6 +62,13 @@ class DeltaSource:
             return self._query(files_within(files, partition, start, end, f"table {self.name!r}"), None)
         return self._query(files, within(partition, self._schema[partition], start, end))
 
+    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
+        self._storage.attach(connection)
+        return self._query([file for file in self._files if is_named(file, files)], None, with_file=True)
+
+    def paths(self) -> Mapping[str, str]:
+        return {file.path: file.name for file in self._files}
+
     def units(self, partition: str | None) -> list[Unit]:
         return units_of_files(self._files, partition, f"table {self.name!r}")
 
@@ -73,19 +80,22 @@ class DeltaSource:
     def statistics(self) -> Statistics:
         return statistics_of(self._files)
 
-    def _query(self, files: Sequence[DataFile], condition: str | None) -> str:
+    def _query(self, files: Sequence[DataFile], condition: str | None, *, with_file: bool = False) -> str:
         """Files may lack columns that were added later: the empty relation gives them, as nulls."""
         if not files:
             return empty_relation(self._schema)
         items = ", ".join(
             f"CAST({quoted(name)} AS {duckdb_type(dtype)}) AS {quoted(name)}" for name, dtype in self._schema.items()
         )
-        query = f"SELECT * FROM {self._reader(files)} UNION ALL BY NAME SELECT * FROM {empty_relation(self._schema)}"
+        items += f", {quoted(FILE)}" if with_file else ""
+        reader = self._reader(files, with_file=with_file)
+        query = f"SELECT * FROM {reader} UNION ALL BY NAME SELECT * FROM {empty_relation(self._schema)}"
         return f"(SELECT {items} FROM ({query}){f' WHERE {condition}' if condition else ''})"
 
-    def _reader(self, files: Sequence[DataFile]) -> str:
+    def _reader(self, files: Sequence[DataFile], *, with_file: bool = False) -> str:
         paths = listed(file.path for file in files)
+        options = "union_by_name = true" + (f", filename = {literal(FILE)}" if with_file else "")
         if not self._keys:
-            return f"read_parquet({paths}, union_by_name = true, hive_partitioning = false)"
+            return f"read_parquet({paths}, {options}, hive_partitioning = false)"
         types = ", ".join(f"{quoted(key)}: {literal(duckdb_type(self._schema[key]))}" for key in self._keys)
-        return f"read_parquet({paths}, union_by_name = true, hive_partitioning = true, hive_types = {{{types}}})"
+        return f"read_parquet({paths}, {options}, hive_partitioning = true, hive_types = {{{types}}})"

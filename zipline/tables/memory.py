@@ -7,7 +7,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from zipline.tables.columns import (
     checked_day,
@@ -71,6 +70,9 @@ class MemoryTable:
     def partitions(self, column: str) -> list[Partition]:
         if column not in self._schema:
             return []
+        # It takes a while to import, and few tables in memory are cut into days.
+        import pyarrow.compute as pc
+
         counted = pc.value_counts(self._days(column)).to_pylist()
         found = [(each["values"], each["counts"]) for each in counted if each["values"] is not None]
         where = f"table {self.name!r}"
@@ -80,6 +82,8 @@ class MemoryTable:
         return Statistics(self._rows.num_rows, self._rows.nbytes, 0)
 
     def _days(self, column: str) -> pa.ChunkedArray:
+        import pyarrow.compute as pc
+
         dtype, values = self._schema[column], self._rows.column(column)
         if dtype == STRING:
             return values.cast(pa.string())

@@ -28,7 +28,7 @@ from zipline.tables.columns import (
     quoted,
     within,
 )
-from zipline.tables.contract import Partition, Statistics, Unit
+from zipline.tables.contract import FILE, Partition, Statistics, Unit
 from zipline.tables.days import (
     files_within,
     is_named,
@@ -88,6 +88,13 @@ class ParquetTable:
                 condition = within(partition, self._columns[partition], start, end)
         return self._query(stored, condition)
 
+    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
+        self._storage.attach(connection)
+        return self._query([each for each in self._stored if is_named(each.file, files)], None, with_file=True)
+
+    def paths(self) -> Mapping[str, str]:
+        return {file.path: file.name for file in self._files}
+
     def units(self, partition: str | None) -> list[Unit]:
         return units_of_files(self._files, partition, f"table {self.name!r}")
 
@@ -103,13 +110,14 @@ class ParquetTable:
     def _files(self) -> list[DataFile]:
         return [each.file for each in self._stored]
 
-    def _query(self, stored: Sequence[_Stored], condition: str | None) -> str:
+    def _query(self, stored: Sequence[_Stored], condition: str | None, *, with_file: bool = False) -> str:
         alike: dict[str, list[str]] = {}
         for each in stored:
             alike.setdefault(self._items(each.arrow), []).append(each.file.path)
         if not alike:
             return empty_relation(self.schema)
-        reads = [f"SELECT {items} FROM {self._reader(paths)}" for items, paths in alike.items()]
+        named = f", {quoted(FILE)}" if with_file else ""
+        reads = [f"SELECT {items}{named} FROM {self._reader(p, with_file=with_file)}" for items, p in alike.items()]
         query = " UNION ALL ".join(reads)
         return f"(SELECT * FROM ({query}) WHERE {condition})" if condition else f"({query})"
 
@@ -121,11 +129,12 @@ class ParquetTable:
     def _key_items(self) -> list[str]:
         return [quoted(key) for key in self._keys]
 
-    def _reader(self, paths: Sequence[str]) -> str:
+    def _reader(self, paths: Sequence[str], *, with_file: bool = False) -> str:
+        named = f", filename = {literal(FILE)}" if with_file else ""
         if not self._keys:
-            return f"read_parquet({listed(paths)}, hive_partitioning = false)"
+            return f"read_parquet({listed(paths)}, hive_partitioning = false{named})"
         types = ", ".join(f"{quoted(key)}: {literal(duckdb_type(dtype))}" for key, dtype in self._keys.items())
-        return f"read_parquet({listed(paths)}, hive_partitioning = true, hive_types = {{{types}}})"
+        return f"read_parquet({listed(paths)}, hive_partitioning = true, hive_types = {{{types}}}{named})"
 
 
 def _item(name: str, stored: pa.DataType, dtype: DataType) -> str:

@@ -28,11 +28,13 @@ UNFINISHED = ".unfinished"
 class PartialStore:
     """The partials below one location, local or any fsspec URL, which need not exist yet.
 
-    `made`, `found` and `bytes_read` count what was written and read through this object.
+    Tables of fewer than `least_rows` are not worth partials. `made`, `found` and `bytes_read` count what was written
+    and read through this object.
     """
 
     location: str
     options: Mapping[str, str] = field(default_factory=dict)
+    least_rows: int = 0
     made: int = 0
     found: int = 0
     bytes_read: int = 0
@@ -40,6 +42,11 @@ class PartialStore:
     def __post_init__(self) -> None:
         self.location = normalised(self.location)
         self._storage = Storage(self.location, self.options)
+
+    @property
+    def readers(self) -> int:
+        """How many threads are worth reading with: those of local files only wait for each other."""
+        return 1 if self._storage.scheme is None else 8
 
     def names(self, group: str) -> frozenset[str]:
         """The names that there are in a group."""

@@ -3,15 +3,18 @@
 Options of S3 are named once, as `zipline.toml` names them (`endpoint_url`, `region`, `access_key_id`,
 `secret_access_key`, `session_token`, `anonymous`), and translated for fsspec and for Delta; the `AWS_...` spelling is
 accepted too. Options of other schemes go to the libraries as they are written.
+
+Questions about local files are answered by the operating system: fsspec takes a while to import.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from zipline.errors import TableError
@@ -19,6 +22,7 @@ from zipline.errors import TableError
 if TYPE_CHECKING:
     import duckdb
 
+_T = TypeVar("_T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _S3 = ("s3", "s3a", "s3n")
 _S3_FSSPEC = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
@@ -72,14 +76,21 @@ class Storage:
     """The file system that a location is on."""
 
     def __init__(self, location: str, options: Mapping[str, str] | None = None) -> None:
-        import fsspec
-
         self.location = location
         self.scheme = scheme_of(location)
+        self._options = dict(options or {})
+        if self.scheme is not None:
+            self.files  # noqa: B018 (what cannot be opened is refused now)
+
+    @cached_property
+    def files(self) -> Any:
+        """The file system as fsspec has it."""
+        import fsspec
+
         try:
-            self.files = fsspec.filesystem(self.scheme or "file", **fsspec_options(self.scheme, options or {}))
+            return fsspec.filesystem(self.scheme or "file", **fsspec_options(self.scheme, self._options))
         except (ImportError, ValueError) as wrong:
-            raise _no_file_system(location, self.scheme, wrong) from None
+            raise _no_file_system(self.location, self.scheme, wrong) from None
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Lets the connection read from here."""
@@ -87,20 +98,24 @@ class Storage:
             connection.register_filesystem(self.files)
 
     def is_folder(self, location: str) -> bool:
-        return bool(self._asked(self.files.isdir, location))
+        return os.path.isdir(location) if self._is_path(location) else bool(self._asked(self.files.isdir, location))
 
     def exists(self, location: str) -> bool:
-        return bool(self._asked(self.files.exists, location))
+        return os.path.exists(location) if self._is_path(location) else bool(self._asked(self.files.exists, location))
 
     def children(self, location: str) -> list[str]:
         """The names directly inside a folder, sorted; [] where there is none."""
         if not self.is_folder(location):
             return []
+        if self._is_path(location):
+            return sorted(_answered(os.listdir, location))
         found: list[str] = self._asked(self.files.ls, location, detail=False)
         return sorted(each.rstrip("/").rsplit("/", 1)[-1] for each in found)
 
     def data_files(self, location: str) -> list[DataFile]:
         """The files in a folder and below, sorted by path, without hidden ones and those that begin with `_`."""
+        if self._is_path(location):
+            return _answered(_files_below, location.rstrip("/"))
         found: dict[str, Any] = self._asked(self.files.find, location, detail=True)
         root = self._bare(location)
         listed = [(path, path[len(root) :].lstrip("/"), facts) for path, facts in sorted(found.items())]
@@ -113,6 +128,8 @@ class Storage:
         ]
 
     def file(self, location: str) -> DataFile:
+        if self._is_path(location):
+            return _answered(_local_file, location, location.rsplit("/", 1)[-1])
         facts: dict[str, Any] = self._asked(self.files.info, location)
         name = location.rsplit("/", 1)[-1]
         return DataFile(location, facts.get("size"), name=name, token=self._token(location, facts))
@@ -120,7 +137,7 @@ class Storage:
     def _token(self, path: str, facts: Mapping[str, Any]) -> str:
         """Size and time of writing; an object store's own mark of the content where it has one."""
         if self.scheme is None:
-            return f"{facts.get('size')}-{os.stat(path).st_mtime_ns}"
+            return _local_token(os.stat(path))
         marks = (facts.get(name) for name in _MARKS)
         return f"{facts.get('size')}-{next((str(mark) for mark in marks if mark), '')}"
 
@@ -130,7 +147,7 @@ class Storage:
     def open(self, path: str) -> Any:
         """The file for reading bytes; OSError where it cannot be opened."""
         try:
-            return self.files.open(path, "rb")
+            return open(path, "rb") if self._is_path(path) else self.files.open(path, "rb")
         except OSError:
             raise
         except Exception as wrong:  # as above
@@ -141,17 +158,49 @@ class Storage:
         try:
             return question(location, **how)
         except Exception as wrong:  # every fsspec file system raises the errors of its own client library
-            raise TableError(
-                f"{location} cannot be read: {wrong}",
-                hint="check the path, and the storage options and credentials of the project",
-                next_command="zipline doctor",
-            ) from None
+            raise _unreadable(location, wrong) from None
+
+    def _is_path(self, location: str) -> bool:
+        """True for what the operating system understands as it is written."""
+        return self.scheme is None and os.path.isabs(location)
 
     def _bare(self, location: str) -> str:
         return str(self.files._strip_protocol(location)).rstrip("/")
 
     def _opened(self, path: str) -> str:
         return path if self.scheme is None else str(self.files.unstrip_protocol(path))
+
+
+def _answered(question: Callable[..., _T], location: str, *more: str) -> _T:
+    try:
+        return question(location, *more)
+    except OSError as wrong:
+        raise _unreadable(location, wrong) from None
+
+
+def _unreadable(location: str, wrong: Exception) -> TableError:
+    return TableError(
+        f"{location} cannot be read: {wrong}",
+        hint="check the path, and the storage options and credentials of the project",
+        next_command="zipline doctor",
+    )
+
+
+def _files_below(root: str) -> list[DataFile]:
+    found: list[str] = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        found += [os.path.join(folder, name) for name in names if not _is_hidden(name)]
+    return [_local_file(path, path[len(root) + 1 :]) for path in sorted(found)]
+
+
+def _local_file(path: str, below: str) -> DataFile:
+    facts = os.stat(path)
+    return DataFile(path, facts.st_size, None, _partition_values(below), below, _local_token(facts))
+
+
+def _local_token(facts: os.stat_result) -> str:
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def _is_hidden(part: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, quoted, within
@@ -96,7 +96,7 @@ class CsvTable:
     def _header(self, path: str) -> tuple[str, ...]:
         compression = "gzip" if path.lower().endswith(".gz") else "zstd" if path.lower().endswith(".zst") else None
         try:
-            with self._storage.files.open(path, "rb", compression=compression) as opened:
+            with self._opened(path, compression) as opened:
                 text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
                 names = next(csv.reader(text, delimiter=self._delimiter), None)
         except (OSError, EOFError, ValueError, csv.Error) as wrong:
@@ -107,6 +107,11 @@ class CsvTable:
             raise TableError(f"{path} is empty: its first line must name the columns", subject=f"table {self.name!r}")
         check_names(names, path)
         return tuple(names)
+
+    def _opened(self, path: str, compression: str | None) -> Any:
+        if compression is None:
+            return self._storage.open(path)
+        return self._storage.files.open(path, "rb", compression=compression)
 
     def _reader(self, paths: Sequence[str], types: Mapping[str, DataType]) -> str:
         header = self._headers[paths[0]]

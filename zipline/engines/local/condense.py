@@ -45,16 +45,19 @@ UNWIELDY = 2.0**960
 
 
 def expand(rows: Rows, source: Projection, condensed: Condensation) -> Rows:
-    """Rows as they were read, with the columns of condensed rows."""
+    """Rows as they were read, with the columns of condensed rows; those that are the same go by one name."""
     columns = {key: rows.pieces(source, key) for key, _ in condensed.group_by.keys}
     columns |= {name: rows.pieces(source, bucket) for bucket, name in condensed.buckets.items()}
     columns |= {column.name: _unmerged(rows.pieces(source, column.input), column) for column in condensed.stored}
     mask = rows.mask(source)
+    same: dict[tuple[object, ...], str] = {}
+    aliases = {name: name for name in columns}
+    aliases |= {c.name: same.setdefault((c.input, c.type, c.kind == "count"), c.name) for c in condensed.stored}
     return replace(
         rows,
         columns=columns,
         masks={} if mask is None else {(): mask},
-        aliases={(condensed.projection, name): name for name in columns},
+        aliases={(condensed.projection, name): alias for name, alias in aliases.items()},
     )
 
 

@@ -71,14 +71,20 @@ class Extents:
         self._store, self._group = store, group
         stored = store.read(group, NAME)
         self._known = {} if stored is None else _extents(stored)
+        self._live: dict[Unit, str] = {}
         self._is_new = False
 
+    def unknown(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of the source's files, which are given here once, of which nothing is known."""
+        self._live = {unit: identity(unit) for unit in units}
+        return [unit for unit, name in self._live.items() if name not in self._known]
+
     def of(self, unit: Unit) -> Extent | None:
-        return self._known.get(identity(unit))
+        return self._known.get(self._live[unit])
 
     def note(self, unit: Unit, extent: Extent) -> None:
         if self.of(unit) != extent:
-            self._known[identity(unit)] = extent
+            self._known[self._live[unit]] = extent
             self._is_new = True
 
     def learn(
@@ -91,10 +97,10 @@ class Extents:
             for number, *facts in _rows(query(connection, sql, source.table)):
                 self.note(some[number], Extent(*(int(fact) for fact in facts)))
 
-    def save(self, live: Iterable[Unit]) -> None:
+    def save(self) -> None:
         """Stores what is known of the files that there are."""
         if self._is_new:
-            kept = {name: self._known[name] for name in map(identity, live) if name in self._known}
+            kept = {name: self._known[name] for name in self._live.values() if name in self._known}
             self._store.write(self._group, NAME, _table(kept))
             self._is_new = False
 

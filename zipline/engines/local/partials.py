@@ -12,8 +12,9 @@ way. Everything stored can be lost or deleted at any time: it is made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ from zipline.engines.local.group_by import Left, aggregate
 from zipline.engines.local.scope import BEGINNING, BLOCK, LEVELS, Reach
 from zipline.engines.local.sources import Sources
 from zipline.engines.local.substitutes import Substitute, substitute
-from zipline.errors import ZiplineError
+from zipline.errors import DataError, ZiplineError
 from zipline.plan.condensed import condensation, refusal
 from zipline.plan.reads import read_key
 from zipline.plan.steps import PartPlan, Projection, SourceRead
@@ -42,27 +43,31 @@ from zipline.tables.partials import PartialStore
 
 Ints = NDArray[np.int64]
 Readings = dict[tuple[Any, ...], read.Rows]
+Stored = dict[str, Future[pa.Table | None]]
+"""What is being read: the name of a block, or of a file -> its partial."""
 
 MOST_ROWS = 0.3
 """The share of a part's rows that may have to be read as rows; above it, everything is."""
 FEW = 4
 """So many files of which nothing is known are simply read."""
-THREADS = 8
 
 
 @dataclass
 class Partials:
     """One run's use of a store: which parts have substitutes, and the `readings` that their condensed halves take.
 
-    What is read and done is counted in the run's report.
+    What is read and done is counted in the run's report. What only later runs want is made in the `pool`, beside the
+    computing, which ends when both have.
     """
 
     store: PartialStore
     catalog: Catalog
     connection: duckdb.DuckDBPyConnection
     report: Report
+    pool: ThreadPoolExecutor
     substitutes: dict[int, Substitute] = field(default_factory=dict)
     readings: Readings = field(default_factory=dict)
+    _later: list[Future[None]] = field(default_factory=list)
 
     def substitute(self, parts: Iterable[PartPlan], times: Ints) -> tuple[PartPlan, ...]:
         """Chooses for every part, reads what is condensed, and gives the parts that are computed from rows as ever.
@@ -80,8 +85,7 @@ class Partials:
             chosen += found
             self.substitutes[id(part)] = substituted = found[0].substitute
             rest += [] if substituted.raw is None else [substituted.raw]
-        self._read_stored(chosen)
-        self._read_rows(chosen)
+        self._read(chosen)
         for substituted in self.substitutes.values():
             self._lay_together(substituted, [each for each in chosen if each.substitute is substituted])
         return tuple(rest)
@@ -93,14 +97,23 @@ class Partials:
         halves = [self.substitutes[id(part)].parts if id(part) in self.substitutes else (part,) for part in parts]
         every = tuple(each for group in halves for each in group)
         tables = iter(aggregate(left, every, readings | self.readings, pool))
+        self._settle()
         found = [[next(tables) for _ in group] for group in halves]
         return [self._whole(part, each) for part, each in zip(parts, found, strict=True)]
 
     def give_up(self, wrong: ZiplineError) -> frozenset[int]:
         """Says in the report why all is computed from rows after all; gives the ids of the parts that were not."""
+        self._settle()
         for name, done in self.report.partials.items():
             self.report.partials[name] = done if done.startswith("rows") else f"rows: {wrong.what}"
         return frozenset(self.substitutes)
+
+    def _settle(self) -> None:
+        """Waits until all is stored; what a file's rows make impossible to condense is not, and stops nobody."""
+        for made in self._later:
+            with suppress(DataError):
+                made.result()
+        self._later.clear()
 
     def _whole(self, part: PartPlan, tables: Sequence[pa.Table]) -> pa.Table:
         substituted = self.substitutes.get(id(part))
@@ -123,6 +136,8 @@ class Partials:
             table = self.catalog.table(source.table)
             if isinstance(table, MemoryTable) or not table.schema:
                 return f"{source.table} is not made of files"
+            if (table.statistics().rows or 0) < self.store.least_rows:
+                return f"{source.table} is read as quickly as its partials"
             group = condensed.identity(source)[:32]
             found.append(Sources(substituted, source, table, reach, group, Extents(self.store, group)))
         counted = [self._sort(each) for each in found]
@@ -135,10 +150,10 @@ class Partials:
         """Decides the form of every file of a source; (rows to be read as rows, rows in all)."""
         source, reach, extents = reading.source, reading.reach, reading.extents
         units = [unit for unit in reading.table.units(source.partition) if _is_inside(unit.day, source)]
-        unknown = [unit for unit in units if extents.of(unit) is None]
+        unknown = extents.unknown(units)
         if len(unknown) > FEW:
             extents.learn(self.connection, reading.table, source, unknown)
-            extents.save(units)
+            extents.save()
         as_rows = every = hidden = 0
         for unit in units:
             extent = extents.of(unit)
@@ -155,62 +170,71 @@ class Partials:
         self._hide(source.table, hidden)
         return as_rows, every
 
-    def _read_stored(self, chosen: Sequence[Sources]) -> None:
-        """Reads the partials that there are; `missing` are the files whose partial is not."""
-        with ThreadPoolExecutor(THREADS) as pool:
-            for reading in chosen:
-                reading.names = self.store.names(reading.group)
-                self._read_partials(reading, pool)
+    def _read(self, chosen: Sequence[Sources]) -> None:
+        """Reads partials while DuckDB reads files; what a damaged partial stands for is read last."""
+        with ThreadPoolExecutor(self.store.readers) as pool:
+            asked = {reading: self._ask(reading, pool) for reading in chosen}
+            self._read_rows({reading: self._unstored(reading, tables) for reading, tables in asked.items()})
+            damaged = {reading: self._take_stored(reading, tables) for reading, tables in asked.items()}
+        self._read_rows(damaged)
+        for reading in chosen:
+            reading.extents.save()
 
-    def _read_partials(self, reading: Sources, pool: ThreadPoolExecutor) -> None:
-        blocks = reading.blocks()
-        merged = {member: name for name, members in blocks.items() for member in members}
+    def _ask(self, reading: Sources, pool: ThreadPoolExecutor) -> Stored:
+        """Begins to read the partials that there are: of blocks, else of files."""
+        reading.names = self.store.names(reading.group)
+        merged = {member: name for name, members in reading.blocks.items() for member in members}
         wanted: dict[str, tuple[str, Sequence[str] | None]] = {}
         for name, form in reading.forms.items():
-            stored = merged.get(name)
-            if stored is not None and stored in reading.names:
-                wanted[stored] = (stored, reading.columns)
-            elif form in LEVELS:
-                wanted[name] = (_name(reading.units[name], form), reading.columns if stored is None else None)
-        found = pool.map(lambda asked: self._read_partial(reading, *asked), wanted.values())
-        tables = dict(zip(wanted, found, strict=True))
+            block = merged.get(name)
+            if block is not None and block in reading.names:
+                wanted[block] = (block, reading.columns)
+            elif form in LEVELS and (stored := _name(reading.units[name], form)) in reading.names:
+                wanted[name] = (stored, reading.columns if block is None else None)
+        return {name: pool.submit(self.store.read, reading.group, *asked) for name, asked in wanted.items()}
+
+    def _unstored(self, reading: Sources, asked: Stored) -> set[str]:
+        """The files of which the rows are wanted, or no partial is there."""
+        stood_for = {member for name in asked for member in reading.blocks.get(name, [name])}
+        return reading.forms.keys() - stood_for
+
+    def _take_stored(self, reading: Sources, asked: Stored) -> set[str]:
+        """The files whose partials turn out to be damaged."""
+        tables = {name: found.result() for name, found in asked.items()}
+        damaged: set[str] = set()
         for name, table in tables.items():
-            if table is not None:
-                self._take(reading, table)
+            if table is None:
+                damaged |= set(reading.blocks.get(name, [name]))
             else:
-                reading.missing |= set(blocks.get(name, [name]))
-        for name, members in blocks.items():
-            self._merge(reading, name, [tables.get(member) for member in members])
+                self._take(reading, table)
+        for name, members in reading.blocks.items():
+            present = [table for member in members if (table := tables.get(member)) is not None]
+            if len(present) == len(members):
+                self._later.append(self.pool.submit(self._merge, reading, name, present))
+        return damaged
 
-    def _read_partial(self, reading: Sources, name: str, columns: Sequence[str] | None) -> pa.Table | None:
-        return self.store.read(reading.group, name, columns) if name in reading.names else None
-
-    def _merge(self, reading: Sources, name: str, tables: Sequence[pa.Table | None]) -> None:
-        """Stores a block, where all partials that it consists of are there."""
+    def _merge(self, reading: Sources, name: str, tables: Sequence[pa.Table]) -> None:
+        """Stores a block, of the partials that it consists of."""
         condensed = reading.substitute.condensation
-        present = [rows_of(table, condensed) for table in tables if table is not None]
-        if len(present) == len(tables):
-            self.store.write(reading.group, name, condense(together(condensed, present), condensed, BLOCK))
+        rows = together(condensed, [rows_of(table, condensed) for table in tables])
+        self.store.write(reading.group, name, condense(rows, condensed, BLOCK))
 
     def _take(self, reading: Sources, table: pa.Table) -> None:
         low = reading.reach.low
-        if low > BEGINNING:
+        if low > BEGINNING and table.num_rows and pc.min(table.column(T)).as_py() < low:
             table = table.filter(pc.greater_equal(table.column(T), low))
         self._count(reading.source.table, table.num_rows)
         reading.pieces.append(rows_of(table, reading.substitute.condensation))
 
-    def _read_rows(self, chosen: Sequence[Sources]) -> None:
+    def _read_rows(self, names: Mapping[Sources, set[str]]) -> None:
         """Reads each file once for all that need its rows: as they are, or because a partial is missing."""
         wanted: dict[tuple[Any, ...], dict[str, list[Sources]]] = {}
-        for reading in chosen:
-            for name, form in reading.forms.items():
-                if form == "rows" or name in reading.missing:
-                    wanted.setdefault(read_key(reading.source), {}).setdefault(name, []).append(reading)
+        for reading, files in names.items():
+            for name in sorted(files):
+                wanted.setdefault(read_key(reading.source), {}).setdefault(name, []).append(reading)
         for units in wanted.values():
             for name, readings in units.items():
                 self._read_unit(name, readings)
-        for reading in chosen:
-            reading.extents.save(reading.table.units(reading.source.partition))
 
     def _read_unit(self, name: str, readings: Sequence[Sources]) -> None:
         needed = {each.source: each.substitute.condensation.inputs for each in readings}
@@ -228,13 +252,19 @@ class Partials:
         if form == "rows":
             reading.pieces.append(expanded)
         reading.extents.note(unit, Extent.of_rows(rows, rows.mask(reading.source)))
-        for level in reading.levels | ({form} & set(LEVELS)):
-            stored = _name(unit, level)
-            if level == form or stored not in reading.names:
-                table = condense(expanded, condensed, LEVELS[level])
-                self.store.write(reading.group, stored, table)
-                if level == form:
-                    self._take(reading, table)
+        if form in LEVELS:
+            self._take(reading, self._condense(reading, unit, expanded, form))
+        for level in sorted(reading.levels - {form}):
+            if _name(unit, level) not in reading.names:
+                self._later.append(self.pool.submit(self._store, reading, unit, expanded, level))
+
+    def _store(self, reading: Sources, unit: Unit, expanded: read.Rows, level: str) -> None:
+        self._condense(reading, unit, expanded, level)
+
+    def _condense(self, reading: Sources, unit: Unit, expanded: read.Rows, level: str) -> pa.Table:
+        table = condense(expanded, reading.substitute.condensation, LEVELS[level])
+        self.store.write(reading.group, _name(unit, level), table)
+        return table
 
     def _lay_together(self, substituted: Substitute, readings: Sequence[Sources]) -> None:
         pieces = [rows for each in readings for rows in each.pieces]

@@ -294,7 +294,7 @@ def _from_rows(state: _State) -> tuple[PartPlan, ...]:
         if state.store is not None:
             demanded = tuple(demand.part for demands in state.demands.values() for demand in demands)
             whole_parts = [part for part in state.parts if not any(part is each for each in demanded)]
-            partials = Partials(state.store, state.catalog, state.connection, state.report)
+            partials = Partials(state.store, state.catalog, state.connection, state.report, state.pool)
             # What a file holds beyond the queries' reach must not stop them: from rows it is never looked at.
             try:
                 state.from_rows = (*partials.substitute(whole_parts, state.times[state.asked]), *demanded)

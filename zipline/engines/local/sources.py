@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from zipline.algebra.windows import floor, hop
 from zipline.clock import DAY
@@ -20,8 +21,7 @@ from zipline.tables.contract import Table, Unit
 class Sources:
     """The files of one source of a part, by name: `forms` says how each is read.
 
-    `group` is where the partials are stored, `names` which there are; files whose partial is not are `missing`.
-    `pieces` are the rows read so far.
+    `group` is where the partials are stored, `names` which there are. `pieces` are the rows read so far.
     """
 
     substitute: Substitute
@@ -33,7 +33,6 @@ class Sources:
     units: dict[str, Unit] = field(default_factory=dict)
     forms: dict[str, str] = field(default_factory=dict)
     pieces: list[Rows] = field(default_factory=list)
-    missing: set[str] = field(default_factory=set)
     names: frozenset[str] = frozenset()
 
     @property
@@ -44,6 +43,7 @@ class Sources:
         is_hourly = part.group_by.accuracy == "TEMPORAL" and any(hop(window) < DAY for window in windows)
         return {"day", "hour"} if is_hourly else {"day"}
 
+    @cached_property
     def blocks(self) -> dict[str, list[str]]:
         """Stored name -> files, of the blocks that can stand for the partials of days of their files."""
         members: dict[int, list[str]] = {}
