@@ -1,8 +1,6 @@
-"""Which engines the suite runs on, how gaps are marked, and the report of what was generated."""
+"""Which engines the suite runs on, how gaps are marked, and the counts of what was generated."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
@@ -45,16 +43,3 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker hands its counts to the process that prints them."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["tallies"] = TALLIES
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    TALLIES.update(getattr(node, "workeroutput", {}).get("tallies", {}))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many of each kind of event the random cases really held."""
-    for title, counts in TALLIES.items():
-        terminalreporter.write_sep("-", f"generated: {title}")
-        shown = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        terminalreporter.write_line(shown)

@@ -192,6 +192,13 @@ def incremental(bench: Bench) -> Iterator[Row]:
     yield from rows(bench)
 
 
+def steps(bench: Bench) -> Iterator[Row]:
+    """A year backfilled in steps of thirty days."""
+    from tests.performance.stepping import rows
+
+    yield from rows(bench)
+
+
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "windows": windows_in_time_order,
     "unordered": windows_in_no_order,
@@ -203,6 +210,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "compiling": compiling,
     "explaining": explaining,
     "incremental": incremental,
+    "steps": steps,
 }
 
 

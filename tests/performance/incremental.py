@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,17 +63,22 @@ def make(base: Path, year: Year, measured: range) -> Path:
     folder = year.folder(base)
     asked = [("events", n) for n in range(year.days)]
     asked += [("queries", n) for n in range(measured[0] - BEFORE, measured[-1] + 1)]
+    make_days(folder, asked, year)
+    return folder
+
+
+def make_days(folder: Path, asked: Sequence[tuple[str, int]], year: Year) -> None:
+    """Delta tables below the folder of the (kind, day) asked for: what is missing is written, and the log anew."""
     missing = [(kind, n) for kind, n in asked if not _file(folder, kind, n).exists()]
     with ProcessPoolExecutor() as pool:
         list(pool.map(_write, [folder] * len(missing), missing, [year] * len(missing), chunksize=8))
-    for kind in ("events", "queries"):
+    for kind in dict.fromkeys(kind for kind, _ in asked):
         log = folder / kind / "_delta_log"
         if any(kind == written for written, _ in missing):
             shutil.rmtree(log, ignore_errors=True)
         if not log.exists():
             by_day = deltalake.Schema([deltalake.Field("ds", "string")])
             deltalake.convert_to_deltalake(folder / kind, partition_by=by_day, partition_strategy="hive")
-    return folder
 
 
 def _file(folder: Path, kind: str, number: int) -> Path:

@@ -182,6 +182,15 @@ def incremental_day(folder: str, day: str, store: str | None, out: str) -> Figur
     return run_day(folder, day, store, out)
 
 
+def backfill_year(events: str, queries: str, first: str, last: str) -> Figures:
+    """A year backfilled in steps, as the command does it, after a rehearsal on a shorter one."""
+    from tests.performance.incremental import rehearse
+    from tests.performance.stepping import backfill
+
+    rehearse()
+    return backfill(events, queries, first, last)
+
+
 def explain(project: str, column: str, row: dict[str, Any]) -> Figures:
     """One value of the demo company explained, in this process again and again."""
     from tests.performance import explaining

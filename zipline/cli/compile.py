@@ -61,7 +61,7 @@ def command(
             days_of=stored_days(opened),
             reason=reason,
         )
-    _record(opened, result)
+        _record(opened, result)
     leaks = _leaks(opened, definitions) if check_leaks else []
     if as_json:
         print_json(_facts(result) | ({"leaks": [each.facts() for each in leaks]} if check_leaks else {}))
@@ -82,21 +82,21 @@ def _record(project: Project, result: Compilation) -> None:
     """The registry keeps every version, and who forced what, and when. Where nothing changed it knows all."""
     if not (result.created or result.changed or result.deleted or result.forced):
         return
-    from zipline.plan.canonical import compact
+    from zipline.plan.compiled_texts import summary_of
     from zipline.registry import Compiled, open_registry
 
     with open_registry(project) as registry:
         registry.record(
             Compiled(
                 name=name,
-                kind=str(each["kind"]),
-                fingerprint=str(each["fingerprint"]),
-                canonical=compact(each["definition"]),
-                owner=str(each["owner"]),
-                location=str(each["location"]),
-                needs=tuple(map(str, each["needs"])),
+                kind=each.kind,
+                fingerprint=each.fingerprint,
+                canonical=each.canonical,
+                owner=each.owner,
+                location=each.location,
+                needs=each.needs,
             )
-            for name, each in result.described.items()
+            for name, each in ((name, summary_of(text)) for name, text in result.texts.items())
         )
         for each in result.forced:
             registry.override(
@@ -111,7 +111,7 @@ def _leaks(project: Project, definitions: Definitions) -> list[LeakReport]:
 
 
 def _facts(result: Compilation) -> dict[str, Any]:
-    fields = (field.name for field in dataclasses.fields(result) if field.name != "described")
+    fields = (field.name for field in dataclasses.fields(result) if field.name != "texts")
     named = {name: getattr(result, name) for name in fields}
     return {**named, "changes": changes_facts(result.changes)}
 

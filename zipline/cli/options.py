@@ -95,7 +95,8 @@ def open_project(project: str | None, environment: str | None) -> Project:
 def load_definitions(project: Project) -> Definitions:
     from zipline.plan.definitions import load
 
-    return load(project.root / project.configs)
+    with without_collection():
+        return load(project.root / project.configs)
 
 
 @contextmanager

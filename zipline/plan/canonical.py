@@ -29,6 +29,7 @@ REFERENCED = (GroupBy, Join, ExternalSource, StagingQuery, Model)
 """Kinds that stand for themselves: inside others they are references."""
 
 _COMPACT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_AS_IS = frozenset({str, int, bool, type(None)})
 NO_PART_OF_IDENTITY = frozenset({"description", "owner", "tags"})
 _FIRST_DAY_OF_OUTPUT = (GroupBy, Join)
 _COLUMNS_IN_ORDER = frozenset({"select", "fields", "keys", "values"})
@@ -92,6 +93,8 @@ class _Form:
         return self._value(value)
 
     def _value(self, value: Any) -> Json:
+        if type(value) in _AS_IS:
+            return value  # type: ignore[no-any-return]
         if isinstance(value, Window):
             return value.text
         if isinstance(value, REFERENCED):

@@ -37,8 +37,8 @@ class Compilation:
     untyped: Mapping[str, str] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     forced: tuple[Mapping[str, Any], ...] = ()
-    described: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name -> what its file holds."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> the text of its file."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def compile_definitions(
         untyped=now.untyped,
         changes=changes,
         forced=tuple(forced),
-        described=now,
+        texts=now.texts,
     )
 
 
