@@ -1,4 +1,4 @@
-"""A year backfilled in steps of thirty days, as the command does it: planned, computed, published; time and peak memory.
+"""A year backfilled in steps of thirty days as the command does it: planned, computed, published; time and peak memory.
 
 The events and the join are those of the incremental day; the queries, a tenth as many a day, are of every day.
 """
@@ -70,4 +70,4 @@ def backfill(events: str, queries: str, first: str, last: str) -> Figures:
         engine = partial(run_join, partials=PartialStore(f"{made}/partials"))
         report = run_backfill(todo, catalog, step_days=STEP_DAYS, engine=engine)
         ended, used = time.perf_counter(), time.process_time() - cpu
-        return {"seconds": ended - began, "cpu_seconds": used, "rows": report.rows, "steps": dict(report.seconds_by_step)}
+        return {"seconds": ended - began, "cpu_seconds": used, "rows": report.rows, "stages": report.steps}

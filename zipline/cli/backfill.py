@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -216,21 +216,32 @@ def next_command(work: Work, pending: Sequence[str]) -> str | None:
 
 @contextmanager
 def progress_bar(*, shown: bool) -> Iterator[Callable[[Progress], None]]:
-    if not shown:
-        yield lambda _: None
-        return
+    """A bar on the screen from the first day that is to do; a run without any shows none."""
+    with ExitStack() as stack:
+        bars: list[Callable[[Progress], None]] = []
+
+        def show(progress: Progress) -> None:
+            if shown and not bars and progress.done < progress.total:
+                bars.append(_started_bar(stack))
+            if bars:
+                bars[0](progress)
+
+        yield show
+
+
+def _started_bar(stack: ExitStack) -> Callable[[Progress], None]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"))
-    with Bar(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("backfill", total=None)
+    bar = stack.enter_context(Bar(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True))
+    task = bar.add_task("backfill", total=None)
 
-        def show(progress: Progress) -> None:
-            text = f"backfill {progress.day}, {progress.rows:,} rows" if progress.day else "backfill"
-            bar.update(task, completed=progress.done, total=progress.total, description=text)
+    def show(progress: Progress) -> None:
+        text = f"backfill {progress.day}, {progress.rows:,} rows" if progress.day else "backfill"
+        bar.update(task, completed=progress.done, total=progress.total, description=text)
 
-        yield show
+    return show
 
 
 def _show(work: Work, report: BackfillReport) -> None:

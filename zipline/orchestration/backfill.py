@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from zipline.clock import DAY, monotonic, to_micros
 from zipline.engines.contract import Result
@@ -77,7 +76,7 @@ def run_backfill(
     """
     if step_days < 1:
         raise UsageError(f"a step has at least one day, not {step_days}")
-    run = _Run(todo, catalog, engine or _local_engine(), gate, progress, arguments, before_commit)
+    run = _Run(todo, catalog, engine, gate, progress, arguments, before_commit)
     for successor in successors_of(todo.output):
         if successor.uri != todo.target.uri:
             before_commit()
@@ -99,7 +98,7 @@ class _Run:
         self,
         todo: BackfillPlan,
         catalog: Catalog,
-        engine: Engine,
+        engine: Engine | None,
         gate: Gate | None,
         progress: Callable[[Progress], None],
         arguments: str,
@@ -190,7 +189,8 @@ class _Run:
         """Labels end where the inputs' record says that they do, whichever parts are computed."""
         end = self._todo.inputs.label_end if training and plan.labels else None
         as_of = FIRST_INSTANT if end is None else end
-        return self._engine(plan, self._catalog, start=days[0], end=days[-1], training=training, as_of=as_of)
+        engine = self._engine or _local_engine()
+        return engine(plan, self._catalog, start=days[0], end=days[-1], training=training, as_of=as_of)
 
     def _publish(self, days: Mapping[str, pa.Table], judged: Sequence[DayReport]) -> None:
         todo = self._todo
@@ -260,6 +260,9 @@ def _counted(number: int, noun: str) -> str:
 def _by_day(table: pa.Table, days: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
     """Each day's rows in their order, days without rows too; DataError where a row is of no day asked for."""
     column = table.column(DAY_COLUMN)
+    # It takes a while to import, and a run that finds all done needs none of it.
+    import pyarrow.compute as pc
+
     counts = {value["values"]: value["counts"] for value in pc.value_counts(column).to_pylist()}
     strange = sorted(map(str, set(counts) - set(days)))
     if strange:

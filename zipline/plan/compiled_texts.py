@@ -51,5 +51,5 @@ def summary_of(text: str) -> Summary:
 def _of_any_text(text: str) -> Summary:
     """A text with half of a surrogate pair, which is no UTF-8."""
     read = json.loads(text)
-    heading = (read[name] for name in ("kind", "fingerprint", "owner", "location"))
-    return Summary(*heading, tuple(read["needs"]), compact(read["definition"]))
+    heading = {name: read[name] for name in ("kind", "fingerprint", "owner", "location")}
+    return Summary(**heading, needs=tuple(read["needs"]), canonical=compact(read["definition"]))

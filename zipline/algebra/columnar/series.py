@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zipline.algebra.columnar import distinct, extremes, order, ranks, spread, sums
 from zipline.algebra.columnar.spans import Spans, spans
 from zipline.algebra.columnar.values import ordinals_of
+from zipline.errors import DataError
 from zipline.types import DataType
 
 Ints = NDArray[np.int64]
@@ -21,6 +22,10 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _SPREAD = {"VARIANCE": 0, "SKEW": 1, "KURTOSIS": 2}
+
+
+MOST_ELEMENTS = np.iinfo(np.int32).max
+"""Of all lists or maps of one column: what Arrow's offsets hold."""
 
 
 class TotalBeyondInt64(Exception):
@@ -183,6 +188,11 @@ def lists(offsets: Ints, items: pa.Array) -> pa.Array:
 
 
 def _null_where_empty(offsets: Ints) -> pa.Array:
+    if offsets[-1] > MOST_ELEMENTS:
+        raise DataError(
+            f"a feature of lists or maps has {int(offsets[-1]):,} elements in all rows, at most {MOST_ELEMENTS:,} fit",
+            hint="compute fewer days at a time (--step-days), or keep fewer elements (k)",
+        )
     empty = np.append(offsets[1:] == offsets[:-1], False)
     return pa.array(offsets.astype(np.int32), mask=empty)
 
