@@ -108,7 +108,7 @@ def _recorded(
 
     arguments = {"step_days": step_days, "as_of": as_of, "force": force}
     with recorded_work(work, "backfill", arguments) as run:
-        if bring_up(work.staging, step_days=step_days):
+        if bring_up(work.staging, step_days=step_days, force=force):
             work = replanned(work)
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)

@@ -193,7 +193,7 @@ def _show_reasons(reasons: Sequence[FieldChange]) -> None:
 def _days(days: tuple[str, ...]) -> str:
     from zipline.orchestration.coverage import as_ranges
 
-    return f"{plural(len(days), 'stored day')}: {ranges(as_ranges(days))}" if days else "no days stored yet"
+    return f"{plural(len(days), 'stored day')}: {ranges(as_ranges(days))}" if days else "no stored day to make again"
 
 
 def _show_consumers(changes: Changes) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from zipline.api import Join
 from zipline.cli.options import arguments_again, check_range, load_definitions, open_project, output_name
 from zipline.errors import TableError, UsageError
-from zipline.orchestration.staging import Staging, below, needed_by
+from zipline.orchestration.staging import Staging, below
 from zipline.plan.build import plan_join
 from zipline.plan.definitions import Definitions
 from zipline.plan.steps import Column, JoinPlan
@@ -62,10 +62,10 @@ def work_of(
     join: Join = definitions.find(name, Join)
     catalog = _plannable(opened, definitions, name)
     plan = plan_join(join, lambda table: catalog.table(table).schema)
-    first, last = _days(plan, join, catalog, start, end)
     table = output_name(name, training)
     output = DeltaOutput(opened.table_uri(table), opened.storage_options)
-    staging = tuple(needed_by(definitions, plan, opened, first, last))
+    first, last = _days(plan, join, catalog, output, start, end)
+    staging = tuple(below(definitions, name, opened))
     work = Work(opened, definitions, join, plan, catalog, output, table, training, first, last, again, staging)
     _check_types(work)
     return work
@@ -99,19 +99,23 @@ def _check_types(work: Work) -> None:
             )
 
 
-def _days(plan: JoinPlan, join: Join, catalog: Catalog, start: str | None, end: str | None) -> tuple[str, str]:
+def _days(
+    plan: JoinPlan, join: Join, catalog: Catalog, output: DeltaOutput, start: str | None, end: str | None
+) -> tuple[str, str]:
+    """The range asked for; by default every day that the left or the output has."""
     left = plan.left
     while left.parent is not None:
         left = left.parent.left
     start = start or join.start
-    partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
     if start is None or end is None:
+        partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
         if not partitions:
             raise UsageError(
                 f"which days? The left table {left.table!r} has no partitions that would say",
                 subject=plan.name,
                 hint="give --start and --end",
             )
-        start, end = start or partitions[0].day, end or partitions[-1].day
+        known = {partitions[0].day, partitions[-1].day, *output.days()}
+        start, end = start or min(known), end or max(known)
     check_range(start, end)
     return start, end

@@ -67,7 +67,7 @@ class Extents:
         self._known: dict[str, list[Extent]] = {}
 
     def of(self, projection: Projection) -> list[Extent]:
-        """Every unit's days, sorted by unit and day; a snapshot without rows has one day too: it exists."""
+        """Every unit's days, sorted by unit and day; a partition without rows has one day too: it exists."""
         view: View = "left" if projection.kind == "left" else "snapshots" if _by_partition(projection) else "events"
         table = self._catalog.table(projection.table)
         if not table.schema:
@@ -242,7 +242,7 @@ def _extents(unit: Unit, projection: Projection, days: Iterable[Sequence[Any]]) 
     label = None if unit.day is None else to_micros(unit.day) // DAY
     found = sorted(days, key=lambda each: (each[0] is None, each[0] or 0))
     inside = unit.day is not None and _within(unit.day, projection)
-    if not found and inside and _by_partition(projection):
+    if not found and inside:
         yield Extent(unit.name, unit.token, label, label, None, None, None, 0, 0)
     for day, first, last, known, rows, timeless in found:
         yield Extent(unit.name, unit.token, day if label is None else label, day, first, last, known, rows, timeless)

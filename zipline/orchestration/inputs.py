@@ -7,7 +7,7 @@ reach) that can see it differs. A digest is a sum over units and days, so it doe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -88,7 +88,7 @@ class Inputs:
         return min(known) if known and len(known) == len(ends) else None
 
     def present(self, reach: Reach) -> Mapping[int, tuple[int, int]]:
-        """The days that a source has: what its folders (else its rows) are called -> first and last day of its rows."""
+        """The partitions that a source has: the day each folder is called by -> first and last day of its rows."""
         return self._index(reach).labels
 
     def seen_days(self, reach: Reach, day: str) -> tuple[int, int] | None:
@@ -98,6 +98,14 @@ class Inputs:
             return None
         low, high = self._bounds(reach, inputs.first, inputs.last)
         return (-EVER if low is None else low // DAY), (EVER if high is None else (high - 1) // DAY)
+
+    def has_lost(self, day: str) -> bool:
+        """Whether the left has its rows in partitions, and none for the day."""
+        left = self._plan.left
+        if left.parent is not None or left.made_by is not None:
+            return False
+        labels = {extent.label for extent in self._left if extent.label is not None}
+        return bool(labels) and self.number(day) not in labels
 
     @staticmethod
     def number(day: str) -> int:
@@ -204,7 +212,7 @@ def _extents_of_parent(source: Projection, parent: JoinPlan, extents: Extents) -
 class _Index:
     """The extents of one source in the order of their days, as arrays."""
 
-    def __init__(self, extents: Iterable[Extent], source: Projection) -> None:
+    def __init__(self, extents: Sequence[Extent], source: Projection) -> None:
         by_partition = source.kind == "snapshots"
         kept = [e for e in extents if e.day is not None and (by_partition or e.first is not None)]
         kept.sort(key=lambda extent: extent.day or 0)
@@ -216,11 +224,13 @@ class _Index:
         self._known = np.array([unseen if e.known is None else e.known for e in kept], np.int64)
         self._days = np.array(sorted({e.day or 0 for e in kept}), np.int64)
         self.labels: dict[int, tuple[int, int]] = {}
-        for extent in kept:
-            day = extent.day or 0
-            label = day if extent.label is None else extent.label
-            low, high = self.labels.get(label, (day, day))
-            self.labels[label] = min(low, day), max(high, day)
+        # What a join or a query makes has days as its rows fall; only folders are partitions that can go.
+        is_stored = source.parent is None and source.made_by is None
+        for extent in extents if is_stored else ():
+            if extent.label is not None:
+                day = extent.label if extent.day is None else extent.day
+                low, high = self.labels.get(extent.label, (day, day))
+                self.labels[extent.label] = min(low, day), max(high, day)
 
     def digest(self, low: int | None, high: int | None, known: int | None) -> str:
         """Of the extents that hold times low <= t < high, and become known before `known`."""

@@ -71,7 +71,8 @@ def reaches_of(plan: JoinPlan, *, training: bool) -> dict[str, Reaches]:
     for read in plan.bootstrap:
         given = Reach(read.source, "TEMPORAL", None, None, row_id=read.row_id)
         found |= {name: found.get(name, frozenset()) | {given} for name, _ in read.columns}
-    found |= _derived(plan.derivations, found)
+    derived = _derived(plan.derivations, found)
+    found |= {name: reaches | found.get(name, frozenset()) for name, reaches in derived.items()}
     columns = plan.columns if training else plan.scoring_columns
     left = {name for name, _ in plan.left_columns}
     return {name: found.get(name, frozenset()) for name, _ in columns if name not in left and name != "ts"}
@@ -104,7 +105,7 @@ def _derived(derivations: Iterable[Derived], columns: Mapping[str, Reaches]) -> 
     found = dict(columns)
     for derived in derivations:
         inputs = (found.get(name, frozenset()) for name in derived.expression.columns)
-        found[derived.name] = frozenset[Reach]().union(*inputs)
+        found[derived.name] = found.get(derived.name, frozenset[Reach]()).union(*inputs)
     return {derived.name: found[derived.name] for derived in derivations}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,9 @@ import pyarrow as pa
 from zipline.api import StagingQuery
 from zipline.arrow import schema_of, to_arrow
 from zipline.clock import DAY, day_text, days, to_micros
-from zipline.errors import TableError, UsageError
+from zipline.errors import DataError, TableError, UsageError
 from zipline.plan.definitions import Definitions
 from zipline.plan.staging import StagingPlan, plan_staging
-from zipline.plan.steps import JoinPlan
 from zipline.project import Project
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.delta import DeltaOutput, write_source
@@ -78,8 +77,30 @@ class Staging:
     def due(self, catalog: Catalog) -> list[str]:
         """The days that are missing or were made otherwise; of a query that is not daily the one day `whole`."""
         stored = _stored(self.output)
-        now = _digests(self.plan, catalog, self.days(catalog) or [WHOLE])
+        now = _digests(self.plan, catalog, self._wanted(catalog, stored))
         return [day for day, digest in now.items() if stored.get(day) != (self.plan.fingerprint, digest)]
+
+    def _wanted(self, catalog: Catalog, stored: Collection[str]) -> list[str]:
+        """The days it must hold and those that it holds, which may have lost what they were made from."""
+        if not self.plan.is_daily:
+            return [WHOLE]
+        first, last = self.first or "", self.last or "9999-12-31"
+        held = (day for day in stored if day != WHOLE and first <= day <= last)
+        return sorted({*self.days(catalog), *held})
+
+    def _refuse_lost(self, catalog: Catalog) -> None:
+        """DataError where the partitions are gone that a stored day was made from."""
+        stored = _stored(self.output)
+        now = _digests(self.plan, catalog, self._wanted(catalog, stored))
+        lost = [day for day in now if day in stored and not _is_empty(stored[day][1]) and _is_empty(now[day])]
+        if lost and self.plan.is_daily:
+            raise DataError(
+                f"the partitions are gone that {len(lost)} of its days were made from: {', '.join(lost[:5])}",
+                subject=self.plan.name,
+                where=self.plan.location,
+                hint="put them back; --force makes the table anew from what is left",
+                next_command=f"zipline backfill {self.plan.name} --force",
+            )
 
     def plannable(self, catalog: Catalog) -> Catalog:
         """The catalog, where a table that was never made is an empty one of the right columns: enough to plan."""
@@ -93,12 +114,13 @@ class Staging:
 
     def make(self, catalog: Catalog, *, step_days: int = 30, force: bool = False) -> StagingReport | None:
         """Makes what is due; None where nothing is."""
-        asked = self.days(catalog)
-        due = (asked or [WHOLE]) if force else self.due(catalog)
+        if not force:
+            self._refuse_lost(catalog)
+        due = self._wanted(catalog, _stored(self.output)) if force else self.due(catalog)
         if not due:
             return None
         if not self.plan.is_daily or force or self._is_anew():
-            return self._rewrite(catalog, asked)
+            return self._rewrite(catalog, self.days(catalog))
         rows = sum(self._publish(catalog, step) for step in _steps(due, step_days))
         return StagingReport(self.plan.name, tuple(due), rows, rewritten=False)
 
@@ -159,29 +181,12 @@ def upstream(definitions: Definitions, name: str) -> list[StagingQuery]:
     return list(found.values())
 
 
-def needed_by(definitions: Definitions, plan: JoinPlan, project: Project, start: str, end: str) -> list[Staging]:
-    """The staging queries below a join, each with the days that are needed of it, those that others read first."""
-    found = []
-    for query in upstream(definitions, plan.name):
-        first, last = _days_seen(plan, query.title, start, end)
-        found.append(Staging(plan_staging(query), project, first, last))
-    return found
-
-
 def below(definitions: Definitions, name: str, project: Project) -> list[Staging]:
-    """The staging queries below any definition, for all days there are."""
+    """The staging queries below any definition, for all days there are: what a join sees must not depend on its range.
+
+    Those that others read come first.
+    """
     return [Staging(plan_staging(query), project, None, None) for query in upstream(definitions, name)]
-
-
-def _days_seen(plan: JoinPlan, table: str, start: str, end: str) -> tuple[str | None, str]:
-    """The days of a table that a join of the days start..end can see; None is from the beginning."""
-    reads = [read for read in plan.reads() if read.first.table == table]
-    backs = [read.lookback for read in reads]
-    last = day_text(to_micros(end) + max((read.lookahead for read in reads), default=0))
-    if plan.parents or None in backs:
-        return None, last
-    reach = max((back for back in backs if back is not None), default=0 if plan.left.table == table else None)
-    return (None if reach is None else day_text(to_micros(start) - reach)), last
 
 
 def _days_there(plan: StagingPlan, catalog: Catalog) -> tuple[str, str] | None:
@@ -218,7 +223,7 @@ def _range(step: Sequence[str]) -> tuple[str | None, str | None]:
 
 
 def _digests(plan: StagingPlan, catalog: Catalog, wanted: Sequence[str]) -> dict[str, str]:
-    """For each day what it would be made from now."""
+    """For each day what it would be made from now, and how many files of its own are among it."""
     common: list[tuple[str, str, str]] = []
     by_day: dict[str, list[tuple[str, str, str]]] = {}
     for name in plan.tables:
@@ -227,7 +232,12 @@ def _digests(plan: StagingPlan, catalog: Catalog, wanted: Sequence[str]) -> dict
             is_of_day = name in plan.bounded and unit.day is not None
             (by_day.setdefault(str(unit.day), []) if is_of_day else common).append(fact)
     shared = _hash(sorted(common))
-    return {day: _hash([shared, *sorted(by_day.get(day, []))]) for day in wanted}
+    return {day: f"{_hash([shared, *sorted(by_day.get(day, []))])}/{len(by_day.get(day, []))}" for day in wanted}
+
+
+def _is_empty(digest: str) -> bool:
+    """Whether a day was made from no file of its own."""
+    return digest.endswith("/0")
 
 
 def _hash(facts: Any) -> str:
@@ -252,13 +262,17 @@ def _stored(output: DeltaOutput) -> dict[str, tuple[str, str]]:
 
 
 def bring_up(
-    needed: Sequence[Staging], *, step_days: int = 30, tell: Callable[[StagingReport], None] = lambda _: None
+    needed: Sequence[Staging],
+    *,
+    step_days: int = 30,
+    force: bool = False,
+    tell: Callable[[StagingReport], None] = lambda _: None,
 ) -> bool:
     """Makes what is due, in order; whether anything was."""
     reports = []
     for staging in needed:
         # Opened anew: what the query before has just made is read.
-        report = staging.make(open_catalog(project=staging.project), step_days=step_days)
+        report = staging.make(open_catalog(project=staging.project), step_days=step_days, force=force)
         if report is not None:
             reports.append(report)
             tell(report)

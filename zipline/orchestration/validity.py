@@ -7,7 +7,7 @@ definition's other columns, not the step or the order in which days were made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -75,7 +75,9 @@ def judge(
     if not whole and not partly:
         return None
     columns = None if whole else tuple(name for name in definition.columns if name in {*redefined, *touched})
-    return DayWork(day, whole or partly, columns, _vanished(day, record, inputs, changed, left))
+    anew = definition.columns if whole else redefined
+    looked_at = {*changed, *(reach for name in anew for reach in inputs.columns[name])}
+    return DayWork(day, whole or partly, columns, _vanished(day, record, inputs, looked_at, left))
 
 
 def _tables(inputs: Inputs, columns: list[str], changed: list[Reach]) -> tuple[str, ...]:
@@ -83,12 +85,17 @@ def _tables(inputs: Inputs, columns: list[str], changed: list[Reach]) -> tuple[s
     return tuple(sorted({reach.source.table for reach in changed if reach in seen}))
 
 
-def _vanished(day: str, record: Record, inputs: Inputs, changed: list[Reach], left: str) -> dict[str, tuple[int, ...]]:
-    """Of the sources that differ, the days that the record's commit saw, that the day sees, and that are gone."""
+def _vanished(
+    day: str, record: Record, inputs: Inputs, reaches: Iterable[Reach], left: str
+) -> dict[str, tuple[int, ...]]:
+    """Of what is read anew, the partitions that the record's commit saw, that the day sees, and that are gone.
+
+    A partition that is there and has lost its rows was corrected; where there are no partitions none can go.
+    """
     found: dict[str, set[int]] = {}
-    if record.left and not inputs.of(day).left:
+    if record.left and not inputs.of(day).left and inputs.has_lost(day):
         found[left] = {inputs.number(day)}
-    for reach in changed:
+    for reach in reaches:
         seen, present = inputs.seen_days(reach, day), inputs.present(reach)
         for label, (first, last) in record.present.get(reach.place, {}).items() if seen else ():
             if seen and label not in present and first <= seen[1] and last >= seen[0]:

@@ -101,7 +101,7 @@ def plan_staging(staging: StagingQuery) -> StagingPlan:
         tables=tuple(sorted(tables)),
         is_daily=START in used or END in used,
         fingerprint=fingerprint(staging),
-        bounded=frozenset(_bounded(tree)),
+        bounded=frozenset(_bounded(tree) - {latest[0] for latest in map(_latest, used) if latest}),
         start=staging.start,
         location=staging.location,
     )

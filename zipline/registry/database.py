@@ -137,9 +137,12 @@ class Database:
                 hint="run the command again; several machines need a PostgreSQL registry",
                 next_command="zipline doctor",
             )
+        is_of_disk = "full" in text or "disk" in text
         return RegistryError(
             f"the registry {self.file} could not be written: {first}",
-            hint="make room on the disk; it must be a local one, not a network's",
+            hint="make room on the disk; it must be a local one, not a network's"
+            if is_of_disk
+            else f"it is no registry of this software: move it away (mv {self.file} {self.file}.other)",
             next_command="zipline doctor",
         )
 

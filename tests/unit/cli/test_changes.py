@@ -84,7 +84,7 @@ def test_compile_prints_what_becomes_of_each_join(zipline: Zipline, project: Pat
     edit(project, SPENDING, "Operation.SUM,", "Operation.SUM, default=0.0,")
     ran = zipline("compile")
     assert "changed 2: shop.spending.spending, shop.visits.visits" in ran.out
-    assert "shop.visits.visits: 2 recomputed, 0 carried over; no days stored yet" in ran.out
+    assert "shop.visits.visits: 2 recomputed, 0 carried over; no stored day to make again" in ran.out
     assert zipline("diff").out.startswith("nothing changed")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def write(root: Path, day: str, rows: list[dict[str, Any]], file: str = "part-0"
     pq.write_table(pa.Table.from_pylist(rows), folder / f"{file}.parquet")
 
 
-def make(project: Project, sql: str = DAILY, last: str = DAYS[-1], first: str | None = None, **how: Any) -> Any:
+def make(project: Project, sql: str = DAILY, last: str | None = DAYS[-1], first: str | None = None, **how: Any) -> Any:
     staging = Staging(plan_staging(StagingQuery(sql, name="sums")), project, first, last)
     return staging.make(catalog(project), **how)
 
@@ -122,3 +123,32 @@ def test_days_before_the_first_day_of_output_are_not_made(project: Project) -> N
     report = Staging(plan_staging(late), project, DAYS[0], DAYS[2]).make(catalog(project))
     assert report is not None
     assert report.days == DAYS[1:]
+
+
+def test_latest_date_makes_every_day_due_when_a_partition_comes(project: Project) -> None:
+    newest = "SELECT k, {{ latest_date(events) }} AS x, ds FROM events WHERE ds = {{ end_date }} AND x = 10"
+    make(project, newest)
+    write(project.root, "2024-01-04", [{"k": "a", "x": 10}])
+    assert make(project, newest, last="2024-01-04").days == (*DAYS, "2024-01-04")
+    assert set(stored(project).values()) == {"2024-01-04"}
+
+
+@pytest.mark.parametrize("gone", DAYS)
+def test_a_partition_that_vanishes_is_said_and_the_table_kept_until_forced(project: Project, gone: str) -> None:
+    make(project)
+    shutil.rmtree(project.root / "data" / "events" / f"ds={gone}")
+    with pytest.raises(DataError, match=f"gone that 1 of its days were made from: {gone}") as refused:
+        make(project, last=None)
+    assert "--force" in str(refused.value)
+    assert set(stored(project)) == set(DAYS)
+    make(project, last=None, force=True)
+    assert set(stored(project)) == set(DAYS) - {gone}
+    assert make(project, last=None) is None
+
+
+def test_a_partition_that_a_correction_leaves_without_rows_is_made_anew(project: Project) -> None:
+    positive = DAILY.replace("GROUP BY", "AND x > 0 GROUP BY")
+    make(project, positive)
+    write(project.root, DAYS[1], [{"k": "a", "x": -1}])
+    assert make(project, positive).days == (DAYS[1],)
+    assert set(stored(project)) == {DAYS[0], DAYS[2]}

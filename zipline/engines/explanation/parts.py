@@ -71,10 +71,9 @@ def _keys(part: PartPlan, row: Mapping[str, Any]) -> tuple[dict[str, pa.Array], 
         value = row.get(name)
         if value is None or (isinstance(value, float) and math.isnan(value)):
             has = "which is null" if name in row else f"and has {', '.join(map(repr, row)) or 'nothing'}"
-            raise UsageError(
-                f"the row needs {name!r}, {has}",
-                hint=f"give the keys and ts of one row: {', '.join(needed)}",
-            )
+            unseen = "a row whose key or ts is null sees no events: its features have the values of an empty window"
+            asked = f"give the keys and ts of one row: {', '.join(needed)}"
+            raise UsageError(f"the row needs {name!r}, {has}", hint=unseen if name in row else asked)
     pairs = zip(part.group_by.keys, part.left_keys, strict=True)
     keys = {key: key_array(row[column], key, dtype) for (key, dtype), column in pairs}
     return keys, to_micros(row["ts"])
