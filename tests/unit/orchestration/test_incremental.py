@@ -363,6 +363,63 @@ def test_a_new_generation_waits_for_days_whose_input_vanished(warehouse: Warehou
     assert warehouse.run(join, [LAST], force=True).succeeded
 
 
+def test_a_changed_window_does_not_hide_that_its_input_vanished(warehouse: Warehouse) -> None:
+    """The whole window of May 1 is gone: with another reach it must not be taken for a day that sees nothing."""
+    join = logins(spending(["1d"]))
+    warehouse.run(join)
+    for day in ("2024-04-28", "2024-04-29", "2024-04-30", "2024-05-01"):
+        shutil.rmtree(warehouse.root / "payments" / f"ds={day}")
+    report = warehouse.run(logins(spending(["2d"])))
+    assert {"2024-05-01", "2024-05-02"} <= set(report.kept)
+    assert not report.succeeded
+    assert DAY1 in warehouse.output().schema()
+
+
+def test_a_partition_whose_rows_a_correction_took_away_is_no_lost_one(warehouse: Warehouse) -> None:
+    join = logins(spending(where=["amount > 0"]))
+    warehouse.run(join)
+    [path] = (warehouse.root / "payments" / "ds=2024-05-02").glob("*.parquet")
+    path.unlink()
+    warehouse.write("payments", "2024-05-02", [{"customer": "ann", "amount": -1, "paid_at": "2024-05-02T12:00:00Z"}])
+    report = warehouse.run(join)
+    assert report.kept == ()
+    assert "2024-05-02" in {day.day for day in report.published}
+    assert equals_clean(warehouse, join)
+
+
+def test_a_left_partition_that_a_correction_left_without_rows_is_no_lost_one(warehouse: Warehouse) -> None:
+    left = EventSource("logins", Query(["login", "customer"], time="at", where=["login >= 0"]))
+    join = logins(spending(), left=left)
+    warehouse.run(join)
+    [path] = (warehouse.root / "logins" / "ds=2024-05-02").glob("*.parquet")
+    path.unlink()
+    warehouse.write("logins", "2024-05-02", [{"login": -1, "customer": "ann", "at": "2024-05-02T08:00:00Z"}])
+    report = warehouse.run(join)
+    assert report.kept == ()
+    assert warehouse.output().read(["2024-05-02"]).num_rows == 0
+
+
+def test_a_day_of_a_parent_that_loses_its_rows_is_no_lost_partition(warehouse: Warehouse) -> None:
+    parent = Join(
+        left=EventSource("payments", Query(["customer", "amount"], time="paid_at", where=["amount > 0"])),
+        parts=[],
+        name="paid",
+    )
+    children = GroupBy(
+        keys=["customer"],
+        sources=[JoinSource(parent, Query(["customer", "amount"]))],
+        aggregations=[Aggregation("amount", Operation.SUM, windows=["1d", "3d"])],
+        name="spend",
+    )
+    join = logins(children)
+    warehouse.run(join)
+    [path] = (warehouse.root / "payments" / "ds=2024-05-02").glob("*.parquet")
+    path.unlink()
+    warehouse.write("payments", "2024-05-02", [{"customer": "ann", "amount": -1, "paid_at": "2024-05-02T12:00:00Z"}])
+    assert warehouse.run(join).kept == ()
+    assert equals_clean(warehouse, join)
+
+
 # Labels
 
 
@@ -612,6 +669,20 @@ def test_a_bootstrapped_derivation_is_computed_beside_carried_columns(warehouse:
     report = warehouse.run(join)
     assert computed(report, []) == {(day, "double") for day in WEEK}
     assert warehouse.output().read([WEEK[1]]).column("double").to_pylist()[0] == -7
+    assert equals_clean(warehouse, join)
+
+
+def test_new_bootstrap_rows_trigger_the_derivations_that_they_give(warehouse: Warehouse) -> None:
+    warehouse.write("served", "2024-05-01", [{"login": 10, "double": -7}])
+    derivations = [Derivation("double", f"{DAY1} * 2"), Derivation("more", "double + 1")]
+    join = logins(
+        spending(), row_id=["login"], bootstrap=[BootstrapPart("served", ["double"])], derivations=derivations
+    )
+    warehouse.run(join)
+    warehouse.write("served", "2024-05-02", [{"login": 30, "double": -9}])
+    report = warehouse.run(join)
+    assert computed(report, []) == {("2024-05-04", "double"), ("2024-05-04", "more")}
+    assert warehouse.output().read([WEEK[3]]).column("more").to_pylist()[0] == -8
     assert equals_clean(warehouse, join)
 
 
