@@ -107,8 +107,9 @@ def _days(
     while left.parent is not None:
         left = left.parent.left
     start = start or join.start
+    # Asked whatever the range: a partition that is no day is an error, not a row that is in no day.
+    partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
     if start is None or end is None:
-        partitions = catalog.table(left.table).partitions(left.partition) if left.partition else []
         if not partitions:
             raise UsageError(
                 f"which days? The left table {left.table!r} has no partitions that would say",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import zipline
-from zipline import Accuracy, EntitySource, EventSource, Operation
+from zipline import Accuracy, EntitySource, EventSource, ExternalSource, JoinSource, Operation
 from zipline.plan.definitions import Definitions
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -33,10 +33,15 @@ def test_group_bys_and_joins_are_described(definitions: Definitions) -> None:
 def test_there_are_many_kinds_of_features_over_six_sources(definitions: Definitions) -> None:
     written = [each for each in definitions.group_bys if ".landings." not in str(each.name)]
     assert len(written) >= 12
-    assert len(definitions.joins) == 3
+    assert len(definitions.joins) == 5
     sources = {source for each in definitions.group_bys for source in each.sources}
     assert len(sources) >= 6
-    assert {type(source) for source in sources} == {EventSource, EntitySource}
+    assert {type(source) for source in sources} == {EventSource, EntitySource, JoinSource}
+    assert any(isinstance(source, EntitySource) and source.mutations for source in sources)
+    assert any(isinstance(source, EventSource) and not isinstance(source.table, str) for source in sources)
+    assert any(isinstance(part.source, ExternalSource) for join in definitions.joins for part in join.parts)
+    assert any(join.bootstrap for join in definitions.joins)
+    assert any(join.contextual for join in definitions.joins)
     operations = {aggregation.operation for each in written for aggregation in each.aggregations}
     assert operations >= {
         Operation.AVERAGE,
