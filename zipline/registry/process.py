@@ -59,4 +59,6 @@ def _started(pid: int) -> int | None:
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in _ENDED else int(fields[19])
+    # The first thread of a killed process may be over while another still finishes a write and holds its files.
+    threads = int(fields[17])
+    return None if fields[0] in _ENDED and threads <= 1 else int(fields[19])
