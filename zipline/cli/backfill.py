@@ -104,11 +104,10 @@ def _recorded(
     from zipline.cli.recording import expect, recorded_work
     from zipline.engines.local.run import run_join
     from zipline.orchestration.partials import partial_store
-    from zipline.orchestration.staging import bring_up
 
     arguments = {"step_days": step_days, "as_of": as_of, "force": force}
     with recorded_work(work, "backfill", arguments) as run:
-        if bring_up(work.staging, step_days=step_days, force=force):
+        if _bring_up(work, step_days=step_days, force=force):
             work = replanned(work)
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)
@@ -116,6 +115,22 @@ def _recorded(
         report = _run(todo, work, gate, step_days, progress, engine, run.check)
         run.count(rows=report.rows, bytes_written=report.bytes)
         return report
+
+
+def _bring_up(work: Work, *, step_days: int, force: bool) -> bool:
+    """Makes what is due of staging tables, each under a lock of its own: other joins may need them too."""
+    if not work.staging:
+        return False
+    from zipline.orchestration.staging import bring_up
+    from zipline.registry import open_registry
+
+    with open_registry(work.project) as registry:
+        return bring_up(
+            work.staging,
+            step_days=step_days,
+            force=force,
+            holding=lambda uri: registry.locks.acquire(uri, f"zipline backfill {work.plan.name}"),
+        )
 
 
 def _run(

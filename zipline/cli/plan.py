@@ -94,11 +94,19 @@ def plan_facts(work: Work, as_of: int | None, step_days: int = 30) -> dict[str, 
             "pending": as_ranges(todo.pending),
             "pending_next": next_command(work, todo.pending),
         },
+        "staging": {each.plan.name: each.due(work.catalog) for each in work.staging},
         "reasons": reason_facts(todo.reasons()),
         "vanished": {table: as_ranges(gone) for table, gone in todo.vanished().items()},
         "stages": [_stage_facts(todo, stage) for stage in todo.stages(step_days)],
         "next": f"zipline backfill {plan.name} {again}{work.arguments}",
     }
+
+
+def _due(days: list[str]) -> str:
+    """What of a staging query's table is made before the join."""
+    from zipline.orchestration.staging import WHOLE
+
+    return "up to date" if not days else "the whole table" if days == [WHOLE] else f"{len(days)} days to make"
 
 
 def _stage_facts(todo: BackfillPlan, stage: Stage) -> dict[str, Any]:
@@ -154,6 +162,8 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"output   {output['uri']}")
     for state in ("finished", "outdated", "missing"):
         click.echo(f"{state:<8} {ranges(output[state])}")
+    for name, due in facts["staging"].items():
+        click.echo(f"staging  {name}: {_due(due)}")
     for fact in facts["reasons"]:
         click.echo("{:<8} {}".format(*reason_row(fact)))
     _show_changes(facts)

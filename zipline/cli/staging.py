@@ -46,6 +46,7 @@ def backfill_staging(
             below(definitions, name, project),
             step_days=step_days,
             tell=lambda report: None if as_json else tell(report),
+            holding=lambda uri: registry.locks.acquire(uri, f"zipline backfill {name}"),
         )
         report = own.make(open_catalog(project=project), step_days=step_days, force=force)
         run.count(rows=report.rows if report else 0)

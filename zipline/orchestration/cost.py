@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zipline.clock import DAY, day_text, to_micros
 from zipline.clock import days as days_between
-from zipline.orchestration.coverage import as_ranges
+from zipline.orchestration.coverage import steps_of
 from zipline.orchestration.sizes import Counter, Sizes
 from zipline.plan.steps import Aggregate, ComputeParent, JoinPlan, PartPlan, Projection, SourceRead
 from zipline.tables.catalog import Catalog
@@ -112,7 +112,7 @@ def predict(
     """
     model = _Model(plan, catalog, training=training, as_of=as_of)
     asked = days_between(start, end) if days is None else list(days)
-    steps = [model.step(run[0], run[-1]) for run in _steps(asked, step_days)]
+    steps = [model.step(run[0], run[-1]) for run in steps_of(asked, step_days)]
     learned = _Learned.of(plan.name, history)
     seconds = START_SECONDS + sum(step.seconds for step in steps)
     peak = max((step.peak_bytes for step in steps), default=PROCESS_BYTES)
@@ -129,13 +129,6 @@ def predict(
         unknown=model.unknown,
         measures={"rows": float(rows), "seconds": seconds, "peak_bytes": float(peak)},
     )
-
-
-def _steps(days: Sequence[str], step_days: int) -> Iterator[list[str]]:
-    for first, last in as_ranges(days):
-        run = days_between(first, last)
-        for place in range(0, len(run), step_days):
-            yield run[place : place + step_days]
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,14 @@ def _day_before(day: str) -> str:
     return (dt.date.fromisoformat(day) - dt.timedelta(days=1)).isoformat()
 
 
+def steps_of(listed: Sequence[str], most: int) -> Iterator[list[str]]:
+    """Sorted days in unbroken runs of at most `most`."""
+    for first, last in as_ranges(listed):
+        run = days(first, last)
+        for place in range(0, len(run), most):
+            yield run[place : place + most]
+
+
 def as_ranges(listed: Sequence[str]) -> list[tuple[str, str]]:
     """Sorted days as (first, last) of each unbroken run."""
     runs: list[tuple[str, str]] = []

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ import pyarrow as pa
 
 from zipline.api import StagingQuery
 from zipline.arrow import schema_of, to_arrow
-from zipline.clock import DAY, day_text, days, to_micros
+from zipline.clock import days
 from zipline.errors import DataError, TableError, UsageError
+from zipline.orchestration.coverage import steps_of
 from zipline.plan.definitions import Definitions
 from zipline.plan.staging import StagingPlan, plan_staging
 from zipline.project import Project
@@ -37,6 +39,27 @@ class StagingReport:
     days: tuple[str, ...]
     rows: int
     rewritten: bool
+
+
+@dataclass(frozen=True)
+class _State:
+    """`stored`: day -> (fingerprint, digest) of its last making; `now`: day -> the digest it would have."""
+
+    stored: Mapping[str, tuple[str, str]]
+    now: Mapping[str, str]
+
+    def due(self, fingerprint: str) -> list[str]:
+        return [day for day, digest in self.now.items() if self.stored.get(day) != (fingerprint, digest)]
+
+    def is_of(self, fingerprint: str) -> bool:
+        """Whether all that is stored, and something is, was made by this query."""
+        return bool(self.stored) and all(made_by == fingerprint for made_by, _ in self.stored.values())
+
+    @property
+    def lost(self) -> list[str]:
+        """The days that were made from files of their own, and have none now."""
+        held = (day for day in self.now if day in self.stored and not _is_empty(self.stored[day][1]))
+        return [day for day in held if _is_empty(self.now[day])]
 
 
 @dataclass(frozen=True)
@@ -76,23 +99,19 @@ class Staging:
 
     def due(self, catalog: Catalog) -> list[str]:
         """The days that are missing or were made otherwise; of a query that is not daily the one day `whole`."""
-        stored = _stored(self.output)
-        now = _digests(self.plan, catalog, self._wanted(catalog, stored))
-        return [day for day, digest in now.items() if stored.get(day) != (self.plan.fingerprint, digest)]
+        return self._state(catalog).due(self.plan.fingerprint)
 
-    def _wanted(self, catalog: Catalog, stored: Collection[str]) -> list[str]:
-        """The days it must hold and those that it holds, which may have lost what they were made from."""
+    def _state(self, catalog: Catalog) -> _State:
+        """What is stored, and what the days it must hold, and those that it holds, would be made from now."""
+        stored = _stored(self.output)
         if not self.plan.is_daily:
-            return [WHOLE]
+            return _State(stored, _digests(self.plan, catalog, [WHOLE]))
         first, last = self.first or "", self.last or "9999-12-31"
         held = (day for day in stored if day != WHOLE and first <= day <= last)
-        return sorted({*self.days(catalog), *held})
+        return _State(stored, _digests(self.plan, catalog, sorted({*self.days(catalog), *held})))
 
-    def _refuse_lost(self, catalog: Catalog) -> None:
-        """DataError where the partitions are gone that a stored day was made from."""
-        stored = _stored(self.output)
-        now = _digests(self.plan, catalog, self._wanted(catalog, stored))
-        lost = [day for day in now if day in stored and not _is_empty(stored[day][1]) and _is_empty(now[day])]
+    def _refuse_lost(self, lost: Sequence[str]) -> None:
+        """DataError where the partitions are gone that stored days were made from."""
         if lost and self.plan.is_daily:
             raise DataError(
                 f"the partitions are gone that {len(lost)} of its days were made from: {', '.join(lost[:5])}",
@@ -114,32 +133,33 @@ class Staging:
 
     def make(self, catalog: Catalog, *, step_days: int = 30, force: bool = False) -> StagingReport | None:
         """Makes what is due; None where nothing is."""
+        state = self._state(catalog)
         if not force:
-            self._refuse_lost(catalog)
-        due = self._wanted(catalog, _stored(self.output)) if force else self.due(catalog)
+            self._refuse_lost(state.lost)
+        due = list(state.now) if force else state.due(self.plan.fingerprint)
         if not due:
             return None
-        if not self.plan.is_daily or force or self._is_anew():
-            return self._rewrite(catalog, self.days(catalog))
-        rows = sum(self._publish(catalog, step) for step in _steps(due, step_days))
+        if not self.plan.is_daily or force or not state.is_of(self.plan.fingerprint):
+            return self._rewrite(catalog, state)
+        rows = sum(self._publish(catalog, step, state) for step in steps_of(due, step_days))
         return StagingReport(self.plan.name, tuple(due), rows, rewritten=False)
 
-    def _is_anew(self) -> bool:
-        stored = _stored(self.output)
-        return not stored or any(fingerprint != self.plan.fingerprint for fingerprint, _ in stored.values())
-
-    def _rewrite(self, catalog: Catalog, asked: Sequence[str]) -> StagingReport:
+    def _rewrite(self, catalog: Catalog, state: _State) -> StagingReport:
         """The whole table in one commit: the days asked for, and those that it holds."""
-        wanted = sorted({*asked, *(day for day in _stored(self.output) if day != WHOLE)}) if asked else [WHOLE]
-        metadata = {**_metadata(self.plan, catalog, wanted), WHOLE: "true"}
-        parts = [_run(self.plan, catalog, step) for step in _steps(wanted, len(wanted))]
-        rows = pa.concat_tables(parts)
+        asked = self.days(catalog)
+        if self.plan.is_daily:
+            wanted = sorted({*state.now, *(day for day in state.stored if day != WHOLE)})
+            rows = pa.concat_tables(_run(self.plan, catalog, step) for step in steps_of(wanted, len(wanted)))
+            digests = _digests(self.plan, catalog, wanted) if len(wanted) > len(state.now) else state.now
+        else:
+            rows, digests = _run(self.plan, catalog, None), state.now
+        metadata = {**_metadata(self.plan, digests), WHOLE: "true"}
         partition = DAY_COLUMN if self.plan.is_daily else None
         write_source(self.plan.name, rows, partition, project=self.project, metadata=metadata)
         return StagingReport(self.plan.name, tuple(asked), rows.num_rows, rewritten=True)
 
-    def _publish(self, catalog: Catalog, step: Sequence[str]) -> int:
-        metadata = _metadata(self.plan, catalog, step)
+    def _publish(self, catalog: Catalog, step: Sequence[str], state: _State) -> int:
+        metadata = _metadata(self.plan, {day: state.now[day] for day in step})
         rows = _run(self.plan, catalog, step)
         self._refuse_other_columns(rows)
         # It takes a while to import, and planning has no rows.
@@ -195,31 +215,12 @@ def _days_there(plan: StagingPlan, catalog: Catalog) -> tuple[str, str] | None:
     return (min(present), max(present)) if present else None
 
 
-def _steps(wanted: Sequence[str], most: int) -> Iterator[list[str]]:
-    """The days in unbroken runs of at most `most`."""
-    step: list[str] = []
-    for day in wanted:
-        if step and (len(step) == most or day != _after(step[-1])):
-            yield step
-            step = []
-        step.append(day)
-    if step:
-        yield step
-
-
-def _after(day: str) -> str:
-    return day_text(to_micros(day) + DAY)
-
-
-def _run(plan: StagingPlan, catalog: Catalog, step: Sequence[str]) -> pa.Table:
-    # The engine takes a while to import, and planning asks only what is there.
+def _run(plan: StagingPlan, catalog: Catalog, step: Sequence[str] | None) -> pa.Table:
+    """The rows of a step's days; None is everything, of a query that is not daily."""
+    # Imported where there is something to make: it brings the engine.
     from zipline.engines.local.staging import run_staging
 
-    return run_staging(plan, catalog, *_range(step))
-
-
-def _range(step: Sequence[str]) -> tuple[str | None, str | None]:
-    return (None, None) if list(step) == [WHOLE] else (step[0], step[-1])
+    return run_staging(plan, catalog) if step is None else run_staging(plan, catalog, step[0], step[-1])
 
 
 def _digests(plan: StagingPlan, catalog: Catalog, wanted: Sequence[str]) -> dict[str, str]:
@@ -244,8 +245,8 @@ def _hash(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _metadata(plan: StagingPlan, catalog: Catalog, made: Sequence[str]) -> Mapping[str, str]:
-    return {FINGERPRINT: plan.fingerprint, INPUTS: json.dumps(_digests(plan, catalog, made))}
+def _metadata(plan: StagingPlan, digests: Mapping[str, str]) -> Mapping[str, str]:
+    return {FINGERPRINT: plan.fingerprint, INPUTS: json.dumps(digests)}
 
 
 def _stored(output: DeltaOutput) -> dict[str, tuple[str, str]]:
@@ -267,13 +268,18 @@ def bring_up(
     step_days: int = 30,
     force: bool = False,
     tell: Callable[[StagingReport], None] = lambda _: None,
+    holding: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> bool:
-    """Makes what is due, in order; whether anything was."""
-    reports = []
+    """Makes what is due, in order; whether anything was. `holding(uri)` keeps others off a table that is made."""
+    made = False
     for staging in needed:
         # Opened anew: what the query before has just made is read.
-        report = staging.make(open_catalog(project=staging.project), step_days=step_days, force=force)
+        catalog = open_catalog(project=staging.project)
+        if not force and not staging.due(catalog):
+            continue
+        with holding(staging.output.uri):
+            report = staging.make(catalog, step_days=step_days, force=force)
         if report is not None:
-            reports.append(report)
+            made = True
             tell(report)
-    return bool(reports)
+    return made
