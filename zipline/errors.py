@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,14 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
 from zipline.errors import Location, ProjectError
+from zipline.values import dataclass
 
 FILE = "zipline.toml"
 EMBEDDED = ".zipline"

@@ -6,9 +6,8 @@ Engines map these to their own types; `zipline.arrow` maps them to Arrow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zipline.errors import ExpressionError
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

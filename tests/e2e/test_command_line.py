@@ -264,6 +264,32 @@ def test_an_explanation_names_the_events_and_why_others_are_left_out(zipline: Zi
     assert "= amount_sum_1d / large_sum_1d" in shown
 
 
+def test_a_row_with_a_null_key_is_explained_too(zipline: Zipline) -> None:
+    row = json.dumps({"customer": None, "ts": "2024-05-02T08:30:00Z"})
+    ran = zipline("explain", JOIN, "browsing_page_count_1d", "--row", row)
+    assert ran.code == 0
+    assert "browsing_page_count_1d = 0" in ran.out
+    assert "for customer=None at 2024-05-02T08:30:00Z" in ran.out
+    assert "sees 2024-05-01T08:00:00Z <= time < 2024-05-02T08:30:00Z" in ran.out
+    assert "the key customer is null, which is no key: no event is of it" in ran.out
+    assert "nothing is in the window: COUNT is then 0" in ran.out
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_folders_of_days_may_hold_text_as_well_as_parquet(zipline: Zipline, shop: Path, form: str) -> None:
+    for path in [*(shop / "data").rglob("ds=*/rows.parquet")]:
+        rows = pq.read_table(path).to_pylist()
+        text = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        path.with_suffix(f".{form}").write_text("\n".join(text if form == "csv" else map(json.dumps, rows)) + "\n")
+        path.unlink()
+    reads = zipline("plan", JOIN, *RANGE, "--json").facts["reads"]
+    assert {read["table"]: read["present"] for read in reads if read["partition"]} == {"clicks": 2, "profiles": 2}
+    assert zipline("backfill", JOIN, *RANGE).code == 0
+    rows = output(shop).read()
+    assert {name: rows.column(name).to_pylist() for name in VISITS} == VISITS
+    assert zipline("backfill", JOIN, *RANGE, "--json").facts["skipped"] == ["2024-05-02", "2024-05-03", "2024-05-04"]
+
+
 def test_json_is_all_that_a_command_prints(shop: Path) -> None:
     for arguments in (
         ("compile",),

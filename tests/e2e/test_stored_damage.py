@@ -181,8 +181,8 @@ def test_a_disk_that_fills_while_files_are_written_keeps_what_is_there(
 
     assert zipline("backfill", JOIN, "--start", "2024-05-02", "--end", "2024-05-02").code == 0
     before, files = output(shop).read(), files_below(Path(output(shop).uri))
-    write = delta._write_parquet
-    monkeypatch.setattr(delta, "_write_parquet", fill)
+    write = delta.write_parquet
+    monkeypatch.setattr(delta, "write_parquet", fill)
     check_error(zipline(*BACKFILL, "--force"), 1, "could not be written", "No space left on device", "make room")
     assert len(written) == 2
     assert output(shop).read().equals(before)
@@ -259,3 +259,10 @@ def test_of_two_runs_at_once_one_is_told_of_the_other_and_the_days_are_those_of_
         assert code == 0 or ("another run is writing this table" in said and "wait until it ends" in said)
     assert scored(root).read(columns=["visit"]).num_rows == 500
     assert pq.read_table(root / CLICK_FILE).num_rows == 1
+
+
+def test_every_commit_says_of_which_run_it_is_and_with_which_token(zipline: Zipline, shop: Path) -> None:
+    zipline(*BACKFILL, "--step-days", "1")
+    zipline(*BACKFILL, "--force")
+    found = [(version.metadata["run"], version.metadata["token"]) for version in output(shop).versions()]
+    assert found == [("2", "2"), ("1", "1"), ("1", "1"), ("1", "1")]

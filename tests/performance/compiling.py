@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests.performance.cases import Bench, Row
 
 _FILES = 50
-_RUN = "import sys; from zipline.cli.main import execute; sys.exit(execute({arguments!r}))"
+_RUN = "import sys; sys.argv[1:] = {arguments!r}; from zipline.cli.main import run; run()"
+"""What the console script does."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from zipline.algebra.contract import Aggregator, At, Operation
 from zipline.algebra.values import Door
 from zipline.errors import DataError
 from zipline.types import DataType
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)

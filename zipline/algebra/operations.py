@@ -6,7 +6,6 @@ Light to import: the sketch library is loaded when an approximate operation is f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from zipline.algebra.columns import Bucketed, Elements, Scalars
@@ -19,6 +18,7 @@ from zipline.algebra.totals import Count, FloatAverage, FloatSum, IntegerAverage
 from zipline.algebra.values import door
 from zipline.errors import DefinitionError
 from zipline.types import BIGINT, BOOLEAN, DOUBLE, NULL, ArrayType, DataType, array, map_of
+from zipline.values import dataclass
 
 BOUNDED_DEFAULT_K = 8
 

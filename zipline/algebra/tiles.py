@@ -8,13 +8,13 @@ what became available since, however late: merging partials of whole hops and da
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from zipline.algebra.contract import Aggregator, At
 from zipline.algebra.windows import floor
 from zipline.clock import DAY
 from zipline.errors import UsageError
+from zipline.values import dataclass
 
 PartialKey: TypeAlias = tuple[int, int]
 Partials: TypeAlias = dict[PartialKey, list[Any]]

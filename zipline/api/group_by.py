@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from zipline.api import fields
 from zipline.api.base import Definition, FrozenMap, Wrong, checked, definition
@@ -31,8 +30,7 @@ def _percentile(value: Any) -> float:
     return float(value)
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """One column that an aggregation gives."""
 
     name: str
@@ -55,14 +53,13 @@ class Aggregation(Definition):
     default: Any = None
 
     def _validate(self) -> None:
-        name = self.operation.name
-        if self.operation.needs_k and self.k is None:
-            raise self.wrong(f"{name} needs k, the number of values to keep")
+        if self.k is None and self.operation.needs_k:
+            raise self.wrong(f"{self.operation.name} needs k, the number of values to keep")
         if self.k is not None and not self.operation.takes_k:
-            raise self.wrong(f"{name} takes no k", valid=[o.name for o in Operation if o.takes_k])
+            raise self.wrong(f"{self.operation.name} takes no k", valid=[o.name for o in Operation if o.takes_k])
         if (self.operation is Operation.APPROX_PERCENTILE) != (self.percentiles is not None):
             needs = "needs percentiles, such as [0.5, 0.95]" if self.percentiles is None else "takes no percentiles"
-            raise self.wrong(f"{name} {needs}")
+            raise self.wrong(f"{self.operation.name} {needs}")
         if self.operation is Operation.BOUNDED_UNIQUE_COUNT and self.k is None:
             object.__setattr__(self, "k", BOUNDED_DEFAULT_K)
 
@@ -74,8 +71,9 @@ class Aggregation(Definition):
     @cached_property
     def outputs(self) -> tuple[Output, ...]:
         """The columns, windows first: `{input}_{operation}{arguments}_{window}_by_{bucket}`."""
+        stem = f"{self.input}_{self.operation.name.lower()}{self._arguments()}"
         return tuple(
-            Output(self._column(window, bucket), window, bucket)
+            Output(_column(stem, window, bucket), window, bucket)
             for window in self._windows()
             for bucket in (self.buckets or (None,))
         )
@@ -85,13 +83,13 @@ class Aggregation(Definition):
             assert not isinstance(value, str)
             yield value
 
-    def _column(self, window: Window | None, bucket: str | None) -> str:
-        stem = f"{self.input}_{self.operation.name.lower()}{self._arguments()}"
-        return stem + (f"_{window}" if window else "") + (f"_by_{bucket}" if bucket else "")
-
     def _arguments(self) -> str:
         ranks = "".join(f"_p{_percent(p)}" for p in self.percentiles or ())
         return f"{self.k or ''}{ranks}"
+
+
+def _column(stem: str, window: Window | None, bucket: str | None) -> str:
+    return stem + (f"_{window.text}" if window else "") + (f"_by_{bucket}" if bucket else "")
 
 
 def _percent(fraction: float) -> str:
@@ -213,8 +211,8 @@ def _check_accuracy(group_by: GroupBy) -> None:
                 )
     for source in group_by.sources:
         mutable = isinstance(source, EntitySource) and source.mutations
-        for aggregation in group_by.aggregations:
-            if mutable and aggregation.operation.is_approximate:
+        for aggregation in group_by.aggregations if mutable else ():
+            if aggregation.operation.is_approximate:
                 raise group_by.wrong(
                     f"{aggregation.operation.name} cannot take a row back, and {_table(source)!r} has mutations",
                     valid=[o.name for o in Operation if not o.is_approximate],
@@ -222,10 +220,10 @@ def _check_accuracy(group_by: GroupBy) -> None:
 
 
 def _check_columns(group_by: GroupBy) -> None:
-    taken = dict.fromkeys(group_by.keys, "a key") | {RESERVED: "the query time"}
+    taken: dict[str, str | Aggregation] = {**dict.fromkeys(group_by.keys, "a key"), RESERVED: "the query time"}
     for aggregation in group_by.aggregations:
         for output in aggregation.outputs:
-            _take(group_by, taken, output.name, aggregation.title)
+            _take(group_by, taken, output.name, aggregation)
     features = group_by.features
     if group_by.is_lookup and features is not None:
         for column in features[: len(features) - len(group_by.derivations)]:
@@ -239,10 +237,11 @@ def _check_columns(group_by: GroupBy) -> None:
                 raise group_by.wrong(f"{check.title}: no such column", asked=column, valid=tuple(taken))
 
 
-def _take(group_by: GroupBy, taken: dict[str, str], column: str, role: str) -> None:
+def _take(group_by: GroupBy, taken: dict[str, str | Aggregation], column: str, role: str | Aggregation) -> None:
     if column in taken:
+        first, second = (each.title if isinstance(each, Aggregation) else each for each in (taken[column], role))
         raise group_by.wrong(
-            f"two columns would be named {column!r}: {taken[column]} and {role}",
+            f"two columns would be named {column!r}: {first} and {second}",
             hint="rename one input in the source's select, or the derivation",
         )
     taken[column] = role

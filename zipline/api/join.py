@@ -36,8 +36,10 @@ class JoinPart(Definition):
                 )
         if len(set(self.key_map.values())) < len(self.key_map):
             raise self.wrong("key_map gives one key twice", valid=keys)
+        if not self.features:
+            return
         known = self.source.features if isinstance(self.source, GroupBy) else tuple(self.source.values)
-        for feature in self.features or ():
+        for feature in self.features:
             if known is not None and feature not in known:
                 raise self.wrong(f"{self.source.title} has no feature {feature!r}", asked=feature, valid=known)
 
@@ -99,7 +101,8 @@ class BootstrapPart(Definition):
 class Contextual(Definition):
     """Columns that arrive with the request; `fields` maps column to SQL type.
 
-    Offline they are the left's columns of these names and types, else what bootstrap gives, else null.
+    Offline they are the left's columns of these names and types, else what bootstrap gives, else null. One that a part
+    is looked up by, or that is of the row_id, must be the left's.
     """
 
     fields: Mapping[str, str] = checked(fields.mapping(fields.text))
@@ -148,7 +151,15 @@ class Join(Definition):
         needed += [(c, f"a key of {p.source.title}") for p in (*self.parts, *labels) for c in p.left_keys.values()]
         contextual = tuple(self.contextual.fields) if self.contextual else ()
         for column, role in needed:
-            if column not in columns and column not in contextual:
+            if column in contextual and column not in columns:
+                raise self.wrong(
+                    f"column {column!r} ({role}) is contextual, and the left does not select it: training has no value "
+                    "to look it up by",
+                    asked=column,
+                    valid=columns,
+                    hint=f"select {column} in the left too: in training a contextual column is the left's of that name",
+                )
+            if column not in columns:
                 raise self.wrong(
                     f"column {column!r} ({role}) is missing in the select of the left",
                     asked=column,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from functools import lru_cache
 from typing import Any
 
 from zipline.api.base import Definition, Wrong, checked, definition
@@ -45,11 +45,12 @@ def window(value: Any) -> Window | None:
     """The field check: a Window, its text, or None for lifetime."""
     if value is None or isinstance(value, Window):
         return value
-    return _made(_window_text(value))
+    return _made(value) if isinstance(value, str) else _made(_window_text(value))
 
 
+@lru_cache(maxsize=1024)
 def _made(text: str) -> Window:
+    """The window of a text that stands in a list of windows: a value without a line, the same for all who write it."""
     made = object.__new__(Window)
-    for field in dataclasses.fields(Window):
-        object.__setattr__(made, field.name, text)
+    object.__setattr__(made, "text", _window_text(text))
     return made

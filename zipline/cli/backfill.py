@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.findings import finding_rows
+from zipline.cli.findings import finding_rows, warning_texts
 from zipline.cli.options import project_options, range_options
 from zipline.cli.screen import console, number, plural, print_json, print_table, ranges, size
 
@@ -64,7 +64,8 @@ def command(
 
         backfill_staging(opened, definitions, join, start, end, step_days=step_days, force=force, as_json=as_json)
         return
-    work = work_of(opened, definitions, join, start, end, training, arguments_again(training, project, environment))
+    again = arguments_again(training, project, environment, as_of)
+    work = work_of(opened, definitions, join, start, end, training, again)
     with progress_bar(shown=not as_json) as progress:
         report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress)
     lost = lost_input(work, report)
@@ -112,7 +113,7 @@ def _recorded(
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)
         engine = run.counting(partial(run_join, partials=partial_store(work.project)))
-        report = _run(todo, work, gate, step_days, progress, engine, run.check)
+        report = _run(todo, work, gate, step_days, progress, engine, run.check, run.facts)
         run.count(rows=report.rows, bytes_written=report.bytes)
         return report
 
@@ -141,6 +142,7 @@ def _run(
     progress: Callable[[Progress], None],
     engine: Engine | None = None,
     before_commit: Callable[[], None] = lambda: None,
+    run_facts: Mapping[str, str] | None = None,
 ) -> BackfillReport:
     from zipline.orchestration.backfill import run_backfill
 
@@ -153,6 +155,7 @@ def _run(
         arguments=work.arguments,
         engine=engine,
         before_commit=before_commit,
+        run_facts=run_facts,
     )
 
 
@@ -174,19 +177,27 @@ def planned(work: Work, as_of: int | None, *, force: bool = False) -> BackfillPl
 
 
 def lost_input(work: Work, report: BackfillReport) -> DataError | None:
-    """The error that days were kept, because partitions that they were made from are gone."""
+    """The error that days were kept: partitions that they were made from are gone, or somebody else changed them."""
     from zipline.errors import DataError
     from zipline.orchestration.coverage import as_ranges
 
     if not report.kept:
         return None
     gone = "; ".join(f"{table} {ranges(as_ranges(days))}" for table, days in report.vanished.items())
-    first, last = report.kept[0], report.kept[-1]
+    why = [f"partitions that they were made from are gone ({gone})"] if gone else []
+    remedies = ["put the partitions back"] if gone else []
+    if report.changed:
+        why.append(
+            f"the files of {ranges(as_ranges(report.changed))} are not those that a run wrote: the table was restored "
+            "to an older version, or changed by hand"
+        )
+        as_written = "the days" if report.written is None else f"version {report.written} of {work.output.uri}"
+        remedies.append(f"restore {as_written}, which is as runs wrote it")
     return DataError(
-        f"{plural(len(report.kept), 'day')} kept: partitions that they were made from are gone ({gone})",
+        f"{plural(len(report.kept), 'day')} kept: {'; '.join(why)}",
         subject=work.plan.name,
-        hint="put the partitions back; --force makes the days anew from what is left",
-        next_command=f"zipline backfill {work.plan.name} --start {first} --end {last} --force{work.arguments}",
+        hint=f"{', or '.join(remedies)}; --force makes the days anew from what is there",
+        next_command=kept_command(work, report.kept),
     )
 
 
@@ -195,7 +206,7 @@ def report_facts(work: Work, report: BackfillReport) -> dict[str, Any]:
     return {
         **dataclasses.asdict(report),
         "reasons": reason_facts(report.reasons),
-        "next": next_command(work, report.pending),
+        "next": next_command(work, report.pending, report.blocked),
         "table": work.table,
         "uri": work.output.uri,
         "rows": report.rows,
@@ -222,11 +233,36 @@ def reason_row(fact: Mapping[str, Any]) -> tuple[str, str]:
     return "because", f"{fact['meaning']}{f' ({names})' if names else ''}: {ranges(fact['days'])}"
 
 
-def next_command(work: Work, pending: Sequence[str]) -> str | None:
-    """The command for the days that the new definition still lacks."""
+def next_command(work: Work, pending: Sequence[str], blocked: Sequence[str]) -> str | None:
+    """The command for days that the new definition still lacks: those `blocked`, which lost input, come last.
+
+    It takes --force to do these, which also does finished days again: so it is given the first unbroken ones alone.
+    """
+    from zipline.orchestration.coverage import as_ranges
+
     if not pending:
         return None
-    return f"zipline backfill {work.plan.name} --start {pending[0]} --end {pending[-1]}{work.arguments}"
+    free = [day for day in pending if day not in set(blocked)]
+    if not free:
+        return _command(work, *as_ranges(blocked)[0], force=True)
+    until = next((day for day in blocked if day > free[0]), None)
+    return _command(work, free[0], max(day for day in free if until is None or day < until))
+
+
+def kept_command(work: Work, kept: Sequence[str]) -> str | None:
+    """The command that makes days anew that lost input."""
+    return _command(work, kept[0], kept[-1], force=True) if kept else None
+
+
+def run_command(work: Work, todo: BackfillPlan) -> str:
+    """The command that does what a plan shows; where all there is to do are days that lost input, with force."""
+    forced = None if todo.work else kept_command(work, [each.day for each in todo.kept])
+    return forced or _command(work, work.start, work.end)
+
+
+def _command(work: Work, start: str, end: str, *, force: bool = False) -> str:
+    forced = " --force" if force else ""
+    return f"zipline backfill {work.plan.name} --start {start} --end {end}{forced}{work.arguments}"
 
 
 @contextmanager
@@ -279,9 +315,9 @@ def _show(work: Work, report: BackfillReport) -> None:
     if report.pending:
         days = f"{plural(len(report.pending), 'day')} to be done: {ranges(as_ranges(report.pending))}"
         rows.append(("definition", f"the output stays as it is until all days are of the new one; {days}"))
-        rows.append(("next", next_command(work, report.pending) or ""))
+        rows.append(("next", next_command(work, report.pending, report.blocked) or ""))
     print_table(f"Backfilled {report.name}", ["", ""], rows)
-    for warning in report.warnings:
+    for warning in (*report.warnings, *(each.message for each in report.backwards), *warning_texts(report)):
         click.echo(click.style("warning: ", fg="yellow") + warning)
 
 

@@ -9,7 +9,13 @@ import click
 
 from zipline.cli.diff import CACHE, COMPILED, changes_facts, show_untyped, stored_days, summary
 from zipline.cli.leaks import fail_if_strict, leak_options, leaks_of_all, refuse_strict_alone, show_leaks
-from zipline.cli.options import load_definitions, open_project, project_options, without_collection
+from zipline.cli.options import (
+    load_definitions,
+    open_project,
+    project_options,
+    with_known_expressions,
+    without_collection,
+)
 from zipline.cli.screen import plural, print_json, print_table
 from zipline.errors import UsageError
 
@@ -51,7 +57,7 @@ def command(
     _check_reason(force, reason)
     refuse_strict_alone(check_leaks, strict)
     opened = open_project(project, environment)
-    with without_collection():
+    with without_collection(), with_known_expressions(opened):
         definitions = load_definitions(opened)
         result = compile_definitions(
             definitions,

@@ -11,8 +11,6 @@ from zipline.cli.screen import number, size
 if TYPE_CHECKING:
     from zipline.cli.outputs import Work
     from zipline.orchestration.cost import Cost
-    from zipline.project import Project
-    from zipline.registry import Run
 
 _RUNS_READ = 50
 
@@ -20,6 +18,7 @@ _RUNS_READ = 50
 def expected_cost(work: Work, days: Sequence[str], step_days: int, as_of: int | None) -> Cost:
     """The cost of doing these days, by the tables' statistics and the project's past runs."""
     from zipline.orchestration.cost import predict
+    from zipline.registry import finished_runs
 
     return predict(
         work.plan,
@@ -28,21 +27,11 @@ def expected_cost(work: Work, days: Sequence[str], step_days: int, as_of: int | 
         work.end,
         step_days,
         days=days,
-        history=_past_runs(work.project),
+        history=finished_runs(work.project, _RUNS_READ),
         training=work.training,
         as_of=as_of,
+        known=work.project.root / ".zipline" / "cache" / "counts",
     )
-
-
-def _past_runs(project: Project) -> tuple[Run, ...]:
-    from zipline.registry import has_registry
-
-    if not has_registry(project):
-        return ()
-    from zipline.registry import Outcome, open_registry
-
-    with open_registry(project) as registry:
-        return registry.runs.recent(outcomes=[Outcome.DONE], most=_RUNS_READ)
 
 
 def cost_facts(cost: Cost) -> dict[str, Any]:

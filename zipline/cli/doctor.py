@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import click
 from zipline.cli.options import load_definitions, open_project, project_options
 from zipline.cli.screen import plural, print_json, print_table, size
 from zipline.errors import ZiplineError
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     from zipline.project import Project

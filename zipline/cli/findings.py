@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zipline.cli.screen import plural
+
+if TYPE_CHECKING:
+    from zipline.engines.contract import KeyCount
 
 
 class Counts(Protocol):
@@ -23,6 +27,10 @@ class Counts(Protocol):
     def without_time(self) -> Mapping[str, int] | None: ...
     @property
     def orphan_reversals(self) -> Mapping[str, int] | None: ...
+    @property
+    def repeated_keys(self) -> Mapping[str, KeyCount] | None: ...
+    @property
+    def older_keys(self) -> Mapping[str, KeyCount] | None: ...
     @property
     def bootstrapped(self) -> Mapping[str, int] | None: ...
 
@@ -50,6 +58,26 @@ def finding_rows(found: Counts) -> list[tuple[str, str]]:
     return rows
 
 
+def warning_texts(found: Counts) -> list[str]:
+    """What the snapshots of a run hold that is as a rule a mistake, an example each."""
+    older, repeated = found.older_keys or {}, found.repeated_keys or {}
+    return [
+        *(
+            f"{_keys(table, keys)} are older in a later snapshot than in one before: {keys.example}"
+            for table, keys in older.items()
+        ),
+        *(
+            f"{_keys(table, keys)} have several rows in one snapshot: {keys.example}; a lookup takes the latest, "
+            "an aggregation all"
+            for table, keys in repeated.items()
+        ),
+    ]
+
+
+def _keys(table: str, keys: KeyCount) -> str:
+    return f"{keys.count:,} of {plural(keys.of, 'key')} of {table}"
+
+
 def finding_facts(found: Counts) -> dict[str, Any]:
     """Every count, by its name."""
     return {
@@ -59,5 +87,7 @@ def finding_facts(found: Counts) -> dict[str, Any]:
         "null_keys": dict(found.null_keys or {}),
         "without_time": dict(found.without_time or {}),
         "orphan_reversals": dict(found.orphan_reversals or {}),
+        "repeated_keys": {name: asdict(keys) for name, keys in (found.repeated_keys or {}).items()},
+        "older_keys": {name: asdict(keys) for name, keys in (found.older_keys or {}).items()},
         "bootstrapped": dict(found.bootstrapped or {}),
     }

@@ -100,6 +100,15 @@ def load_definitions(project: Project) -> Definitions:
 
 
 @contextmanager
+def with_known_expressions(project: Project) -> Iterator[None]:
+    """For commands that only look: expressions typed by an earlier one need no parser."""
+    from zipline.expressions.known import kept_in
+
+    with kept_in(project.root / ".zipline" / "cache" / "expressions"):
+        yield
+
+
+@contextmanager
 def without_collection() -> Iterator[None]:
     """For short work that keeps nearly all it makes: looking for garbage meanwhile takes a tenth of the time."""
     was_on = gc.isenabled()
@@ -116,9 +125,12 @@ def output_name(join: str, training: bool) -> str:
     return join if training else f"{join}.scoring"
 
 
-def arguments_again(training: bool, project: str | None, environment: str | None) -> str:
+def arguments_again(training: bool, project: str | None, environment: str | None, as_of: int | None = None) -> str:
     """What a suggested command must repeat of this one, with a space before it."""
-    given = (("--project", project), ("--environment", environment))
+    from zipline.clock import to_text
+
+    until = None if as_of is None else to_text(as_of)
+    given = (("--as-of", until), ("--project", project), ("--environment", environment))
     named = "".join(f" {option} {shlex.quote(value)}" for option, value in given if value)
     return ("" if training else " --scoring") + named
 

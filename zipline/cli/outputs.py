@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zipline.api import Join
-from zipline.cli.options import arguments_again, check_range, load_definitions, open_project, output_name
+from zipline.cli.options import (
+    arguments_again,
+    check_range,
+    load_definitions,
+    open_project,
+    output_name,
+    with_known_expressions,
+)
 from zipline.errors import TableError, UsageError
 from zipline.orchestration.staging import Staging, below
 from zipline.plan.build import plan_join
@@ -14,6 +19,7 @@ from zipline.plan.steps import Column, JoinPlan
 from zipline.project import Project
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.delta import DeltaOutput
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,17 @@ class Work:
 
 
 def open_work(
-    name: str, project: str | None, environment: str | None, start: str | None, end: str | None, training: bool
+    name: str,
+    project: str | None,
+    environment: str | None,
+    start: str | None,
+    end: str | None,
+    training: bool,
+    as_of: int | None = None,
 ) -> Work:
     """Plans the join; DefinitionError and UsageError say what does not fit."""
     opened = open_project(project, environment)
-    again = arguments_again(training, project, environment)
+    again = arguments_again(training, project, environment, as_of)
     return work_of(opened, load_definitions(opened), name, start, end, training, again)
 
 
@@ -61,7 +73,8 @@ def work_of(
     """The same for a project and definitions that are loaded; `again` is what a suggested command must repeat."""
     join: Join = definitions.find(name, Join)
     catalog = _plannable(opened, definitions, name)
-    plan = plan_join(join, lambda table: catalog.table(table).schema)
+    with with_known_expressions(opened):
+        plan = plan_join(join, lambda table: catalog.table(table).schema)
     table = output_name(name, training)
     output = DeltaOutput(opened.table_uri(table), opened.storage_options)
     first, last = _days(plan, join, catalog, output, start, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,7 +47,7 @@ def command(
     from zipline.cli.outputs import open_work
 
     refuse_strict_alone(check_leaks, strict)
-    work = open_work(join, project, environment, start, end, training)
+    work = open_work(join, project, environment, start, end, training, as_of)
     facts = plan_facts(work, as_of)
     reports = [leaks_of(work.join, work.catalog, work.project)] if check_leaks else []
     if as_json:
@@ -59,15 +60,16 @@ def command(
 
 def plan_facts(work: Work, as_of: int | None, step_days: int = 30) -> dict[str, Any]:
     """Everything that is shown, as JSON-ready facts."""
-    from zipline.cli.backfill import next_command, planned, reason_facts
+    from zipline.cli.backfill import kept_command, next_command, planned, reason_facts, run_command
     from zipline.cli.cost import cost_facts, expected_cost
-    from zipline.clock import days, to_text
+    from zipline.clock import days
     from zipline.orchestration.coverage import as_ranges, survey
+    from zipline.orchestration.partials import uses_of_partials
 
     plan, output = work.plan, work.output
+    uses = uses_of_partials(plan, work.catalog, training=work.training)
     reads = survey(plan, work.catalog, work.start, work.end, training=work.training)
     asked = days(work.start, work.end)
-    again = f"--start {work.start} --end {work.end}" + (f" --as-of {to_text(as_of)}" if as_of is not None else "")
     todo = planned(work, as_of)
     finished, stored = set(todo.skipped), set(todo.places)
     return {
@@ -79,6 +81,7 @@ def plan_facts(work: Work, as_of: int | None, step_days: int = 30) -> dict[str, 
         "end": work.end,
         "steps": [{"title": step.title, "detail": step.detail} for step in plan.steps(training=work.training)],
         "reads": [_read_facts(read) for read in reads],
+        "partials": [{"part": part, "use": use} for part, use in uses],
         "cost": cost_facts(expected_cost(work, [each.day for each in todo.work], step_days, as_of)),
         "rows_expected": reads[0].rows,
         "bytes_read": _total([read.bytes for read in reads]),
@@ -91,14 +94,17 @@ def plan_facts(work: Work, as_of: int | None, step_days: int = 30) -> dict[str, 
             "outdated": as_ranges([day for day in asked if day in stored and day not in finished]),
             "missing": as_ranges([day for day in asked if day not in stored]),
             "kept": as_ranges([each.day for each in todo.kept]),
+            "changed": as_ranges(todo.changed),
+            "kept_next": kept_command(work, [each.day for each in todo.kept]),
             "pending": as_ranges(todo.pending),
-            "pending_next": next_command(work, todo.pending),
+            "pending_next": next_command(work, todo.pending, todo.blocked),
         },
         "staging": {each.plan.name: each.due(work.catalog) for each in work.staging},
         "reasons": reason_facts(todo.reasons()),
         "vanished": {table: as_ranges(gone) for table, gone in todo.vanished().items()},
+        "backwards": [asdict(each) | {"message": each.message} for each in todo.backwards],
         "stages": [_stage_facts(todo, stage) for stage in todo.stages(step_days)],
-        "next": f"zipline backfill {plan.name} {again}{work.arguments}",
+        "next": run_command(work, todo),
     }
 
 
@@ -157,6 +163,9 @@ def _show(facts: dict[str, Any]) -> None:
         ["table", "for", "days", ">present", "missing", ">rows", ">bytes"],
         [_read_row(read) for read in facts["reads"]],
     )
+    print_table(
+        "Stored hop partials", ["part", "computed from"], [(each["part"], each["use"]) for each in facts["partials"]]
+    )
     print_table("Columns", [">", "name", "type"], [(n, *column) for n, column in enumerate(facts["columns"], 1)])
     output = facts["output"]
     click.echo(f"output   {output['uri']}")
@@ -182,10 +191,15 @@ def _show_changes(facts: dict[str, Any]) -> None:
     if output["pending"]:
         click.echo(f"pending  {ranges(output['pending'])}: the output stays as it is until these are done too")
         click.echo(f"         {output['pending_next']}")
+    for snapshot in facts["backwards"]:
+        click.echo(click.style("warning: ", fg="yellow") + snapshot["message"])
     if output["kept"]:
         gone = "; ".join(f"{table} {ranges(days)}" for table, days in facts["vanished"].items())
+        why = [f"input is gone ({gone})"] if gone else []
+        why += [f"{ranges(output['changed'])} restored or changed by hand"] if output["changed"] else []
         warning = click.style("warning: ", fg="yellow")
-        click.echo(f"{warning}{ranges(output['kept'])} will be kept: their input is gone ({gone}); --force does them")
+        click.echo(f"{warning}{ranges(output['kept'])} will be kept: {', '.join(why)}; made all the same by")
+        click.echo(f"         {output['kept_next']}")
 
 
 def _read_row(read: dict[str, Any]) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.findings import finding_facts, finding_rows
+from zipline.cli.findings import finding_facts, finding_rows, warning_texts
 from zipline.cli.options import load_definitions, open_project, project_options
 from zipline.cli.screen import plural, print_json
 from zipline.errors import UsageError
@@ -58,6 +58,8 @@ def command(rows: str, features: str, out: str, project: str | None, environment
     click.echo(f"wrote {plural(table.num_rows, 'row')} of {plural(table.num_columns, 'column')} to {target}")
     for what, count in finding_rows(result.report):
         click.echo(f"{what}: {count}")
+    for warning in warning_texts(result.report):
+        click.echo(click.style("warning: ", fg="yellow") + warning)
 
 
 def training_rows(rows: str, features: list[str], project: Project, target: Path) -> Result:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 
 import pyarrow as pa
+
+from zipline.values import dataclass
+
+
+@dataclass(frozen=True)
+class KeyCount:
+    """Of how many of the keys asked for (`of`, those with a row) something holds, and one of them in words."""
+
+    count: int
+    of: int
+    example: str
 
 
 @dataclass
@@ -15,8 +27,10 @@ class Report:
     because a clock is null per table, `immature` the rows left out because their labels are not complete, `undated` the
     left rows that no day of a range holds because they have no time. `waiting` are the days of a range with rows whose
     labels may still become complete. `orphan_reversals` counts, per table of mutations, the reversals of rows that were
-    not there, for the keys asked for. `bootstrapped` counts per bootstrap table the left rows that took something from
-    it. What was read for parents, joins that were computed for this one, counts too.
+    not there, for the keys asked for. `repeated_keys` counts, per table of snapshots and set of keys ("airports by
+    airport"), the keys with more than one row in a snapshot, `older_keys` those that went back in time: with one row in
+    each of two snapshots, the later one of an older time. `bootstrapped` counts per bootstrap table the left rows that
+    took something from it. What was read for parents, joins that were computed for this one, counts too.
     """
 
     rows: int = 0
@@ -27,6 +41,8 @@ class Report:
     null_keys: dict[str, int] = field(default_factory=dict)
     without_time: dict[str, int] = field(default_factory=dict)
     orphan_reversals: dict[str, int] = field(default_factory=dict)
+    repeated_keys: dict[str, KeyCount] = field(default_factory=dict)
+    older_keys: dict[str, KeyCount] = field(default_factory=dict)
     bootstrapped: dict[str, int] = field(default_factory=dict)
     rows_read: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -43,6 +59,17 @@ class Report:
         for counts, more in (*own, (self.rows_read, other.rows_read)):
             for table, count in more.items():
                 counts[table] = counts.get(table, 0) + count
+        self.repeated_keys = most_keys(self.repeated_keys, other.repeated_keys)
+        self.older_keys = most_keys(self.older_keys, other.older_keys)
+
+
+def most_keys(one: Mapping[str, KeyCount], other: Mapping[str, KeyCount]) -> dict[str, KeyCount]:
+    """Of counts of the same rows, read twice, the larger of each; by name."""
+    found = dict(one)
+    for name, keys in other.items():
+        if name not in found or found[name].count < keys.count:
+            found[name] = keys
+    return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from zipline.plan.keys import check_key_kinds
 from zipline.project import load_project
 from zipline.tables.catalog import Catalog, open_catalog
 
-ENGINES = ("local",)
+ENGINES = ("local", "spark")
 
 Instant = dt.datetime | dt.date | str | int
 
@@ -53,11 +54,9 @@ def run(
     _check_engine(engine)
     if not isinstance(join, Join):
         raise UsageError(f"backfill takes a Join, not {type(join).__name__}", hint="aggregate takes a GroupBy")
-    from zipline.engines.local.run import run_join
-
     catalog = open_tables(tables, join)
     plan = plan_join(join, lambda name: catalog.table(name).schema)
-    return run_join(plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of))
+    return _join_of(engine)(plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of))
 
 
 def aggregate(
@@ -70,8 +69,6 @@ def aggregate(
     _check_engine(engine)
     if not isinstance(group_by, GroupBy):
         raise UsageError(f"aggregate takes a GroupBy, not {type(group_by).__name__}", hint="backfill takes a Join")
-    from zipline.engines.local.run import run_group_by
-
     catalog = open_tables(tables, group_by)
     plan = plan_group_by(group_by, lambda name: catalog.table(name).schema)
     rows = _frame(queries, "queries")
@@ -86,7 +83,7 @@ def aggregate(
     for name, _ in plan.columns:
         if name in types:
             raise UsageError(f"the queries already have a column {name!r}, a feature of {plan.name}")
-    return run_group_by(plan, rows, catalog).table
+    return _group_by_of(engine)(plan, rows, catalog).table
 
 
 def training_set(
@@ -106,9 +103,7 @@ def training_set(
     frame = _frame(rows, "rows")
     join = training_join(features, definitions)
     catalog = open_tables(tables, join).with_tables({ROWS: frame})
-    from zipline.engines.local.run import run_join
-
-    return run_join(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
+    return _join_of(engine)(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
 
 
 ROWS = "__rows__"
@@ -174,6 +169,30 @@ def open_tables(tables: Mapping[str, Any] | None, definition: Any = None) -> Cat
 def _check_engine(engine: str) -> None:
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}", asked=engine, valid=ENGINES)
+
+
+def _join_of(engine: str) -> Callable[..., Result]:
+    """The engine's `run_join`."""
+    if engine == "spark":
+        from zipline.engines.spark import run as on_spark
+        from zipline.engines.spark.session import local_session
+
+        return partial(on_spark.run_join, spark=local_session())
+    from zipline.engines.local.run import run_join
+
+    return run_join
+
+
+def _group_by_of(engine: str) -> Callable[..., Result]:
+    """The engine's `run_group_by`."""
+    if engine == "spark":
+        from zipline.engines.spark import run as on_spark
+        from zipline.engines.spark.session import local_session
+
+        return partial(on_spark.run_group_by, spark=local_session())
+    from zipline.engines.local.run import run_group_by
+
+    return run_group_by
 
 
 def _frame(rows: Any, name: str) -> pa.Table:

@@ -9,12 +9,12 @@ gives NaN for them; everyone else gets NaN as null.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from zipline.expressions.dialects import DIALECTS, Dialect
 from zipline.types import DataType
+from zipline.values import dataclass
 
 Printer: TypeAlias = str | Callable[..., str]
 Python: TypeAlias = str | Callable[..., Any]

@@ -18,6 +18,7 @@ from zipline.types import (
     DOUBLE,
     FLOAT,
     INT,
+    NULL,
     SMALLINT,
     STRING,
     TIMESTAMP,
@@ -53,6 +54,7 @@ _NAMES: dict[DataType, tuple[str, str, str]] = {
     BINARY: ("BLOB", "BINARY", "BYTES"),
     DATE: ("DATE", "DATE", "DATE"),
     TIMESTAMP: ("TIMESTAMP", "TIMESTAMP", "TIMESTAMP_LTZ(6)"),
+    NULL: ('"NULL"', "VOID", "NULL"),
 }
 
 

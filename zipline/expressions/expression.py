@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
-
-from sqlglot import exp
 
 from zipline.errors import ExpressionError, Location
 from zipline.expressions.compiler import compile_expression
 from zipline.expressions.dialects import Dialect
-from zipline.expressions.grammar import typed
+from zipline.expressions.known import typed
 from zipline.expressions.nodes import Cast, Column, Node, walk
 from zipline.expressions.printer import print_expression
-from zipline.expressions.syntax import parse_syntax
 from zipline.types import DATE, NULL, STRING, TIMESTAMP, DataType
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -102,17 +100,6 @@ def _expression(text: str, node: Node, subject: str | None, where: Location | No
 
 def referenced_columns(text: str) -> frozenset[str]:
     """The columns that `text` names, without knowing their types. Words that only functions understand are left out."""
-    tree = parse_syntax(text)
-    return frozenset(_first_name(column) for column in tree.find_all(exp.Column) if not _is_unit(column))
+    from zipline.expressions.syntax import names_in, parse_syntax
 
-
-def _first_name(column: exp.Column) -> str:
-    return str(column.parts[0].name)
-
-
-_UNIT_FUNCTIONS = ("date_trunc", "date_diff", "timestampdiff", "timestampadd", "date_add")
-
-
-def _is_unit(column: exp.Column) -> bool:
-    call = column.parent
-    return isinstance(call, exp.Anonymous) and call.name.lower() in _UNIT_FUNCTIONS and call.expressions[0] is column
+    return names_in(parse_syntax(text))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from zipline.errors import DataError
 from zipline.expressions.instants import ZONE_TEXT
+from zipline.values import dataclass
 
 _DIGITS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
 _DIRECTIVES = {

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NoReturn
 
 from sqlglot import exp
 
-from zipline.errors import ExpressionError, Location
+from zipline.errors import Location
 from zipline.expressions.calls import (
     check_call,
     check_cast,
@@ -59,23 +58,8 @@ _BINARY: dict[type[exp.Expr], str] = {
 }
 
 
-def typed(
-    text: str, columns: Mapping[str, DataType], *, subject: str | None = None, where: Location | None = None
-) -> Node:
-    """The typed tree of an expression over columns. Thousands of definitions share few texts: each is parsed once."""
-    try:
-        mentioned = tuple((name, dtype) for name, dtype in columns.items() if name in text or '"' in name)
-        return _typed(text, mentioned)
-    except (ExpressionError, TypeError):
-        return _checked(text, columns, subject, where)
-
-
-@lru_cache(maxsize=16384)
-def _typed(text: str, columns: tuple[tuple[str, DataType], ...]) -> Node:
-    return _checked(text, dict(columns), None, None)
-
-
-def _checked(text: str, columns: Mapping[str, DataType], subject: str | None, where: Location | None) -> Node:
+def checked(text: str, columns: Mapping[str, DataType], subject: str | None, where: Location | None) -> Node:
+    """The typed tree of an expression over columns; ExpressionError says what is wrong with it."""
     tree = parse_syntax(text, subject=subject, where=where)
     return Checker(text, columns, VISITS, subject=subject, where=where).check(tree)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 
 from zipline.expressions.declarations import Overload
 from zipline.types import DOUBLE, DataType
+from zipline.values import dataclass
 
 Scalar = bool | int | float | str | Decimal | dt.date | None
 

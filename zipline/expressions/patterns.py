@@ -8,9 +8,10 @@ A regular expression is read into pieces and printed again without the escapes t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from zipline.expressions.dialects import DIALECTS, text_literal
+from zipline.values import dataclass
 
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": " \\t\\n\\r\\f"}
 _CONTROLS = "tnrf"

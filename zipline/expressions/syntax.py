@@ -14,6 +14,7 @@ from sqlglot.errors import SqlglotError
 
 from zipline.errors import ExpressionError, Location
 
+_UNIT_FUNCTIONS = ("date_trunc", "date_diff", "timestampdiff", "timestampadd", "date_add")
 _KEPT = ("CAST", "EXTRACT", "SUBSTRING", "TRIM", "TRY_CAST")
 
 
@@ -55,3 +56,13 @@ def _reason(problem: Exception) -> str:
     first = details[0]
     line, column = first["line"], first["col"] - (first["line"] == 1)
     return f"{first['description'].rstrip('.')} at line {line}, column {max(1, column)}"
+
+
+def names_in(tree: exp.Expr) -> frozenset[str]:
+    """The columns that a tree names; a unit that stands where a column could is none."""
+    return frozenset(str(column.parts[0].name) for column in tree.find_all(exp.Column) if not _is_unit(column))
+
+
+def _is_unit(column: exp.Column) -> bool:
+    call = column.parent
+    return isinstance(call, exp.Anonymous) and call.name.lower() in _UNIT_FUNCTIONS and call.expressions[0] is column

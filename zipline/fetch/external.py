@@ -18,7 +18,6 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -28,6 +27,7 @@ from zipline.api.fields import duration_micros
 from zipline.clock import monotonic, to_datetime, to_micros
 from zipline.errors import ZiplineError
 from zipline.types import ArrayType, DataType, parse_type
+from zipline.values import dataclass
 
 Row = Mapping[str, Any]
 Handler = Callable[[Sequence[Row]], Sequence["Row | None"]]

@@ -67,16 +67,18 @@ def run_backfill(
     arguments: str = "",
     engine: Engine | None = None,
     before_commit: Callable[[], None] = lambda: None,
+    run_facts: Mapping[str, str] | None = None,
 ) -> BackfillReport:
     """Does what the plan says, in stages of at most `step_days`, and publishes it.
 
     CheckError names the day and the checks that kept it back, and the command that runs the day again, which ends with
-    `arguments`. `engine` is the local one unless another is given. `before_commit` is called before each commit, which
-    an error from it prevents.
+    `arguments`. `engine` is the local one unless another is given. `before_commit` is called before each try to commit,
+    with the table open: an error from it prevents the commit, and so does a commit of anyone else that it did not see.
+    `run_facts` are kept with each commit: which run it was of, with which token.
     """
     if step_days < 1:
         raise UsageError(f"a step has at least one day, not {step_days}")
-    run = _Run(todo, catalog, engine, gate, progress, arguments, before_commit)
+    run = _Run(todo, catalog, engine, gate, progress, arguments, before_commit, run_facts or {})
     for successor in successors_of(todo.output):
         if successor.uri != todo.target.uri:
             before_commit()
@@ -103,9 +105,11 @@ class _Run:
         progress: Callable[[Progress], None],
         arguments: str,
         before_commit: Callable[[], None],
+        run_facts: Mapping[str, str],
     ) -> None:
         self._todo, self._catalog, self._engine, self._gate = todo, catalog, engine, gate
         self._tell, self._arguments, self._before_commit = progress, arguments, before_commit
+        self._facts = {**run_facts, FINGERPRINT: todo.plan.fingerprint}
         self._rows: dict[str, int | None] = dict.fromkeys(todo.target.days())
         self.report = BackfillReport(
             todo.plan.name,
@@ -113,8 +117,12 @@ class _Run:
             skipped=todo.skipped,
             kept=tuple(each.day for each in todo.kept),
             vanished=todo.vanished(),
+            changed=todo.changed,
+            written=todo.written,
             pending=todo.pending,
+            blocked=todo.blocked,
             undated=todo.inputs.undated,
+            backwards=todo.backwards,
         )
 
     def all(self, step_days: int) -> BackfillReport:
@@ -194,9 +202,8 @@ class _Run:
 
     def _publish(self, days: Mapping[str, pa.Table], judged: Sequence[DayReport]) -> None:
         todo = self._todo
-        metadata = encoded({day: todo.record(day) for day in days}) | {FINGERPRINT: todo.plan.fingerprint}
-        self._before_commit()
-        todo.target.replace_days(days, metadata=metadata)
+        metadata = encoded({day: todo.record(day) for day in days}) | self._facts
+        todo.target.replace_days(days, metadata=metadata, fence=self._before_commit)
         carried = {each.day: columns for each in judged if (columns := todo.carried(each.computed))}
         self.report = replace(
             self.report, published=(*self.report.published, *judged), carried={**self.report.carried, **carried}
@@ -206,9 +213,8 @@ class _Run:
     def _succeed(self) -> None:
         """Every day is in the successor now: it takes the output's place."""
         todo = self._todo
-        metadata = encoded(_records(todo)) | {FINGERPRINT: todo.plan.fingerprint}
-        self._before_commit()
-        succeed(todo.output, todo.target, metadata)
+        metadata = encoded(_records(todo)) | self._facts
+        succeed(todo.output, todo.target, metadata, fence=self._before_commit)
         remove(todo.target)
         self.report = replace(self.report, succeeded=True)
 
@@ -239,12 +245,14 @@ class _Run:
         failures = "; ".join(f"{v.check.title}: {v.message}" for v in critical)
         kept = "the day is as it was before" if day in self._todo.places else "the day is not published"
         before = "the days of this run before it are published"
+        reasons = (reason.kind for work in self._todo.work if work.day == day for reason in work.reasons)
+        force = " --force" if "forced" in reasons else ""
         return CheckError(
             f"{day} failed {_counted(len(critical), 'critical check')}: {failures}",
             subject=self._todo.plan.name,
             where=critical[0].check.location,
             hint=f"{kept}, {before}; mend the data or the definition, or say severity='warning'",
-            next_command=f"zipline backfill {self._todo.plan.name} --start {day} --end {day}{self._arguments}",
+            next_command=f"zipline backfill {self._todo.plan.name} --start {day} --end {day}{force}{self._arguments}",
         )
 
 

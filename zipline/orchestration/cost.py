@@ -9,8 +9,6 @@ much they missed what had been predicted of them. The first run of a machine com
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from zipline.clock import DAY, day_text, to_micros
@@ -20,8 +18,11 @@ from zipline.orchestration.sizes import Counter, Sizes
 from zipline.plan.steps import Aggregate, ComputeParent, JoinPlan, PartPlan, Projection, SourceRead
 from zipline.tables.catalog import Catalog
 from zipline.types import BOOLEAN, DATE, FLOAT, INT, NULL, SMALLINT, STRING, TINYINT, ArrayType, DataType, MapType
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zipline.registry import Run
 
 MEGABYTE = 1024**2
@@ -105,12 +106,13 @@ def predict(
     history: Iterable[Run] = (),
     training: bool = True,
     as_of: int | None = None,
+    known: Path | None = None,
 ) -> Cost:
     """The cost of the days `start`..`end`, or of those `days` among them that are still to be done.
 
-    `history` are runs of the registry, newest first.
+    `history` are runs of the registry, newest first; `known` is the folder in which counts of rows are kept.
     """
-    model = _Model(plan, catalog, training=training, as_of=as_of)
+    model = _Model(plan, catalog, training=training, as_of=as_of, known=known)
     asked = days_between(start, end) if days is None else list(days)
     steps = [model.step(run[0], run[-1]) for run in steps_of(asked, step_days)]
     learned = _Learned.of(plan.name, history)
@@ -159,11 +161,13 @@ class _Reading:
 class _Model:
     """A plan's readings and widths, each looked up once."""
 
-    def __init__(self, plan: JoinPlan, catalog: Catalog, *, training: bool, as_of: int | None) -> None:
+    def __init__(
+        self, plan: JoinPlan, catalog: Catalog, *, training: bool, as_of: int | None, known: Path | None
+    ) -> None:
         self._plan, self._catalog = plan, catalog
         self._unknown: list[str] = []
         self._sizes: dict[tuple[object, ...], Sizes] = {}
-        self._counter = Counter(catalog)
+        self._counter = Counter(catalog, known)
         self._left = self._sizes_of(plan.left, [plan.left])
         self._readings = list(self._read(plan, training))
         columns = plan.columns if training else plan.scoring_columns
@@ -175,7 +179,7 @@ class _Model:
         self._group_bys = len(parts)
         self._mature_until = self._last_mature(as_of) if training and plan.labels else None
         self._parents = [
-            (step.lookback, _Model(step.parent, catalog, training=False, as_of=None))
+            (step.lookback, _Model(step.parent, catalog, training=False, as_of=None, known=known))
             for step in plan.steps(training=training)
             if isinstance(step, ComputeParent)
         ]
@@ -345,4 +349,8 @@ def _ratio(runs: Sequence[Run], what: Literal["seconds", "peak_bytes"]) -> float
         for run in runs
         if (took := run.seconds if what == "seconds" else run.measures.peak_bytes) and run.predicted.get(what)
     ]
-    return min(max(median(ratios), _LEAST_RATIO), _MOST_RATIO) if ratios else 1.0
+    if not ratios:
+        return 1.0
+    from statistics import median
+
+    return min(max(median(ratios), _LEAST_RATIO), _MOST_RATIO)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from zipline.clock import DAY, day_text, days, to_micros
 from zipline.plan.reads import read_key
 from zipline.plan.steps import ComputeParent, JoinPlan, Projection, SourceRead
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Partition, Table
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,17 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from zipline.clock import DAY, to_micros
+from zipline.engines.local.by_unit import by_unit, is_inside
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
 from zipline.tables.catalog import Catalog
-from zipline.tables.columns import literal, quoted
-from zipline.tables.contract import FILE, ByFile, Table, Unit
+from zipline.tables.columns import quoted
+from zipline.tables.contract import FILE, Table, Unit
+from zipline.values import dataclass
 
 View = Literal["left", "events", "snapshots"]
 """How a projection's rows are put into days: by the left's day, by their time (of change), by their partition."""
@@ -99,12 +100,9 @@ class Extents:
         kept = self._load(key)
         known: dict[str, Any] = {u.name: kept[u.name] for u in units if kept.get(u.name, [None])[0] == u.token}
         unknown = [unit for unit in units if unit.name not in known]
-        size = len(unknown) if isinstance(table, ByFile) else _BATCH
-        for place in range(0, len(unknown), size or 1):
-            batch = unknown[place : place + size]
-            found = _measure(table, projection, asked, batch)
-            known |= {unit.name: [unit.token, found.get(unit.name, [])] for unit in batch}
         if unknown:
+            found = _measure(table, projection, asked, unknown)
+            known |= {unit.name: [unit.token, found.get(unit.name, [])] for unit in unknown}
             self._store(key, kept | known if len(kept) < 2 * len(known) + 1000 else known)
         return [extent for unit in units for extent in _extents(unit, projection, known[unit.name][1])]
 
@@ -160,29 +158,15 @@ def _measure(
     """Unit -> [day, first, last, known, rows, timeless] for each of its days."""
     from zipline.engines.local.session import connect, query
 
-    names = [unit.name for unit in units]
+    measured: dict[str, list[list[int | None]]] = {}
     connection = connect()
     try:
-        if isinstance(table, ByFile) and _in_whole_files(units, projection):
-            inside = [u.name for u in units if u.day is None or _within(u.day, projection)]
-            relation = table.relation_by_file(connection, frozenset(inside))
-            reads, of_unit = _measures(relation, asked, quoted(FILE)), table.paths()
-        else:
-            each = (_measures(_relation(connection, table, projection, u), asked, literal(u)) for u in names)
-            reads, of_unit = " UNION ALL ".join(each), {name: name for name in names}
-        found = query(connection, reads, projection.table)
+        for relation, names in by_unit(connection, table, projection, units):
+            for row in query(connection, _measures(relation, asked), projection.table).to_pylist():
+                measured.setdefault(names[row.pop("unit")], []).append(list(row.values()))
     finally:
         connection.close()
-    measured: dict[str, list[list[int | None]]] = {}
-    for row in found.to_pylist():
-        measured.setdefault(of_unit[row.pop("unit")], []).append(list(row.values()))
     return measured
-
-
-def _in_whole_files(units: Sequence[Unit], projection: Projection) -> bool:
-    """Whether the bounds of the query keep or drop files, never rows of one."""
-    is_bounded = projection.start is not None or projection.end is not None
-    return not is_bounded or all(unit.day is not None for unit in units)
 
 
 def _match(
@@ -221,8 +205,8 @@ def _relation(connection: Any, table: Table, projection: Projection, unit: str) 
     )
 
 
-def _measures(relation: str, asked: _Asked, unit: str) -> str:
-    """SQL for the days of each unit; `unit` is SQL for what a row's is called."""
+def _measures(relation: str, asked: _Asked) -> str:
+    """SQL for the days of each unit, which the column FILE tells."""
     clocks = f"SELECT *, {asked.time} AS __t, {asked.known} AS __k FROM {relation}"
     where = f" WHERE {asked.where}" if asked.where else ""
     finite = ", ".join(f"CASE WHEN isfinite({clock}) THEN {clock} END AS {clock}" for clock in ("__t", "__k"))
@@ -235,21 +219,17 @@ def _measures(relation: str, asked: _Asked, unit: str) -> str:
         "count(*) - count(__t) AS timeless",
     )
     rows = f"SELECT * REPLACE ({finite}) FROM ({clocks}{where})"
-    return f"SELECT {unit} AS unit, {', '.join(measures)} FROM ({rows}) GROUP BY ALL"
+    return f"SELECT {quoted(FILE)} AS unit, {', '.join(measures)} FROM ({rows}) GROUP BY ALL"
 
 
 def _extents(unit: Unit, projection: Projection, days: Iterable[Sequence[Any]]) -> Iterable[Extent]:
     label = None if unit.day is None else to_micros(unit.day) // DAY
     found = sorted(days, key=lambda each: (each[0] is None, each[0] or 0))
-    inside = unit.day is not None and _within(unit.day, projection)
+    inside = unit.day is not None and is_inside(unit.day, projection)
     if not found and inside:
         yield Extent(unit.name, unit.token, label, label, None, None, None, 0, 0)
     for day, first, last, known, rows, timeless in found:
         yield Extent(unit.name, unit.token, day if label is None else label, day, first, last, known, rows, timeless)
-
-
-def _within(day: str, projection: Projection) -> bool:
-    return (projection.start or day) <= day <= (projection.end or day)
 
 
 def _key(projection: Projection, asked: _Asked) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from zipline.clock import DAY, to_micros
 from zipline.orchestration.extents import Extent, Extents
 from zipline.orchestration.reaches import Reach, reaches_of
-from zipline.plan.chaining import DAY_COLUMN, by_query_time
+from zipline.plan.chaining import DAY_COLUMN, by_query_time, parent_table
 from zipline.plan.steps import JoinPlan, Projection
+from zipline.values import dataclass
 
 EVER = 1 << 60
 """Later than any instant; its negative is before any."""
@@ -53,6 +54,7 @@ class Inputs:
         self._indexes: dict[str, _Index] = {}
         self._days: dict[str, DayInputs] = {}
         self._matches: dict[str, Mapping[str, list[Extent]]] = {}
+        self._parents: dict[str, Inputs] = {}
         self._by_day: dict[int, list[Extent]] = {}
         for extent in self._left:
             if extent.day is not None and extent.rows:
@@ -91,13 +93,28 @@ class Inputs:
         """The partitions that a source has: the day each folder is called by -> first and last day of its rows."""
         return self._index(reach).labels
 
-    def seen_days(self, reach: Reach, day: str) -> tuple[int, int] | None:
-        """The days (first, last) of the source that the day's queries can see; None where they see nothing."""
-        inputs = self.of(day)
-        if inputs.first is None or inputs.last is None:
-            return None
-        low, high = self._bounds(reach, inputs.first, inputs.last)
-        return (-EVER if low is None else low // DAY), (EVER if high is None else (high - 1) // DAY)
+    @property
+    def plan(self) -> JoinPlan:
+        return self._plan
+
+    @cached_property
+    def left_labels(self) -> Mapping[int, tuple[int, int]]:
+        """As `present` of the left's own partitions, by the days of their query times."""
+        found: dict[int, tuple[int, int]] = {}
+        for extent in self._left:
+            if extent.label is not None:
+                first = extent.label if extent.first is None else extent.first // DAY
+                last = extent.label if extent.last is None else extent.last // DAY
+                low, high = found.get(extent.label, (first, last))
+                found[extent.label] = min(low, first), max(high, last)
+        return found
+
+    def of_parent(self, parent: JoinPlan) -> Inputs:
+        """The inputs of a join whose output this one reads."""
+        name = parent_table(parent)
+        if name not in self._parents:
+            self._parents[name] = Inputs(parent, self._extents, training=False)
+        return self._parents[name]
 
     def has_lost(self, day: str) -> bool:
         """Whether the left has its rows in partitions, and none for the day."""
@@ -143,7 +160,7 @@ class Inputs:
 
     def _digest(self, reach: Reach, first: int, last: int) -> str:
         index, source = self._index(reach), reach.source
-        low, high = self._bounds(reach, first, last)
+        low, high = self.bounds(reach, first, last)
         if source.kind == "snapshots":
             return index.digest(low, high, None)
         if source.event_id is not None:
@@ -152,8 +169,11 @@ class Inputs:
         is_blind = reach.offset is not None or source.known_at is None or source.kind == "mutations"
         return index.digest(low, high, None if is_blind else high)
 
-    def _bounds(self, reach: Reach, first: int, last: int) -> tuple[int | None, int | None]:
-        """Of snapshots the days of the partitions that the queries use, of changes those since the oldest of these."""
+    def bounds(self, reach: Reach, first: int, last: int) -> tuple[int | None, int | None]:
+        """The times that queries from `first` to `last` see; None has no bound.
+
+        Of snapshots the days of the partitions that the queries use, of changes those since the oldest of these.
+        """
         low, high = reach.bounds(first, last)
         if reach.source.kind == "snapshots":
             used = self._index(reach).newest_before((first + (reach.offset or 0)) // DAY)

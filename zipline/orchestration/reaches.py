@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from zipline.algebra import windows
 from zipline.plan.chaining import parent_table
 from zipline.plan.steps import Accuracy, Derived, JoinPlan, PartPlan, Projection
+from zipline.values import dataclass
 
 Reaches = frozenset["Reach"]
 

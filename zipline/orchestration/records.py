@@ -11,11 +11,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from zipline.plan.identity import Identity
 from zipline.plan.steps import Column
+from zipline.values import dataclass
 
 FINGERPRINT, STATE, GENERATION = "fingerprint", "inputs", "generation"
 _FORMAT = 1

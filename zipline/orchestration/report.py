@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from zipline.engines.contract import Report
+from zipline.engines.contract import KeyCount, Report, most_keys
+from zipline.orchestration.snapshots import Backwards
 from zipline.orchestration.validity import Reason
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,17 @@ class Progress:
 class BackfillReport:
     """What a backfill did. `null_keys` counts rows with a null key per set of keys, `null_times` those without a time.
 
-    `reasons` say why days were done again, `carried` which columns were carried over on which days. `kept` are the days
-    that need work and were left as they are, since partitions they were made from are gone (`vanished`). With a new
-    definition `pending` are the days that must still be done before the output changes; `succeeded` says that it did.
-    `immature` are the rows left out because their labels were not complete, `undated` the left rows that are in no day
-    because they have no time or no partition. `without_time` counts the rows of a source that are never seen because a
-    clock is null, `orphan_reversals` the most of any step per table of mutations: reversals of rows that were not
-    there, `bootstrapped` the left rows that took values from a bootstrap table.
+    `reasons` say why days were done again, `carried` which columns were carried over on which days. `kept` are the
+    days that need work and were left as they are, since partitions they were made from are gone (`vanished`), or since
+    they were `changed` by somebody else, who perhaps restored an older version (a run wrote them last in `written`).
+    With a new definition `pending` are the days that must still be done before the output changes, `blocked` those
+    among them that would be kept too; `succeeded` says that it did. `immature` are the rows left out because their
+    labels were not complete, `undated` the left rows that are in no day because they have no time or no partition.
+    `without_time` counts the rows of a source that are never seen because a clock is null, `orphan_reversals` the most
+    of any step per table of mutations: reversals of rows that were not there, `bootstrapped` the left rows that took
+    values from a bootstrap table. `repeated_keys` and `older_keys` are the most of any step too: keys with several
+    rows in one snapshot, and keys that went back in time from one snapshot to the next. `backwards` are the snapshots
+    asked for that are older than the ones before them, as a whole.
     """
 
     name: str
@@ -53,7 +59,10 @@ class BackfillReport:
     skipped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     vanished: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    written: int | None = None
     pending: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
     succeeded: bool = False
     reasons: tuple[tuple[Reason, tuple[str, ...]], ...] = ()
     carried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -65,6 +74,9 @@ class BackfillReport:
     null_keys: Mapping[str, int] | None = None
     without_time: Mapping[str, int] | None = None
     orphan_reversals: Mapping[str, int] | None = None
+    repeated_keys: Mapping[str, KeyCount] | None = None
+    older_keys: Mapping[str, KeyCount] | None = None
+    backwards: tuple[Backwards, ...] = ()
     bootstrapped: Mapping[str, int] | None = None
 
     def _repr_html_(self) -> str:
@@ -104,6 +116,8 @@ class BackfillReport:
             null_keys=_summed(self.null_keys, found.null_keys),
             without_time=_most(self.without_time, found.without_time),
             orphan_reversals=_most(self.orphan_reversals, found.orphan_reversals),
+            repeated_keys=most_keys(self.repeated_keys or {}, found.repeated_keys),
+            older_keys=most_keys(self.older_keys or {}, found.older_keys),
             bootstrapped=_summed(self.bootstrapped, found.bootstrapped),
         )
 

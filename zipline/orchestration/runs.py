@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import FrameType
 from typing import ParamSpec
 
@@ -25,6 +25,7 @@ from zipline.errors import LockLostError, ZiplineError
 from zipline.orchestration.memory import PeakMemory
 from zipline.registry import Lock, Measures, Outcome, Registry
 from zipline.registry.locks import LEASE
+from zipline.values import dataclass
 
 _LONGEST_ERROR = 4000
 _P = ParamSpec("_P")
@@ -39,6 +40,11 @@ class Recording:
     measures: Measures
     _lock: Lock
     _predicted: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a commit of the run keeps with it: of two commits the one of the higher token is the newer run's."""
+        return {"run": str(self.id), "token": str(self.token)}
 
     def check(self) -> None:
         """LockLostError where the run must publish nothing more."""

@@ -2,25 +2,34 @@
 
 The files' own metadata say it where the table has partitions; else the days are counted by one query over the clock,
 where the table is small enough for that. Conditions are tried on a few days and hold for all. A parent's rows are
-those of its left; what its columns take is not known before it is computed.
+those of its left; what its columns take is not known before it is computed. What was counted is kept in a file with the
+tokens of the table's units, so that it is counted once for each state of the table; losing the file costs only time.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from zipline.engines.local.session import connect
 from zipline.errors import ZiplineError
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Partition, Table
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    import duckdb
 
 MOST_COUNTED_ROWS = 5_000_000
 MOST_COUNTED_BYTES = 32 * 1024**2
@@ -65,13 +74,19 @@ class Sizes:
 
 
 class Counter:
-    """Gives the sizes of what is read, over one connection, which is opened when a query is needed."""
+    """Gives the sizes of what is read, over one connection, which is opened when a query is needed.
 
-    def __init__(self, catalog: Catalog) -> None:
+    `folder` keeps what was counted; without one it is forgotten.
+    """
+
+    def __init__(self, catalog: Catalog, folder: Path | None = None) -> None:
         self._catalog = catalog
+        self._folder = folder
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
+        from zipline.engines.local.session import connect
+
         return connect()
 
     def sizes(self, read: Projection, conditions: Sequence[Sequence[Expression]] = ()) -> Sizes | None:
@@ -89,7 +104,7 @@ class Counter:
                 return Sizes()
             partitions = table.partitions(read.partition) if read.partition else []
             return self._by_partition(table, read, partitions, kept) if partitions else self._by_time(table, read, kept)
-        except (ZiplineError, duckdb.Error):
+        except (ZiplineError, _Uncountable):
             return None
 
     def _by_partition(self, table: Table, read: Projection, partitions: Sequence[Partition], kept: str) -> Sizes:
@@ -107,9 +122,12 @@ class Counter:
         step = max(1, len(small) // _TRIED_DAYS)
         tried = small[step // 2 :: step][:_TRIED_DAYS]
         counts = f"count(*) FILTER (WHERE {kept}) AS kept, count(*) AS rows"
-        relations = [table.relation(self._connection, partition=column, start=day, end=day) for day in tried]
-        each = " UNION ALL ".join(f"SELECT {counts} FROM {relation}" for relation in relations)
-        found = self._connection.sql(each).fetchall() if each else []
+
+        def of_days(connection: duckdb.DuckDBPyConnection) -> str:
+            relations = [table.relation(connection, partition=column, start=day, end=day) for day in tried]
+            return " UNION ALL ".join(f"SELECT {counts} FROM {relation}" for relation in relations)
+
+        found = self._counted(table, ["share", column, kept, tried], of_days) if tried else []
         every = sum(rows for _, rows in found)
         return sum(some for some, _ in found) / every if every else 1.0
 
@@ -122,10 +140,12 @@ class Counter:
         clock = read.mutation_time or read.time
         if clock is None or not is_counted:
             return Sizes(always=always, rows_at_most=float(rows))
-        relation = table.relation(self._connection)
-        where = f" WHERE {kept}" if kept else ""
-        sql = f"SELECT {_day(clock)} AS day, count(*) FROM {relation}{where} GROUP BY 1 ORDER BY 1"
-        counts = self._connection.sql(sql).fetchall()
+        day, where = _day(clock), f" WHERE {kept}" if kept else ""
+        counts = self._counted(
+            table,
+            ["days", day, where],
+            lambda connection: f"SELECT {day}, count(*) FROM {table.relation(connection)}{where} GROUP BY 1 ORDER BY 1",
+        )
         dated = [(day, float(count)) for day, count in counts if day is not None]
         return Sizes(
             days=tuple(day for day, _ in dated),
@@ -134,6 +154,55 @@ class Counter:
             always=always,
             rows_at_most=float(sum(count for day, count in counts if day is None)),
         )
+
+    def _counted(
+        self, table: Table, asked: Sequence[object], sql: Callable[[duckdb.DuckDBPyConnection], str]
+    ) -> list[list[Any]]:
+        """The rows of a query, which `asked` stands for, as they were kept for this state of the table."""
+        state = _digest([[unit.name, unit.token] for unit in table.units(None)])
+        place = self._folder / f"{_digest([table.name, *asked])}.json" if self._folder is not None else None
+        kept = _read(place)
+        if kept.get("state") != state:
+            kept = {"state": state, "rows": [list(row) for row in _fetched(self._connection, sql)]}
+            _write(place, kept)
+        rows: list[list[Any]] = kept["rows"]
+        return rows
+
+
+class _Uncountable(Exception):
+    """A query over the table fails: what computes its rows will say why."""
+
+
+def _fetched(
+    connection: duckdb.DuckDBPyConnection, sql: Callable[[duckdb.DuckDBPyConnection], str]
+) -> list[tuple[Any, ...]]:
+    import duckdb
+
+    try:
+        rows: list[tuple[Any, ...]] = connection.sql(sql(connection)).fetchall()
+    except duckdb.Error as wrong:
+        raise _Uncountable from wrong
+    return rows
+
+
+def _digest(facts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _read(place: Path | None) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        return dict(json.loads(place.read_text())) if place is not None else {}
+    return {}
+
+
+def _write(place: Path | None, kept: dict[str, Any]) -> None:
+    """Nothing depends on it, so a folder that cannot be written is no failure."""
+    if place is not None:
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside = place.with_name(f"{place.name}.{uuid.uuid4().hex}")
+            beside.write_text(json.dumps(kept))
+            os.replace(beside, place)
 
 
 def _rows_of(partition: Partition) -> float:

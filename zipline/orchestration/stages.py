@@ -8,19 +8,21 @@ days until the successor has them all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from zipline.clock import DAY, day_text, to_micros
 from zipline.orchestration.extents import Extents
-from zipline.orchestration.inputs import EVER, Inputs
+from zipline.orchestration.inputs import Inputs
+from zipline.orchestration.presence import seen_until
 from zipline.orchestration.records import GENERATION, Commit, Definition, Present, Record, defined, records_of
+from zipline.orchestration.snapshots import Backwards, backwards
 from zipline.orchestration.validity import DayWork, Reason, judge
 from zipline.plan.identity import identity_of
 from zipline.plan.steps import JoinPlan
 from zipline.tables.catalog import Catalog
 from zipline.tables.delta import DeltaOutput
 from zipline.tables.succession import successor_of
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Stage:
 class BackfillPlan:
     """What will be done of the days asked for.
 
-    `work` are the days to do; `skipped` are valid; `kept` are not, but were made from partitions that are gone, so they
-    stay as they are without force. `target` is the table written: the output, or its successor; then `stored` days of
-    the old generation are there, and `pending` are those that must still be done in other runs before it is replaced.
+    `work` are the days to do; `skipped` are valid; `kept` are not, but were made from partitions that are gone, or
+    hold files that no run wrote, so they stay as they are without force. `target` is the table written: the output, or
+    its successor; then `stored` days of the old generation are there, and `pending` are those that must still be done
+    in other runs before it is replaced.
     """
 
     plan: JoinPlan
@@ -53,6 +56,12 @@ class BackfillPlan:
     pending: tuple[str, ...]
     places: Mapping[str, DeltaOutput]
     """Where the stored day is that columns are carried over from."""
+    blocked: tuple[str, ...] = ()
+    """Of the pending days those that would be kept too, without force."""
+    written: int | None = None
+    """The version of the output in which the changed days are all as runs wrote them."""
+    backwards: tuple[Backwards, ...] = ()
+    """The snapshots that the days asked for see and that are older than the ones before them."""
 
     @property
     def is_succession(self) -> bool:
@@ -83,6 +92,11 @@ class BackfillPlan:
                 found.setdefault(reason, []).append(each.day)
         return [(reason, tuple(days)) for reason, days in found.items()]
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The days kept because somebody else changed or restored them."""
+        return tuple(each.day for each in self.kept if each.is_changed)
+
     def vanished(self) -> dict[str, tuple[str, ...]]:
         """Table -> its days that are gone, of the days that are kept or made anew all the same."""
         found: dict[str, set[int]] = {}
@@ -104,11 +118,8 @@ class BackfillPlan:
     def _present(self, last: int) -> Present:
         """The days of each source up to what queries until `last` can see."""
         found: dict[str, dict[int, tuple[int, int]]] = {}
-        for reach in self.inputs.reaches:
-            high = reach.bounds(last, last)[1]
-            until = EVER if high is None else high // DAY
-            seen = {label: days for label, days in self.inputs.present(reach).items() if days[0] <= until}
-            found.setdefault(reach.place, {}).update(seen)
+        for seen in seen_until(self.inputs, last):
+            found.setdefault(seen.place, {}).update(seen.among(seen.labels))
         return found
 
 
@@ -127,20 +138,28 @@ def plan_backfill(
 
     `force` does the days that are valid too, all of their columns, and those of which inputs are gone.
     """
-    inputs = Inputs(plan, Extents(catalog, known), training=training, as_of=as_of)
+    extents = Extents(catalog, known)
+    inputs = Inputs(plan, extents, training=training, as_of=as_of)
     columns = plan.columns if training else plan.scoring_columns
     definition = defined(identity_of(plan, training=training), columns)
     versions = output.versions()
     stored = records_of(versions, output.days())
     target = output if _is_current(versions, stored, definition) else successor_of(output, definition.generation)
-    done = stored if target is output else records_of(target.versions(), target.days())
-    work: list[DayWork] = []
-    for day in days:
-        found = _work(day, done, stored, definition, inputs, plan.left.table, forced=force)
-        work += [found] if found is not None else []
-    kept = [each for each in work if each.vanished and not force]
-    doing = [each for each in work if not each.vanished or force]
-    ahead = {*stored, *days} - set(done) - {each.day for each in doing}
+    newer = versions if target is output else target.versions()
+    done = stored if target is output else records_of(newer, target.days())
+    changed = target.changed(newer) | (output.changed(versions) - set(done))
+
+    def work_of(day: str, *, forced: bool) -> DayWork | None:
+        if day in changed and not forced:
+            return DayWork(day, (Reason("changed"),))
+        return _work(day, done, stored, definition, inputs, plan.left.table, forced=forced)
+
+    work = [found for day in days if (found := work_of(day, forced=force)) is not None]
+    kept = [each for each in work if each.needs_force and not force]
+    doing = [each for each in work if not each.needs_force or force]
+    ahead = {*stored, *days} - set(done) - {each.day for each in doing} if target is not output else set[str]()
+    others = (work_of(day, forced=False) for day in ahead - set(days))
+    lost = {each.day for each in (*kept, *others) if each is not None and each.needs_force}
     return BackfillPlan(
         plan=plan,
         training=training,
@@ -152,8 +171,11 @@ def plan_backfill(
         work=tuple(doing),
         skipped=tuple(sorted(set(days) - {each.day for each in work})),
         kept=tuple(kept),
-        pending=() if target is output else tuple(sorted(ahead)),
+        pending=tuple(sorted(ahead)),
+        blocked=tuple(sorted(ahead & lost)),
         places=dict.fromkeys(stored, output) | dict.fromkeys(done, target),
+        backwards=backwards(plan, extents, days, training=training),
+        written=next((version.version for version in versions if changed.intersection(version.days)), None),
     )
 
 

@@ -12,8 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -23,10 +22,13 @@ from zipline.clock import days
 from zipline.errors import DataError, TableError, UsageError
 from zipline.orchestration.coverage import steps_of
 from zipline.plan.definitions import Definitions
-from zipline.plan.staging import StagingPlan, plan_staging
 from zipline.project import Project
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.delta import DeltaOutput, write_source
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    from zipline.plan.staging import StagingPlan
 
 FINGERPRINT, INPUTS, WHOLE, DAY_COLUMN = "fingerprint", "inputs", "whole", "ds"
 
@@ -206,7 +208,12 @@ def below(definitions: Definitions, name: str, project: Project) -> list[Staging
 
     Those that others read come first.
     """
-    return [Staging(plan_staging(query), project, None, None) for query in upstream(definitions, name)]
+    queries = upstream(definitions, name)
+    if not queries:
+        return []
+    from zipline.plan.staging import plan_staging
+
+    return [Staging(plan_staging(query), project, None, None) for query in queries]
 
 
 def _days_there(plan: StagingPlan, catalog: Catalog) -> tuple[str, str] | None:

@@ -8,14 +8,16 @@ definition's other columns, not the step or the order in which days were made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from zipline.orchestration.inputs import Inputs
+from zipline.orchestration.presence import seen_by, seen_by_left
 from zipline.orchestration.reaches import Reach
 from zipline.orchestration.records import Definition, Record
+from zipline.values import dataclass
 
-Kind = Literal["missing", "forced", "unknown", "rows", "left", "labels", "columns", "sources", "carried"]
+Kind = Literal["missing", "forced", "unknown", "rows", "left", "labels", "columns", "sources", "carried", "changed"]
 
 MEANING: Mapping[Kind, str] = {
     "missing": "not there yet",
@@ -27,6 +29,7 @@ MEANING: Mapping[Kind, str] = {
     "columns": "definition changed",
     "sources": "input changed",
     "carried": "carried over to the new definition",
+    "changed": "its files are not those that a run wrote",
 }
 
 
@@ -42,13 +45,23 @@ class Reason:
 class DayWork:
     """A day to do. `columns` are computed, all others carried over; None: the whole day is made anew.
 
-    `vanished` are days (of tables) that the stored day was made from and that are no longer there.
+    `vanished` are days (of tables) that the stored day was made from and that are no longer there. Of a day that was
+    `changed` by somebody else, or restored, nothing is known: it is neither valid nor carried over.
     """
 
     day: str
     reasons: tuple[Reason, ...]
     columns: tuple[str, ...] | None = None
     vanished: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def is_changed(self) -> bool:
+        return self.reasons == (Reason("changed"),)
+
+    @property
+    def needs_force(self) -> bool:
+        """Whether doing it would lose what cannot be made again, or undo what somebody did on purpose."""
+        return bool(self.vanished) or self.is_changed
 
 
 def judge(
@@ -90,14 +103,14 @@ def _vanished(
 ) -> dict[str, tuple[int, ...]]:
     """Of what is read anew, the partitions that the record's commit saw, that the day sees, and that are gone.
 
+    Those of a parent's tables count as the day's own: it was made from them.
     A partition that is there and has lost its rows was corrected; where there are no partitions none can go.
     """
     found: dict[str, set[int]] = {}
     if record.left and not inputs.of(day).left and inputs.has_lost(day):
         found[left] = {inputs.number(day)}
-    for reach in reaches:
-        seen, present = inputs.seen_days(reach, day), inputs.present(reach)
-        for label, (first, last) in record.present.get(reach.place, {}).items() if seen else ():
-            if seen and label not in present and first <= seen[1] and last >= seen[0]:
-                found.setdefault(reach.source.table, set()).add(label)
+    of_left = seen_by_left(inputs, day) if record.left != inputs.of(day).left else ()
+    for seen in (*seen_by(inputs, reaches, day), *of_left):
+        if gone := set(seen.among(record.present.get(seen.place, {}))) - set(seen.labels):
+            found.setdefault(seen.table, set()).update(gone)
     return {table: tuple(sorted(days)) for table, days in found.items()}

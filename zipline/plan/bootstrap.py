@@ -8,13 +8,14 @@ the values it is given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from zipline.api import BootstrapPart, EventSource, Join
 from zipline.plan.keys import check_key_kinds
 from zipline.plan.projections import Schema, project
 from zipline.plan.steps import BootstrapRead, Column, PartPlan, Projection
 from zipline.types import NULL, ArrayType, DataType, DecimalType, MapType, common_type, kind
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)

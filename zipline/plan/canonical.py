@@ -14,19 +14,32 @@ import decimal
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, TypeAlias
 
-from zipline.api import ExternalSource, GroupBy, Join, Model, StagingQuery, Window
+from zipline.api import (
+    EntitySource,
+    EventSource,
+    ExternalSource,
+    GroupBy,
+    Join,
+    JoinSource,
+    Model,
+    StagingQuery,
+    Window,
+)
 from zipline.api.base import Definition
 from zipline.errors import DefinitionError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Reference: TypeAlias = Callable[[Definition], Json]
+Shared: TypeAlias = "dict[int, tuple[Definition, dict[str, Json], list[Json]]]"
+"""Id of a source -> the source, its fields, and those left out."""
 
 REFERENCED = (GroupBy, Join, ExternalSource, StagingQuery, Model)
 """Kinds that stand for themselves: inside others they are references."""
+SOURCES = (EventSource, EntitySource, JoinSource)
 
 _COMPACT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _AS_IS = frozenset({str, int, bool, type(None)})
@@ -44,10 +57,15 @@ def canonical(definition: Definition, reference: Reference, *, identity: bool = 
     return _Form(definition, reference, identity).fields_of(definition)
 
 
-def canonical_identity(definition: Definition, reference: Reference) -> tuple[dict[str, Json], list[Json]]:
-    """The definition with `identity`, and the fields that are then left out, in the order in which they were met."""
+def canonical_identity(
+    definition: Definition, reference: Reference, shared: Shared | None = None
+) -> tuple[dict[str, Json], list[Json]]:
+    """The definition with `identity`, and the fields that are then left out, in the order in which they were met.
+
+    `shared` holds what was made of sources, of which many definitions may read the same.
+    """
     left_out: list[Json] = []
-    return _Form(definition, reference, True, left_out).fields_of(definition), left_out
+    return _Form(definition, reference, True, left_out, shared).fields_of(definition), left_out
 
 
 def canonical_value(value: Any) -> Json:
@@ -64,7 +82,13 @@ def compact(value: Json) -> str:
 
 def pretty(value: Json) -> str:
     """JSON over several lines, keys sorted, for files that are compared by people."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    import msgspec
+
+    try:
+        return msgspec.json.format(compact(value), indent=2) + "\n"
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which is no UTF-8.
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +97,7 @@ class _Form:
     reference: Reference
     identity: bool
     left_out: list[Json] | None = None
+    shared: Shared | None = None
 
     def fields_of(self, definition: Definition) -> dict[str, Json]:
         kind: Any = type(definition)
@@ -93,23 +118,37 @@ class _Form:
         return self._value(value)
 
     def _value(self, value: Any) -> Json:
-        if type(value) in _AS_IS:
+        kind: Any = type(value)
+        form = _form_of(kind)
+        if form is _as_it_is:
             return value  # type: ignore[no-any-return]
-        if isinstance(value, Window):
-            return value.text
-        if isinstance(value, REFERENCED):
-            return self.reference(value)
-        if isinstance(value, Definition):
+        return form(self, value)
+
+    def _referenced(self, value: Any) -> Json:
+        return self.reference(value)
+
+    def _definition(self, value: Any) -> Json:
+        return self.fields_of(value)
+
+    def _source(self, value: Any) -> Json:
+        if self.shared is None or self.left_out is None:
             return self.fields_of(value)
-        if isinstance(value, Enum):
-            return value.name
-        if isinstance(value, Mapping):
-            return {self._key(key): self._value(element) for key, element in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._value(element) for element in value]
-        if isinstance(value, (set, frozenset)):
-            return {"kind": "set", "values": sorted((self._value(element) for element in value), key=compact)}
-        return self._scalar(value)
+        if id(value) not in self.shared:
+            apart: list[Json] = []
+            fields = dataclasses.replace(self, left_out=apart).fields_of(value)
+            self.shared[id(value)] = value, fields, apart
+        _, fields, apart = self.shared[id(value)]
+        self.left_out.extend(apart)
+        return fields
+
+    def _mapping(self, value: Mapping[Any, Any]) -> Json:
+        return {self._key(key): self._value(element) for key, element in value.items()}
+
+    def _list(self, value: Iterable[Any]) -> Json:
+        return [self._value(element) for element in value]
+
+    def _set(self, value: Iterable[Any]) -> Json:
+        return {"kind": "set", "values": sorted((self._value(element) for element in value), key=compact)}
 
     def _key(self, key: Any) -> str:
         return key if isinstance(key, str) else compact(self._scalar(key))
@@ -141,6 +180,38 @@ class _Form:
                 hint="use text, numbers, dates, lists or mappings of these; of callables, a function of a module",
             )
         return f"{module}:{name}"
+
+
+def _as_it_is(_form: _Form, value: Any) -> Json:
+    return value  # type: ignore[no-any-return]
+
+
+def _window(_form: _Form, value: Window) -> Json:
+    return value.text
+
+
+def _named(_form: _Form, value: Enum) -> Json:
+    return value._name_
+
+
+_FORMS: tuple[tuple[tuple[type, ...], Callable[[_Form, Any], Json]], ...] = (
+    ((Window,), _window),
+    (REFERENCED, _Form._referenced),
+    (SOURCES, _Form._source),
+    ((Definition,), _Form._definition),
+    ((Enum,), _named),
+    ((Mapping,), _Form._mapping),
+    ((list, tuple), _Form._list),
+    ((set, frozenset), _Form._set),
+)
+"""Of several that a type is, the first."""
+
+
+@functools.cache
+def _form_of(kind: type) -> Callable[[_Form, Any], Json]:
+    if kind in _AS_IS:
+        return _as_it_is
+    return next((form for kinds, form in _FORMS if issubclass(kind, kinds)), _Form._scalar)
 
 
 @functools.cache

@@ -8,12 +8,12 @@ which of its rows the users can see, by their query times: over a chain the look
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from zipline.clock import DAY, to_micros
 from zipline.plan.narrowing import narrowed
 from zipline.plan.reads import lookback
 from zipline.plan.steps import ComputeParent, JoinPlan, PartPlan, Projection
+from zipline.values import dataclass
 
 DAY_COLUMN = "ds"
 """The day of a parent's row, as in a backfill over days; beside its columns where none of them has the name."""

@@ -9,13 +9,14 @@ offline, its keys or types change, a column goes, or an existing column gets ano
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from zipline.plan.canonical import Json
 from zipline.plan.descriptions import Description, Descriptions
 from zipline.plan.field_changes import FieldChange, field_changes
 from zipline.plan.reasons import READS, Reasons
+from zipline.values import dataclass
 
 DaysOf = Callable[[str], Sequence[str]]
 """Name of a join -> the days that its stored output holds."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from zipline.plan.compiled_folder import Folder, remember
 from zipline.plan.definitions import Definitions
 from zipline.plan.descriptions import Descriptions, Schemas
 from zipline.plan.names import Nameable
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -27,9 +27,8 @@ class Folder:
 
     def __init__(self, path: Path, cache: Path | None = None) -> None:
         self.path = path
-        found = {f"{p.parent.name}/{p.name}": p.read_bytes() for p in path.glob("*/*.json")}
-        self._files = {where: data.decode("utf-8", "surrogatepass") for where, data in found.items()}
-        self._texts = {Path(where).stem: text for where, text in self._files.items()}
+        self._files = dict(_texts_in(path))
+        self._texts = {where.partition("/")[2].removesuffix(".json"): text for where, text in self._files.items()}
         self._cache = _read_cache(cache)
 
     def kept(self, name: str, key: str) -> tuple[str, str | None] | None:
@@ -77,10 +76,10 @@ class Folder:
         return described
 
     def _write(self, fresh: Path, texts: Mapping[str, str]) -> None:
-        fresh.mkdir()
+        for folder in {where.rpartition("/")[0] for where in texts}:
+            (fresh / folder).mkdir(parents=True, exist_ok=True)
         for where, text in texts.items():
-            (fresh / where).parent.mkdir(exist_ok=True)
-            if self._files.get(where) != text or not _linked(self.path / where, fresh / where):
+            if self._files.get(where) != text or not _linked(f"{self.path}/{where}", f"{fresh}/{where}"):
                 (fresh / where).write_bytes(text.encode("utf-8", "surrogatepass"))
 
     def _replace(self, fresh: Path, former: Path) -> None:
@@ -114,7 +113,24 @@ def _read_cache(cache: Path | None) -> dict[str, tuple[str, str, str | None]]:
         return {}
 
 
-def _linked(there: Path, here: Path) -> bool:
+def _texts_in(path: Path) -> Iterator[tuple[str, str]]:
+    """The compiled files as `kind/name.json` -> text; thousands, so without a Path for each."""
+    for folder in sorted(_entries(path), key=lambda entry: entry.name):
+        for entry in _entries(folder.path) if folder.is_dir() else ():
+            if entry.name.endswith(".json"):
+                with open(entry.path, "rb") as file:
+                    yield f"{folder.name}/{entry.name}", file.read().decode("utf-8", "surrogatepass")
+
+
+def _entries(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _linked(there: str, here: str) -> bool:
     """Whether a file could be taken over as it is; not every storage can."""
     try:
         os.link(there, here)

@@ -6,11 +6,11 @@ Most of a text are columns and identities, which are skipped: a thousand texts t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import msgspec
 
 from zipline.plan.canonical import compact
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

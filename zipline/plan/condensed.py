@@ -10,11 +10,15 @@ columns are such that the ordinary kernels, run over condensed rows in place of 
     MAX, TOP_K                `most`: the k greatest
     FIRST, FIRST_K            `first`: the k oldest, each at its own time and `known_at`
     LAST, LAST_K              `last`: the k newest, likewise
-    UNIQUE_COUNT, BOUNDED_..  `distinct`: the distinct values
+    UNIQUE_COUNT, BOUNDED_..  `distinct`: the distinct values; APPROX_UNIQUE_COUNT too, which is exact on this engine
     HISTOGRAM                 `count`, with the value itself as bucket
+    HISTOGRAM by a bucket, APPROX_PERCENTILE, APPROX_HISTOGRAM_K
+                              `counted`: each distinct value with how often it occurs
+    VARIANCE, SKEW, KURTOSIS  `moments`: the state of their algebra, merged (the one kind that is not the same to the
+                              bit, but within their tolerance)
 
-A bucket is one more part of the key. A lookup keeps the latest row of every hop. What takes a list, a nested bucket of
-values, moments or a sketch has no condensed form and reads rows.
+A bucket is one more part of the key; of a list each element counts, at the time of its row. A lookup keeps the latest
+row of every hop.
 
 Condensed rows have the shape of rows: a row may lack a value in some columns, and values of one hop take several rows.
 So condensing is closed: condensed rows of hours can be condensed to days.
@@ -24,18 +28,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 from zipline.algebra.operations import empty_value
+from zipline.algebra.states import MOMENTS, counted
 from zipline.expressions import parse, parse_time
 from zipline.plan.canonical import compact
 from zipline.plan.scope import quoted
 from zipline.plan.steps import Column, Feature, GroupByPlan, PartPlan, Projection
 from zipline.types import BIGINT, DOUBLE, NULL, TIMESTAMP, ArrayType, DataType, map_of
+from zipline.values import dataclass
 
-Kind: TypeAlias = Literal["count", "total", "least", "most", "first", "last", "distinct", "row"]
+Kind: TypeAlias = Literal["count", "total", "least", "most", "first", "last", "distinct", "counted", "moments", "row"]
 
 LAYOUT = 1
 """Part of every partial's identity: another number whenever what is stored changes its meaning."""
@@ -54,6 +60,13 @@ _KINDS: Mapping[str, Kind] = {
     "LAST_K": "last",
     "UNIQUE_COUNT": "distinct",
     "BOUNDED_UNIQUE_COUNT": "distinct",
+    "APPROX_UNIQUE_COUNT": "distinct",
+    "HISTOGRAM": "counted",
+    "APPROX_PERCENTILE": "counted",
+    "APPROX_HISTOGRAM_K": "counted",
+    "VARIANCE": "moments",
+    "SKEW": "moments",
+    "KURTOSIS": "moments",
 }
 
 
@@ -165,12 +178,12 @@ class Condensation:
 def refusal(part: PartPlan) -> str | None:
     """Why a part cannot be computed from condensed rows at all, whatever its tables hold; None where it can."""
     if part.offset is not None:
-        return "a label sees times that no hop bounds"
+        return "a label sees times that no hop bounds, few enough to read"
     sources = part.group_by.sources
     if any(source.kind != "events" for source in sources):
-        return "an entity is its newest snapshot"
+        return "an entity is its newest snapshot and the changes since"
     if any(source.event_id for source in sources):
-        return "rows of one event_id may lie in several files"
+        return "another row of an event_id may lie in any file"
     if any(source.time is None for source in sources):
         return "its rows have no time"
     return None
@@ -191,9 +204,8 @@ def describe(part: PartPlan) -> str:
         return "partials: the latest row of each hop"
     covered, raw = found.covers(part)
     reasons = ", ".join(f"{name} ({found.raw[name]})" for name in raw)
-    return "; ".join(
-        [*([f"partials: {len(covered)} features"] if covered else []), *([f"rows: {reasons}"] * bool(raw))]
-    )
+    counted = f"partials: {len(covered)} feature" + ("" if len(covered) == 1 else "s")
+    return "; ".join([counted] * bool(covered) + [f"rows: {reasons}"] * bool(raw))
 
 
 class _Rewriting:
@@ -222,10 +234,10 @@ class _Rewriting:
         return Condensation(self._group_by, tuple(self._columns.values()), self._buckets, rewritten, raw)
 
     def _rewrite(self, feature: Feature) -> Feature | Average:
-        name, bucket = feature.operation, feature.bucket
+        name, bucket, element = feature.operation, feature.bucket, _element(feature)
         if name == "COUNT":
             return self._summed(feature, "count", bucket)
-        if name == "HISTOGRAM":
+        if name == "HISTOGRAM" and not bucket and not isinstance(feature.input_type, ArrayType):
             return self._summed(feature, "count", feature.input)
         if name == "SUM":
             return self._summed(feature, "total", bucket)
@@ -234,11 +246,13 @@ class _Rewriting:
             total = self._summed(replace(plain, name=f"{feature.name}\0total"), "total", bucket)
             count = self._summed(replace(plain, name=f"{feature.name}\0count"), "count", bucket)
             return Average(feature, total, count)
-        column = self._stored(_KINDS[name], feature, bucket, feature.input_type)
-        return replace(feature, input=column.name, bucket=self._bucket(bucket))
+        kind = _KINDS[name]
+        dtype = MOMENTS if kind == "moments" else counted(element) if kind == "counted" else element
+        column = self._stored(kind, feature, bucket, dtype)
+        return replace(feature, input=column.name, input_type=column.type, bucket=self._bucket(bucket))
 
     def _summed(self, feature: Feature, kind: Kind, bucket: str | None) -> Feature:
-        exact = kind == "count" or feature.input_type.is_integer
+        exact = kind == "count" or _element(feature).is_integer
         column = self._stored(kind, feature, bucket, BIGINT if exact else DOUBLE)
         bucket_type = feature.input_type if bucket == feature.input and not feature.bucket else feature.bucket_type
         empty = None if feature.bucket else empty_value(feature.operation)
@@ -255,7 +269,7 @@ class _Rewriting:
 
     def _stored(self, kind: Kind, feature: Feature, bucket: str | None, dtype: DataType) -> Stored:
         identity = (kind, feature.input, bucket)
-        k = (feature.k or 1) if kind not in ("count", "total", "distinct") else 0
+        k = (feature.k or 1) if kind in ("least", "most", *ORDERED) else 0
         found = self._columns.get(identity)
         name = found.name if found else f"{self._mark}{len(self._columns)}"
         self._columns[identity] = Stored(name, kind, feature.input, bucket, max(k, found.k if found else 0), dtype)
@@ -268,17 +282,12 @@ class _Rewriting:
 
 
 def _not_condensable(feature: Feature) -> str | None:
-    if feature.operation.startswith("APPROX_"):
-        return "a sketch"
-    if feature.operation in ("VARIANCE", "SKEW", "KURTOSIS"):
-        return "moments"
-    if isinstance(feature.input_type, ArrayType):
-        return "a list"
-    if NULL in (feature.input_type, feature.bucket_type):
-        return "nothing but null"
-    if feature.operation == "HISTOGRAM" and feature.bucket:
-        return "a map of maps"
-    return None
+    return "nothing but null" if NULL in (_element(feature), feature.bucket_type) else None
+
+
+def _element(feature: Feature) -> DataType:
+    dtype = feature.input_type
+    return dtype.element if isinstance(dtype, ArrayType) else dtype
 
 
 def _projection(condensed: Condensation) -> Projection:

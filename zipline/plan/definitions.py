@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from zipline.errors import DefinitionError, near
 from zipline.plan.dependencies import dependencies
 from zipline.plan.imports import import_files
 from zipline.plan.names import Found, Nameable, Place
+from zipline.values import dataclass
 
 _T = TypeVar("_T", bound=Definition)
 
@@ -192,6 +193,11 @@ def _owner(definition: Nameable, place: Place, teams: Mapping[str, Team]) -> str
 
 def _site(definition: Definition, place: Place, root: Path) -> str:
     where = definition.location
-    file = Path(os.path.abspath(where.file)) if where else place.file.path
-    shown = file.relative_to(root.parent) if file.is_relative_to(root) else Path(file.name)
-    return f"{shown.as_posix()}:{where.line}" if where else shown.as_posix()
+    shown = _site_of_file(os.path.abspath(where.file) if where else str(place.file.path), root)
+    return f"{shown}:{where.line}" if where else shown
+
+
+@lru_cache(maxsize=4096)
+def _site_of_file(path: str, root: Path) -> str:
+    file = Path(path)
+    return (file.relative_to(root.parent) if file.is_relative_to(root) else Path(file.name)).as_posix()

@@ -7,11 +7,11 @@ authors tell apart by what they are (aggregations, derivations, parts) are match
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from zipline.api.base import Definition
 from zipline.plan.canonical import Json, compact
+from zipline.values import dataclass
 
 _LONGEST = 100
 

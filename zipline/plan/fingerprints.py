@@ -10,7 +10,7 @@ import hashlib
 
 from zipline.api import GroupBy, Join
 from zipline.api.base import Definition
-from zipline.plan.canonical import Json, canonical_identity, compact
+from zipline.plan.canonical import Json, Shared, canonical_identity, compact
 from zipline.plan.upstream import chained_joins
 
 
@@ -24,6 +24,7 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Definition, str, list[Json]]] = {}
+        self._sources: Shared = {}
 
     def of(self, definition: Definition) -> str:
         return self._of(definition)[1]
@@ -37,7 +38,7 @@ class Fingerprints:
         if known is None:
             for join in chained_joins(definition) if isinstance(definition, (GroupBy, Join)) else ():
                 self.of(join)
-            identity, left_out = canonical_identity(definition, self.reference)
+            identity, left_out = canonical_identity(definition, self.reference, self._sources)
             text = compact(identity)
             known = definition, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), left_out
             self._known[id(definition)] = known

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
@@ -22,6 +21,7 @@ from zipline.expressions.nodes import Column, walk
 from zipline.plan.canonical import Json, canonical_value, compact
 from zipline.plan.steps import Derived, ExternalPlan, Feature, GroupByPlan, JoinPlan, PartPlan, Projection
 from zipline.types import DataType
+from zipline.values import dataclass
 
 SEMANTICS = 1
 """The release of the values: raised by every change of the platform after which a definition gives other values."""

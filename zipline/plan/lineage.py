@@ -8,10 +8,10 @@ which rows a join has (the left's time and conditions) is used by its `ts`, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from zipline.errors import DefinitionError, near
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from zipline.api import ExternalSource, GroupBy, Join, Model, StagingQuery
 from zipline.api.base import Definition
@@ -25,6 +25,7 @@ from zipline.plan.steps import (
     Projection,
 )
 from zipline.types import NULL, DataType
+from zipline.values import dataclass
 
 KINDS: Mapping[type[Definition], str] = {
     GroupBy: "group-by",

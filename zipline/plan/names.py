@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
@@ -28,6 +28,7 @@ from zipline.api import (
 from zipline.api.base import Definition, assign_name
 from zipline.errors import DefinitionError, Location
 from zipline.plan.files import ConfigFile, readable
+from zipline.values import dataclass
 
 Nameable: TypeAlias = GroupBy | Join | Model | ExternalSource | StagingQuery | EventSource | EntitySource | JoinSource
 NAMEABLE = (GroupBy, Join, Model, ExternalSource, StagingQuery, EventSource, EntitySource, JoinSource)

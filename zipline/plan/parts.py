@@ -7,7 +7,6 @@ microseconds, names of the output.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,6 +14,7 @@ from zipline.algebra import windows
 from zipline.api import Check
 from zipline.expressions import Expression
 from zipline.types import DataType
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     from zipline.plan.steps import JoinPlan

@@ -7,10 +7,11 @@ a feature to what it reads of its sources, and on to parents, twins and staging 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from zipline.plan.field_changes import FieldChange
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     from zipline.expressions import Expression

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from zipline.api import Query
 from zipline.api.base import Definition
 from zipline.expressions import Expression, parse, parse_time
 from zipline.types import BOOLEAN, NULL, DataType
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from zipline.api import StagingQuery
 from zipline.errors import Location
 from zipline.plan.fingerprints import fingerprint
 from zipline.plan.scope import quoted
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     from sqlglot.optimizer.scope import Scope

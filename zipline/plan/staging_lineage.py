@@ -8,7 +8,7 @@ columns are not known, a name that could belong to several tables belongs to non
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import sqlglot
 from sqlglot import exp
@@ -20,6 +20,7 @@ from sqlglot.schema import MappingSchema
 
 from zipline.plan.projections import Schema
 from zipline.plan.staging import DIALECT, latest_dates, neutral_text
+from zipline.values import dataclass
 
 _CONDITIONS = ("where", "having", "qualify")
 

@@ -7,7 +7,6 @@ is run cannot drift apart. What the steps are about is in `parts` and known here
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -15,6 +14,7 @@ from zipline.api import Check
 from zipline.clock import duration_text
 from zipline.plan.parts import Accuracy, Column, Derived, ExternalPlan, Feature, GroupByPlan, PartPlan, Projection
 from zipline.types import TIMESTAMP
+from zipline.values import dataclass
 
 __all__ = [
     "Accuracy",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -24,6 +23,7 @@ from zipline.errors import DefinitionError, UnsupportedError
 from zipline.expressions import parse, referenced_columns
 from zipline.tables.columns import duckdb_type, empty_relation, exposed, quoted
 from zipline.types import BOOLEAN, STRING, TIMESTAMP, DataType
+from zipline.values import dataclass
 
 QUERY_TIME = "ts"
 Observed = int | float | str | None

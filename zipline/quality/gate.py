@@ -8,7 +8,6 @@ speak of its own rows, which a join does not have, and are left to whoever publi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -16,6 +15,7 @@ from zipline.api import Check
 from zipline.plan.steps import JoinPlan, PartPlan
 from zipline.quality.checks import CheckResult, mentions, run_checks, validate_checks
 from zipline.types import DataType
+from zipline.values import dataclass
 
 _OF_OWN_ROWS = ("unique", "row_count_change")
 

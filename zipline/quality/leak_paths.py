@@ -19,14 +19,14 @@ from zipline.quality.leaks import Leak, Scene
 
 def labels_through_chaining(scene: Scene) -> list[Leak]:
     """A finding for each group-by whose features a label leads to."""
-    around = list(_around(scene))
-    joins = [each for each in around if isinstance(each, Join) and each.labels is not None]
+    definitions = list(around(scene))
+    joins = [each for each in definitions if isinstance(each, Join) and each.labels is not None]
     if not joins:
         return []
-    graph = lineage_of(around, lambda name: scene.catalog.table(name).schema)
+    graph = lineage_of(definitions, lambda name: scene.catalog.table(name).schema)
     plans = [scene.planned.join(join) for join in joins]
     labels = {f"{plan.name}.{name}" for plan in plans for part in plan.labels for name, _ in part.columns}
-    waiting = _waiting(scene, around)
+    waiting = _waiting(scene, definitions)
     leaks: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for part in scene.plan.parts:
         for name in part.chosen:
@@ -36,7 +36,7 @@ def labels_through_chaining(scene: Scene) -> list[Leak]:
     return [_leak(owner, found) for owner, found in leaks.items()]
 
 
-def _around(scene: Scene) -> Iterator[Definition]:
+def around(scene: Scene) -> Iterator[Definition]:
     """The join and every definition that it is made from, by object or by the name of the table it makes."""
     pending: list[Definition] = [scene.join]
     seen: set[int] = set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from zipline.plan.steps import JoinPlan, Projection
 from zipline.quality.leaks import Leak, Scene
 from zipline.tables.columns import quoted
 from zipline.types import BIGINT, BOOLEAN, TIMESTAMP, DataType
+from zipline.values import dataclass
 
 ROWS = 3_000
 SPAN_DAYS = 28

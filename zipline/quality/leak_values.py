@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from zipline.engines.explanation import warm
 from zipline.engines.local.session import connect, query
 from zipline.plan.steps import Derived, Feature, JoinPlan, PartPlan, Projection
 from zipline.quality.leaks import Leak, Scene
 from zipline.tables.columns import quoted
+from zipline.values import dataclass
 
 LEAST_SHARE = 0.005
 """Of rows: below this the clocks are taken to agree."""
@@ -27,11 +28,15 @@ _SAYS_NOTHING = ("COUNT", "UNIQUE_COUNT", "BOUNDED_UNIQUE_COUNT", "APPROX_UNIQUE
 
 @dataclass(frozen=True)
 class Reading:
-    """Columns of a table that are read by a projection; `waits` where a child of it declares a later clock."""
+    """Columns of a table that are read by a projection; `waits` where a child of it declares a later clock.
+
+    Of `whole_days` (a part of SNAPSHOT accuracy) a row is seen from the day after its own on.
+    """
 
     source: Projection
     columns: frozenset[str]
     waits: bool = False
+    whole_days: bool = False
 
 
 def labels_as_features(scene: Scene) -> list[Leak]:
@@ -39,7 +44,7 @@ def labels_as_features(scene: Scene) -> list[Leak]:
     outcomes = list(label_values(scene.plan))
     found: dict[tuple[str, Projection], list[tuple[str, str, dict[str, float], Projection]]] = defaultdict(list)
     known: dict[tuple[Projection, Projection, str], dict[str, float]] = {}
-    for column, owner, readings in _outputs(scene):
+    for column, owner, readings in outputs(scene):
         for reading in readings:
             for label, outcome in outcomes:
                 if reading.waits or reading.source.table != label.table or outcome not in reading.columns:
@@ -69,7 +74,7 @@ def label_values(plan: JoinPlan) -> Iterator[tuple[Projection, str]]:
                     yield source, column
 
 
-def _outputs(scene: Scene) -> Iterator[tuple[str, str | None, list[Reading]]]:
+def outputs(scene: Scene) -> Iterator[tuple[str, str | None, list[Reading]]]:
     """(output column, the group-by whose source makes it, what of tables it reads)."""
     plan = scene.plan
     for name, _ in plan.left_columns:
@@ -101,7 +106,10 @@ def _of_feature(part: PartPlan, name: str) -> Iterator[Reading]:
         return
     for source in part.group_by.sources:
         for projection in (source, *([source.mutations] if source.mutations is not None else [])):
-            yield from _of_expression(projection, _read_for(projection, features.get(name), name))
+            read = _read_for(projection, features.get(name), name)
+            for reading in _of_expression(projection, read):
+                by_days = part.group_by.accuracy == "SNAPSHOT" and projection.parent is None
+                yield replace(reading, whole_days=True) if by_days else reading
 
 
 def _read_for(source: Projection, feature: Feature | None, name: str) -> frozenset[str]:
@@ -149,7 +157,7 @@ def seen_at(source: Projection) -> str | None:
 
 def _compared(scene: Scene, source: Projection, label: Projection, outcome: str) -> dict[str, float]:
     """How many rows of the table are seen by one before they happen by the other."""
-    seen, happened = seen_at(source), seen_at(label) if label.kind != "events" else _time(label)
+    seen, happened = seen_at(source), happened_at(label)
     nothing = {"rows": 0, "share_before_outcome": 0.0}
     table = scene.catalog.table(label.table)
     if seen is None or happened is None or not table.schema:
@@ -175,6 +183,11 @@ def _compared(scene: Scene, source: Projection, label: Projection, outcome: str)
         "share_before_outcome": found["early"] / found["rows"],
         "median_seconds_too_early": found["wait"],
     }
+
+
+def happened_at(label: Projection) -> str | None:
+    """SQL for when the outcome of a label's row happens: its own time, whenever it is known."""
+    return _time(label) if label.kind == "events" else seen_at(label)
 
 
 def _time(source: Projection) -> str | None:

@@ -4,7 +4,7 @@ Contract: `check_leaks` reports findings with figures and what to do; it changes
 data. Five kinds are looked for, each in a module of its own:
 
 - "label as feature" (`leak_values`): a feature is made with the column that the label is made with, and sees its value
-  before the label's own clock says that it happened.
+  before the label's own clock says that it happened; through a staging query too (`leak_staging`).
 - "late arrival" (`leak_clocks`): a source declares no `known_at`, but a column or the day folders of its table show
   that rows arrive later than the time it gives them.
 - "label through chaining" (`leak_paths`): a feature is made with a label of a join, through its stored output, a
@@ -19,7 +19,7 @@ A source that waits (`known_at`) is no finding. What was not looked at is said i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from zipline.api import Join
@@ -28,6 +28,7 @@ from zipline.clock import monotonic
 from zipline.plan.build import Planned
 from zipline.plan.steps import JoinPlan
 from zipline.tables.catalog import Catalog
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def check_leaks(join: Join, catalog: Catalog, definitions: Mapping[str, Any] | N
     """
     from zipline.quality.leak_clocks import late_arrivals, left_after_outcome
     from zipline.quality.leak_paths import labels_through_chaining
+    from zipline.quality.leak_staging import labels_through_staging
     from zipline.quality.leak_strength import collapsing
     from zipline.quality.leak_values import labels_as_features
 
@@ -135,5 +137,7 @@ def check_leaks(join: Join, catalog: Catalog, definitions: Mapping[str, Any] | N
     scene = Scene(join, planned.join(join), planned, catalog, {**(definitions or {}), join.title: join})
     leaks = [*labels_as_features(scene), *late_arrivals(scene), *labels_through_chaining(scene)]
     leaks += left_after_outcome(scene)
+    staged, uncompared = labels_through_staging(scene)
     strengths, skipped = collapsing(scene)
-    return LeakReport(join.title, (*leaks, *strengths), tuple(skipped), monotonic() - began)
+    leaks += [*staged, *strengths]
+    return LeakReport(join.title, tuple(leaks), (*uncompared, *skipped), monotonic() - began)

@@ -11,21 +11,23 @@ A registry is one SQLite file (`.zipline/registry.db`) or a PostgreSQL database,
 `zipline.toml`. Rows that come out are frozen values; instants are microseconds UTC. Each subject has a module:
 `versions`, `overrides`, `runs`, `locks`; `schema` and `migrations` say how they are kept, `database` how they are
 reached. This package and nothing else imports SQLAlchemy, which takes a fifth of a second: names are imported when they
-are first used, and `has_registry` answers without it.
+are first used, and `has_registry` and `finished_runs` answer without it.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from zipline.registry.places import file_of, url_of
 
 if TYPE_CHECKING:
     from zipline.project import Project
+    from zipline.registry.history import finished_runs
     from zipline.registry.locks import Holder, Lock
     from zipline.registry.overrides import Override
     from zipline.registry.registry import Registry, find_registry, open_registry
-    from zipline.registry.runs import Measures, Outcome, Run
+    from zipline.registry.run import Measures, Outcome, Run
     from zipline.registry.versions import Changes, Compiled, Version
 
 _MODULES = {
@@ -33,13 +35,14 @@ _MODULES = {
     "Compiled": "versions",
     "Holder": "locks",
     "Lock": "locks",
-    "Measures": "runs",
-    "Outcome": "runs",
+    "Measures": "run",
+    "Outcome": "run",
     "Override": "overrides",
     "Registry": "registry",
-    "Run": "runs",
+    "Run": "run",
     "Version": "versions",
     "find_registry": "registry",
+    "finished_runs": "history",
     "open_registry": "registry",
 }
 
@@ -55,6 +58,7 @@ __all__ = [
     "Run",
     "Version",
     "find_registry",
+    "finished_runs",
     "has_registry",
     "open_registry",
 ]
@@ -62,9 +66,8 @@ __all__ = [
 
 def has_registry(where: Project | str) -> bool:
     """Whether there is one to look into: False where its file has not been written yet, True for any server."""
-    url = where if isinstance(where, str) else where.registry
-    path = url.removeprefix("sqlite:///")
-    return path == url or Path(path).exists()
+    file = file_of(url_of(where))
+    return file is None or file.exists()
 
 
 def __getattr__(name: str) -> object:

@@ -3,13 +3,13 @@
 A holder has a lease that a background thread renews. A lock can be taken when it was released, when its lease is over,
 or at once when its holder was of this process table and is dead. Every taking has a token one higher than the last;
 a holder whose lock was taken away (it stood still for longer than its lease) finds another token than its own, and
-must look before it publishes: `Lock.check` proves that the lock is still held, and renews it for a whole lease.
+must look before it publishes: `Lock.check` proves that the lock is still held, and renews it for a whole lease. Should
+it stand still after that, the table itself refuses: it was opened before the look, and a newer holder's commit shows.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from types import TracebackType
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from zipline.registry.database import Database
 from zipline.registry.process import Process, is_dead, is_here, this_process
 from zipline.registry.runs import mark_lost
 from zipline.registry.schema import locks
+from zipline.values import dataclass
 
 LEASE = 120.0
 """Seconds without a sign of life after which a lock may be taken from a machine that cannot be asked."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 
 from zipline.errors import UsageError
 from zipline.registry.database import Database
 from zipline.registry.schema import overrides
 from zipline.registry.versions import author
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
+
+from zipline.values import dataclass
 
 _PROC = Path("/proc")
 _ENDED = ("Z", "X")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 
 from zipline.project import Project
@@ -11,6 +10,7 @@ from zipline.registry.database import Clock, Database
 from zipline.registry.locks import Locks
 from zipline.registry.migrations import migrate
 from zipline.registry.overrides import Override, Overrides
+from zipline.registry.places import file_of, scope_of, url_of
 from zipline.registry.runs import Runs
 from zipline.registry.versions import Changes, Compiled, Versions
 
@@ -68,27 +68,16 @@ def open_registry(where: Project | str, *, clock: Clock | None = None) -> Regist
     `clock` gives microseconds UTC; without it the time is the server's (PostgreSQL) or the machine's (SQLite).
     RegistryError where it is newer than this software, damaged, or cannot be reached or written.
     """
-    database = Database(_url(where), clock)
+    database = Database(url_of(where), clock)
     try:
         migrate(database)
     except BaseException:
         database.close()
         raise
-    return Registry(database, _scope(where))
+    return Registry(database, scope_of(where))
 
 
 def find_registry(where: Project | str, *, clock: Clock | None = None) -> Registry | None:
     """The registry where there is one: None, and nothing is made, where its file has not been written yet."""
-    path = _url(where).removeprefix("sqlite:///")
-    if path != _url(where) and not Path(path).exists():
-        return None
-    return open_registry(where, clock=clock)
-
-
-def _url(where: Project | str) -> str:
-    return where if isinstance(where, str) else where.registry
-
-
-def _scope(where: Project | str) -> str:
-    """Projects and their environments may share a registry."""
-    return "" if isinstance(where, str) else f"{where.name}/{where.environment}"
+    file = file_of(url_of(where))
+    return open_registry(where, clock=clock) if file is None or file.exists() else None

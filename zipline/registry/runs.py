@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 
 import sqlalchemy as sa
@@ -18,52 +16,9 @@ from sqlalchemy import Connection, RowMapping
 
 from zipline.clock import SECOND
 from zipline.registry.database import Database
-from zipline.registry.process import Process, is_dead, this_process
+from zipline.registry.process import is_dead, this_process
+from zipline.registry.run import Measures, Outcome, Run, process_of, run_of
 from zipline.registry.schema import locks, runs
-
-
-class Outcome(StrEnum):
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """What a run took and gave; None where it was not measured. `peak_bytes` is of the whole process."""
-
-    rows: int | None = None
-    bytes_read: int | None = None
-    bytes_written: int | None = None
-    peak_bytes: int | None = None
-    step_seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run. `subject` is the definition it is about; `days` counts those asked for, from first to last.
-
-    `predicted` is what was expected of it, by the names of its measures and `seconds`.
-    """
-
-    id: int
-    what: str
-    subject: str
-    arguments: Mapping[str, object]
-    fingerprint: str | None
-    first_day: str | None
-    last_day: str | None
-    days: int
-    measures: Measures
-    seconds: float | None
-    outcome: Outcome
-    error: str | None
-    started: int
-    ended: int | None
-    process: Process
-    predicted: Mapping[str, float] = field(default_factory=dict)
 
 
 class Runs:
@@ -160,7 +115,7 @@ class Runs:
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
             held = _held_tokens(connection, rows, self._database.now(connection))
-        return tuple(_run(row, held) for row in rows)
+        return tuple(run_of(row, _outcome(row, held)) for row in rows)
 
 
 def mark_lost(connection: Connection, lock: str, token: int, ended: int) -> None:
@@ -177,37 +132,9 @@ def _held_tokens(connection: Connection, rows: Sequence[RowMapping], now: int) -
     return {(name, token) for name, token in connection.execute(query)} if names else set()
 
 
-def _run(row: RowMapping, held: set[tuple[str, int]]) -> Run:
-    process = Process(row["host"], row["pid"], row["machine"], row["process_started"])
-    return Run(
-        id=row["id"],
-        what=row["what"],
-        subject=row["subject"],
-        arguments=json.loads(row["arguments"]),
-        fingerprint=row["fingerprint"],
-        first_day=row["first_day"],
-        last_day=row["last_day"],
-        days=row["days"],
-        measures=Measures(
-            rows=row["rows"],
-            bytes_read=row["bytes_read"],
-            bytes_written=row["bytes_written"],
-            peak_bytes=row["peak_bytes"],
-            step_seconds=json.loads(row["step_seconds"]),
-        ),
-        seconds=row["seconds"],
-        outcome=_outcome(row, process, held),
-        error=row["error"],
-        started=row["started"],
-        ended=row["ended"],
-        process=process,
-        predicted=json.loads(row["predicted"]),
-    )
-
-
-def _outcome(row: RowMapping, process: Process, held: set[tuple[str, int]]) -> Outcome:
+def _outcome(row: RowMapping, held: set[tuple[str, int]]) -> Outcome:
     outcome = Outcome(row["outcome"])
     if outcome is not Outcome.RUNNING:
         return outcome
     without_lock = row["lock"] is not None and (row["lock"], row["token"]) not in held
-    return Outcome.LOST if without_lock or is_dead(process) else outcome
+    return Outcome.LOST if without_lock or is_dead(process_of(row)) else outcome

@@ -10,15 +10,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping
 
 from zipline.registry.database import Database
 from zipline.registry.schema import consumers, versions
+from zipline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,14 @@ class Versions:
         with self._database.writing() as connection:
             self._database.exclude_writers(connection, versions)
             now = self._database.now(connection)
-            active = {row["name"]: row for row in connection.execute(self._active()).mappings()}
+            active = {row.name: row for row in self._recorded(connection)}
             changed = [name for name in given if name in active and _has_changed(active[name], given[name])]
             created = [name for name in given if name not in active]
             deleted = [name for name in active if name not in given]
-            self._close(connection, [active[name]["id"] for name in (*changed, *deleted)], now)
+            self._close(connection, [active[name].id for name in (*changed, *deleted)], now)
             self._open(connection, [given[name] for name in (*created, *changed)], now, by or author())
             kept = [name for name in given if name in active and name not in set(changed)]
-            _refresh(connection, {active[name]["id"]: (active[name], given[name]) for name in kept})
+            _refresh(connection, [(active[name], given[name]) for name in kept])
             self._connect(connection, given)
         return Changes(*(tuple(sorted(names)) for names in (created, changed, deleted, kept)))
 
@@ -109,6 +109,11 @@ class Versions:
             found |= fresh
             pending += [] if directly else fresh
         return tuple(sorted(found))
+
+    def _recorded(self, connection: Connection) -> Iterator[_Recorded]:
+        mine = sa.and_(versions.c.scope == self._scope, versions.c.active_to.is_(None))
+        for row in connection.execute(sa.select(*(versions.c[name] for name in _Recorded._fields)).where(mine)):
+            yield _Recorded(*row)
 
     def _all(self) -> sa.Select[Any]:
         return sa.select(versions).where(versions.c.scope == self._scope)
@@ -179,15 +184,27 @@ def author() -> str:
 _MUTABLE = ("canonical", "owner", "location")
 
 
-def _has_changed(before: RowMapping, now: Compiled) -> bool:
-    return bool(before["fingerprint"] != now.fingerprint or before["kind"] != now.kind)
+class _Recorded(NamedTuple):
+    """What is compared of an active version."""
+
+    id: int
+    name: str
+    kind: str
+    fingerprint: str
+    canonical: str
+    owner: str | None
+    location: str | None
 
 
-def _refresh(connection: Connection, kept: Mapping[int, tuple[RowMapping, Compiled]]) -> None:
+def _has_changed(before: _Recorded, now: Compiled) -> bool:
+    return before.fingerprint != now.fingerprint or before.kind != now.kind
+
+
+def _refresh(connection: Connection, kept: Iterable[tuple[_Recorded, Compiled]]) -> None:
     rows = [
-        {"kept": each, **{name: getattr(now, name) for name in _MUTABLE}}
-        for each, (before, now) in kept.items()
-        if any(before[name] != getattr(now, name) for name in _MUTABLE)
+        {"kept": before.id, "canonical": now.canonical, "owner": now.owner, "location": now.location}
+        for before, now in kept
+        if (before.canonical, before.owner, before.location) != (now.canonical, now.owner, now.location)
     ]
     if rows:
         connection.execute(sa.update(versions).where(versions.c.id == sa.bindparam("kept")), rows)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from zipline.types import DataType
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     import duckdb

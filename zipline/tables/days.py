@@ -1,21 +1,23 @@
 """Tables made of files: which of them a range of days needs, and which days they hold.
 
 A partition column is one of two things: a key in the folders' names (`ds=2013-07-01/`), answered from the paths alone,
-or an ordinary column, answered by a query.
+or an ordinary column, answered by a query. DuckDB is imported when a query is made: many questions need none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
-
-import duckdb
 
 from zipline.errors import TableError
 from zipline.tables.columns import checked_day, day_expression, quoted
 from zipline.tables.contract import Partition, Statistics, Table, Unit
 from zipline.tables.storage import DataFile
+
+if TYPE_CHECKING:
+    import duckdb
 
 _MALFORMED = re.compile(r'Malformed JSON in file "(.+?)", at byte \d+ in line (\d+): ([^.\n]*)')
 _COUNTED: WeakKeyDictionary[Table, dict[str, list[Partition]]] = WeakKeyDictionary()
@@ -25,6 +27,8 @@ _KIND = re.compile(r"^[A-Z][A-Za-z]*(?: [A-Za-z]+)* Error: ")
 
 def connect() -> duckdb.DuckDBPyConnection:
     """A connection of its own, with the time zone that relations need."""
+    import duckdb
+
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     return connection
@@ -71,18 +75,20 @@ def is_named(file: DataFile, units: Collection[str] | None) -> bool:
     return units is None or file.name in units
 
 
-def partitions_of_rows(table: Table, column: str) -> list[Partition]:
-    """The days of an ordinary column, counted by a query the first time."""
+def partitions_of_rows(
+    table: Table, column: str, told: Callable[[], Mapping[str, int] | None] = lambda: None
+) -> list[Partition]:
+    """The days of an ordinary column, counted the first time: by a query, unless `told` gives rows by day."""
     counted = _COUNTED.setdefault(table, {})
     if column not in counted:
-        counted[column] = _counted(table, column)
+        known = told() if column in table.schema else {}
+        rows = (_counted(table, column) if known is None else known).items()
+        counted[column] = [Partition(checked_day(day, column, f"table {table.name!r}"), n, None) for day, n in rows]
     return list(counted[column])
 
 
-def _counted(table: Table, column: str) -> list[Partition]:
-    dtype = table.schema.get(column)
-    if dtype is None:
-        return []
+def _counted(table: Table, column: str) -> dict[str, int]:
+    dtype = table.schema[column]
     with connect() as connection:
         found = execute(
             connection,
@@ -90,11 +96,13 @@ def _counted(table: Table, column: str) -> list[Partition]:
             f"WHERE {quoted(column)} IS NOT NULL GROUP BY 1 ORDER BY 1",
             table.name,
         ).fetchall()
-    return [Partition(checked_day(day, column, f"table {table.name!r}"), rows, None) for day, rows in found]
+    return dict(found)
 
 
 def execute(connection: duckdb.DuckDBPyConnection, sql: str, name: str) -> duckdb.DuckDBPyConnection:
     """Runs a query over a table's files; what DuckDB cannot read is a TableError with its words."""
+    import duckdb
+
     try:
         return connection.execute(sql)
     except duckdb.Error as wrong:

@@ -3,7 +3,8 @@
 An output is partitioned by `ds`, text YYYY-MM-DD. `replace` swaps days in one commit: readers see the old days or the
 new ones, a writer that is killed or runs out of disk leaves nothing visible, writers of different days do not disturb
 each other. A day of no rows is a day that exists. What a commit was made for (the definition's fingerprint, the run) is
-in its commit info. Old versions stay readable; nothing here removes them.
+in its commit info, and so is a digest of every day's files: `changed` finds the days that somebody restored or wrote by
+other means. Old versions stay readable; nothing here removes them.
 """
 
 from __future__ import annotations
@@ -12,56 +13,31 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from zipline.arrow import schema_of
-from zipline.clock import SECOND, now
+from zipline.clock import now
 from zipline.errors import TableError, UsageError
-from zipline.tables.columns import (
-    canonical,
-    check_names,
-    checked_day,
-)
+from zipline.tables.columns import canonical, check_names, checked_day
+from zipline.tables.commits import DAY, MILLISECOND, Version, commit_of, digest_of_files, version_of
 from zipline.tables.delta_log import arrow_schema, failed, live_files, open_log
 from zipline.tables.storage import DataFile, Storage, delta_options, joined
 from zipline.types import DataType
 
 if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
+    from deltalake.transaction import AddAction
+
     from zipline.project import Project
 
-DAY = "ds"
-MILLISECOND = SECOND // 1000
 _ATTEMPTS = 20
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
-_STANDARD_FACTS = frozenset(
-    {"timestamp", "operation", "operationParameters", "operationMetrics", "engineInfo", "clientVersion", "version"}
-    | {"readVersion", "isolationLevel", "isBlindAppend", "txnId", "userName", "userId", "notebook"}
-)
 _RETRIED = ("already exists", "version 0", "conflict", "concurrent")
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One commit of a table; `time` is microseconds UTC, `metadata` what its writer stored with it."""
-
-    version: int
-    time: int
-    operation: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def days(self) -> tuple[str, ...]:
-        """The days that the commit replaced."""
-        return tuple(self.metadata.get(DAY, "").split()) if DAY in self.metadata else ()
 
 
 class DeltaOutput:
@@ -105,12 +81,37 @@ class DeltaOutput:
         """Every commit, newest first."""
         return list(self._history())
 
+    def changed(self, versions: Sequence[Version]) -> set[str]:
+        """Of the days those that hold other files than the newest commit of `versions` that names them left there.
+
+        Somebody restored an older version of the table, or changed it by other means than `replace_days`.
+        """
+        log = open_log(self.uri, self._options)
+        now: dict[str, list[str]] = {}
+        for file in live_files(log) if log else ():
+            now.setdefault(str(file.partition[DAY]), []).append(file.name)
+        written: dict[str, str | None] = {}
+        for version in versions:
+            for day in version.days:
+                written.setdefault(day, version.files.get(day))
+        return {day for day, names in now.items() if written.get(day) not in (None, digest_of_files(names))}
+
     def replace(self, day: str, rows: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None:
         """`replace_days` of one day."""
         self.replace_days({day: rows}, metadata=metadata)
 
-    def replace_days(self, days: Mapping[str, pa.Table], *, metadata: Mapping[str, str] | None = None) -> None:
+    def replace_days(
+        self,
+        days: Mapping[str, pa.Table],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
         """Makes each day's rows, in their order, the whole of the day; creates the table where there is none.
+
+        `fence` says, by an error, that this writer may publish no more. It is asked with the table open, right before
+        each try to commit, and a commit is refused where anyone else's came after the table was opened: so however
+        long this writer stands still, it commits nothing over a writer that was let in since.
 
         All days are one commit. A column new to the table is null in its other days, a column that `rows` lack is null
         in these. TableError, with the old days kept, where a column has another type than the table, where nothing but
@@ -119,18 +120,21 @@ class DeltaOutput:
         prepared = {day: _with_day(checked_day(day, DAY, self.uri), rows, self.uri) for day, rows in days.items()}
         if prepared:
             counts = {day: rows.num_rows for day, rows in prepared.items()}
-            self._replace(counts, _concatenated(prepared.values()), metadata)
+            self._replace(counts, _concatenated(prepared.values()), metadata, fence)
 
-    def _replace(self, counts: Mapping[str, int], rows: pa.Table, metadata: Mapping[str, str] | None) -> None:
+    def _replace(
+        self, counts: Mapping[str, int], rows: pa.Table, metadata: Mapping[str, str] | None, fence: Callable[[], None]
+    ) -> None:
         """`rows` are those of the days one after another, `counts` how many of each.
 
         A commit by anyone else in between makes it begin again: what it replaces may be another file now.
         """
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
         days = list(counts)
-        commit = CommitProperties(custom_metadata={**(metadata or {}), DAY: " ".join(days)}, max_commit_retries=0)
         for attempt in range(_ATTEMPTS):
             try:
-                self._commit(counts, rows, commit)
+                self._commit(counts, rows, metadata or {}, fence)
                 return
             except (CommitFailedError, DeltaError, OSError) as wrong:
                 if attempt == _ATTEMPTS - 1 or not _is_conflict(wrong):
@@ -160,13 +164,17 @@ class DeltaOutput:
 
     def _history(self) -> Iterator[Version]:
         log = open_log(self.uri, self._options)
-        return (_version(commit) for commit in log.history()) if log else iter(())
+        return (version_of(commit) for commit in log.history()) if log else iter(())
 
-    def _commit(self, counts: Mapping[str, int], rows: pa.Table, commit: CommitProperties) -> None:
+    def _commit(
+        self, counts: Mapping[str, int], rows: pa.Table, metadata: Mapping[str, str], fence: Callable[[], None]
+    ) -> None:
         log = open_log(self.uri, self._options)
         rows = _fitted(rows, arrow_schema(log) if log is not None else None, self.uri)
         written = self._write(counts, rows)
+        commit = commit_of(written, metadata)
         try:
+            fence()
             self._publish(log, written, rows, list(counts), commit)
         except BaseException:
             self._take_back(written)
@@ -180,6 +188,9 @@ class DeltaOutput:
         days: list[str],
         commit: CommitProperties,
     ) -> None:
+        from deltalake import Schema
+        from deltalake.transaction import create_table_with_add_actions
+
         schema = Schema.from_arrow(rows.schema)
         if log is not None:
             kept = log.schema() if set(rows.column_names) == set(arrow_schema(log).names) else schema
@@ -209,6 +220,8 @@ class DeltaOutput:
 
         What was written is taken away again when one of them fails; until they are committed nobody sees them.
         """
+        from deltalake.transaction import AddAction
+
         storage = Storage(self.uri, self._options)
         names = {day: f"{DAY}={day}/part-00000-{uuid.uuid4()}.parquet" for day in counts}
         written: list[AddAction] = []
@@ -217,7 +230,7 @@ class DeltaOutput:
             for day, name in names.items():
                 part = rows.slice(start, counts[day]).drop_columns([DAY])
                 start += counts[day]
-                size = _write_parquet(storage, joined(self.uri, name), part)
+                size = write_parquet(storage, joined(self.uri, name), part)
                 facts = json.dumps({"numRecords": counts[day]})
                 written.append(AddAction(name, size, {DAY: day}, now() // MILLISECOND, True, facts))
         except BaseException:
@@ -238,6 +251,9 @@ def write_source(
 
     `partition_by` names a text column; a table that is there already is replaced in one commit, which keeps `metadata`.
     """
+    from deltalake import CommitProperties, write_deltalake
+    from deltalake.exceptions import DeltaError
+
     uri, options = project.table_uri(name), project.storage_options
     rows = _fitted(canonical(rows), None, uri)
     if partition_by is not None and partition_by not in rows.column_names:
@@ -311,12 +327,9 @@ def _has_null_type(arrow: pa.DataType) -> bool:
 
 
 def _is_conflict(wrong: Exception) -> bool:
+    from deltalake.exceptions import CommitFailedError
+
     return isinstance(wrong, CommitFailedError) or any(word in str(wrong).lower() for word in _RETRIED)
-
-
-def _version(commit: Mapping[str, Any]) -> Version:
-    facts = {name: str(value) for name, value in commit.items() if name not in _STANDARD_FACTS}
-    return Version(int(commit["version"]), int(commit["timestamp"]) * MILLISECOND, str(commit["operation"]), facts)
 
 
 def _selected(schema: pa.Schema, columns: Sequence[str] | None, uri: str) -> pa.Schema:
@@ -355,9 +368,13 @@ def _remove(storage: Storage, paths: Iterable[str]) -> None:
             storage.files.rm(path)
 
 
-def _write_parquet(storage: Storage, path: str, rows: pa.Table) -> int:
+def write_parquet(storage: Storage, path: str, rows: pa.Table) -> int:
+    """Writes a file, and gives its size in bytes."""
     if storage.scheme is None:
         storage.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     with storage.files.open(path, "wb") as opened:
         pq.write_table(rows, opened)
     return int(storage.files.size(path))
+
+
+__all__ = ["DAY", "DeltaOutput", "Version", "write_parquet", "write_source"]

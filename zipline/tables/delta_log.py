@@ -11,16 +11,17 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from zipline.errors import TableError
 from zipline.tables.columns import canonical
 from zipline.tables.storage import DataFile, delta_options, scheme_of
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _OS_ERROR = re.compile(r'Os \{ code: \d+, kind: \w+, message: "([^"]*)" \}')
@@ -34,6 +35,11 @@ def open_log(uri: str, options: Mapping[str, str] | None = None, version: int | 
     """The table at a location, or None where there is none; TableError where its log cannot be read."""
     if scheme_of(uri) is None and os.path.isfile(uri):
         raise TableError(f"{uri} is a file, where the folder of a Delta table should be", hint="move it away")
+    if _is_missing(uri):
+        return None
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
     try:
         table = DeltaTable(uri, version=version, storage_options=delta_options(uri, options))
     except TableNotFoundError:
@@ -44,6 +50,19 @@ def open_log(uri: str, options: Mapping[str, str] | None = None, version: int | 
         raise failed(f"the Delta table {uri} cannot be read", wrong, _BROKEN) from None
     _refuse_unread_features(uri, table)
     return table
+
+
+def _is_missing(uri: str) -> bool:
+    """Whether the operating system knows that there is no log: then nothing that reads one is imported."""
+    if not os.path.isabs(uri):
+        return False
+    try:
+        os.stat(os.path.join(uri, "_delta_log"))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def live_files(table: DeltaTable) -> list[DataFile]:

@@ -44,6 +44,10 @@ class DeltaSource:
     def schema(self) -> dict[str, DataType]:
         return self._schema
 
+    @property
+    def uri(self) -> str:
+        return self._storage.location
+
     def relation(
         self,
         connection: duckdb.DuckDBPyConnection,
@@ -54,13 +58,20 @@ class DeltaSource:
         units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
-        files = [file for file in self._files if is_named(file, units)]
+        files = [file for file in self.files_within(partition, start, end) if is_named(file, units)]
         limited = partition in self._schema and (start, end) != (None, None)
-        if not limited or partition is None:
+        if not limited or partition is None or self._is_told_by_log(partition):
             return self._query(files, None)
-        if partition in self._keys and self._schema[partition] in (STRING, DATE):
-            return self._query(files_within(files, partition, start, end, f"table {self.name!r}"), None)
         return self._query(files, within(partition, self._schema[partition], start, end))
+
+    def files_within(self, partition: str | None, start: str | None, end: str | None) -> Sequence[DataFile]:
+        """The files of these days, as far as the log tells."""
+        if partition is None or (start, end) == (None, None) or not self._is_told_by_log(partition):
+            return self._files
+        return files_within(self._files, partition, start, end, f"table {self.name!r}")
+
+    def _is_told_by_log(self, partition: str) -> bool:
+        return partition in self._keys and self._schema[partition] in (STRING, DATE)
 
     def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
         self._storage.attach(connection)

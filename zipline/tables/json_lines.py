@@ -2,7 +2,8 @@
 
 Types are what JSON says: text is STRING (also where it spells a date), numbers are BIGINT where all of a column are
 whole, else DOUBLE, objects are STRUCT, arrays ARRAY, found in the whole file. A key that is missing is null, and files
-of a folder may lack keys that others have. A column of several kinds is an error that names the file.
+of a folder may lack keys that others have. A column of several kinds is an error that names the file. What folders name
+(`ds=2013-07-01/`) is a column too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, within
 from zipline.tables.contract import Partition, Statistics, Unit
-from zipline.tables.days import connect, execute, is_named, partitions_of_rows, statistics_of, units_of_files
+from zipline.tables.days import (
+    connect,
+    execute,
+    is_named,
+    partitions_of_files,
+    partitions_of_rows,
+    statistics_of,
+    units_of_files,
+)
+from zipline.tables.folders import files_of_days, folder_keys, reader_options
 from zipline.tables.parquet import type_changed
 from zipline.tables.storage import DataFile, Storage
 from zipline.types import (
@@ -51,7 +61,10 @@ class JsonTable:
         self.name = name
         self._storage = storage
         self._files = files
-        self._schema = self._sniff()
+        self._keys = folder_keys(name, files)
+        self._own = self._sniff()
+        self._schema = self._own | self._keys if self._own else {}
+        check_names(self._schema, files[0].path)
         self._check_readable()
 
     @property
@@ -68,11 +81,12 @@ class JsonTable:
         units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
-        files = [file for file in self._files if is_named(file, units)]
+        found = files_of_days(self._files, self._keys, partition, (start, end), self.name)
+        files = [file for file in found if is_named(file, units)]
         if not self._schema or not files:
             return empty_relation(self._schema)
         query = f"SELECT {', '.join(known_null(*each) for each in self._schema.items())} FROM {self._reader(files)}"
-        if partition in self._schema and partition is not None and (start, end) != (None, None):
+        if partition in self._own and partition is not None and (start, end) != (None, None):
             query += f" WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
 
@@ -80,6 +94,8 @@ class JsonTable:
         return units_of_files(self._files, partition, f"table {self.name!r}")
 
     def partitions(self, column: str) -> list[Partition]:
+        if column in self._keys:
+            return partitions_of_files(self._files, column, f"table {self.name!r}")
         return partitions_of_rows(self, column)
 
     def statistics(self) -> Statistics:
@@ -87,10 +103,10 @@ class JsonTable:
 
     def _reader(self, files: Sequence[DataFile]) -> str:
         columns = ", ".join(
-            f"{literal(name)}: {literal(duckdb_type(_readable(dtype)))}" for name, dtype in self._schema.items()
+            f"{literal(name)}: {literal(duckdb_type(_readable(dtype)))}" for name, dtype in self._own.items()
         )
-        paths = listed(file.path for file in files)
-        return f"read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {{{columns}}})"
+        read = f"format = 'newline_delimited', auto_detect = false, columns = {{{columns}}}"
+        return f"read_json({listed(file.path for file in files)}, {read}, {reader_options(self._keys)})"
 
     def _sniff(self) -> dict[str, DataType]:
         common: dict[str, DataType] = {}
@@ -100,6 +116,8 @@ class JsonTable:
                 found = self._sniff_file(connection, file.path)
                 check_names([*common, *(name for name in found if name not in common)], file.path)
                 for column, dtype in found.items():
+                    if column in self._keys:
+                        continue
                     common[column] = self._common(column, common.get(column, NULL), dtype, file.path)
         return common
 

@@ -52,8 +52,10 @@ class MemoryTable:
             return f"(SELECT NULL FROM range({self._rows.num_rows}))"
         if units is not None and self.name not in units:
             return empty_relation(self._schema)
-        connection.register(self.name, self._rows)
-        view = quoted(self.name)
+        # What is not shown as it is has another name, so that a view of the table's own name can be made of it.
+        name = self.name if self._is_exposed else f"{self.name} as given"
+        connection.register(name, self._rows)
+        view = quoted(name)
         limited = partition in self._schema and (start, end) != (None, None)
         if self._is_exposed and not limited:
             return view

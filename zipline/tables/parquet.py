@@ -7,10 +7,9 @@ has any type there. Partition keys are whole numbers where all their values are,
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -37,13 +36,14 @@ from zipline.tables.days import (
     statistics_of,
     units_of_files,
 )
+from zipline.tables.folders import folder_keys, reader_options
+from zipline.tables.footers import rows_by_day
 from zipline.tables.storage import DataFile, Storage
-from zipline.types import BIGINT, NULL, STRING, DataType
+from zipline.types import DATE, NULL, STRING, DataType
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     import duckdb
-
-_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ParquetTable:
     def __init__(self, name: str, storage: Storage, files: Sequence[DataFile]) -> None:
         self.name = name
         self._storage = storage
-        self._keys = _partition_keys(name, files)
+        self._keys = folder_keys(name, files)
         self._stored = _read_footers(storage, files)
         self._columns = _common_schema(name, self._stored, self._keys)
 
@@ -78,15 +78,39 @@ class ParquetTable:
         units: Collection[str] | None = None,
     ) -> str:
         self._storage.attach(connection)
-        condition = None
-        stored = [each for each in self._stored if is_named(each.file, units)]
-        if partition is not None and (start, end) != (None, None):
-            if partition in self._keys:
-                kept = {file.path for file in files_within(self._files, partition, start, end, f"table {self.name!r}")}
-                stored = [each for each in stored if each.file.path in kept]
-            elif partition in self._columns:
-                condition = within(partition, self._columns[partition], start, end)
-        return self._query(stored, condition)
+        stored = [each for each in self._stored_within(partition, start, end) if is_named(each.file, units)]
+        return self._query(stored, self._condition(partition, start, end))
+
+    def alike(
+        self, partition: str | None, start: str | None, end: str | None
+    ) -> list[tuple[pa.Schema, list[DataFile]]]:
+        """The files of these days in groups of one schema, which is without the keys of folders."""
+        groups: dict[str, tuple[pa.Schema, list[DataFile]]] = {}
+        for each in self._stored_within(partition, start, end):
+            groups.setdefault(str(each.arrow), (each.arrow, []))[1].append(each.file)
+        return list(groups.values())
+
+    @property
+    def root(self) -> str:
+        return self._storage.location
+
+    @property
+    def keys(self) -> Mapping[str, DataType]:
+        """The columns whose values folders name."""
+        return self._keys
+
+    def _stored_within(self, partition: str | None, start: str | None, end: str | None) -> Sequence[_Stored]:
+        """The files of these days, as far as folders tell."""
+        if partition not in self._keys or (start, end) == (None, None):
+            return self._stored
+        kept = {file.path for file in files_within(self._files, partition, start, end, f"table {self.name!r}")}
+        return [each for each in self._stored if each.file.path in kept]
+
+    def _condition(self, partition: str | None, start: str | None, end: str | None) -> str | None:
+        """What keeps the rows of these days, where folders do not tell."""
+        if partition not in self._columns or partition is None or (start, end) == (None, None):
+            return None
+        return within(partition, self._columns[partition], start, end)
 
     def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
         self._storage.attach(connection)
@@ -101,7 +125,13 @@ class ParquetTable:
     def partitions(self, column: str) -> list[Partition]:
         if column in self._keys:
             return partitions_of_files(self._files, column, f"table {self.name!r}")
-        return partitions_of_rows(self, column)
+        return partitions_of_rows(self, column, lambda: self._told(column))
+
+    def _told(self, column: str) -> Mapping[str, int] | None:
+        """The rows of each day, where the footers of local files tell them."""
+        if self._storage.scheme is not None or self._columns[column] not in (STRING, DATE):
+            return None
+        return rows_by_day((pq.read_metadata(file.path) for file in self._files), column)
 
     def statistics(self) -> Statistics:
         return statistics_of(self._files)
@@ -131,10 +161,7 @@ class ParquetTable:
 
     def _reader(self, paths: Sequence[str], *, with_file: bool = False) -> str:
         named = f", filename = {literal(FILE)}" if with_file else ""
-        if not self._keys:
-            return f"read_parquet({listed(paths)}, hive_partitioning = false{named})"
-        types = ", ".join(f"{quoted(key)}: {literal(duckdb_type(dtype))}" for key, dtype in self._keys.items())
-        return f"read_parquet({listed(paths)}, hive_partitioning = true, hive_types = {{{types}}}{named})"
+        return f"read_parquet({listed(paths)}, {reader_options(self._keys)}{named})"
 
 
 def _item(name: str, stored: pa.DataType, dtype: DataType) -> str:
@@ -160,27 +187,6 @@ def _read_footer(storage: Storage, file: DataFile) -> _Stored:
             f"{file.path} is not a complete Parquet file: {str(wrong).splitlines()[0]}",
             hint="a writer was perhaps killed while it wrote; remove the file or write it again",
         ) from None
-
-
-def _partition_keys(name: str, files: Iterable[DataFile]) -> dict[str, DataType]:
-    values: dict[str, list[str | None]] = {}
-    keys: tuple[str, ...] | None = None
-    for file in files:
-        if keys is not None and keys != tuple(file.partition):
-            raise TableError(
-                f"{file.path} lies in folders of {list(file.partition)}, other files in folders of {list(keys)}",
-                subject=f"table {name!r}",
-                hint="every file of a partitioned folder needs the same partition keys",
-            )
-        keys = tuple(file.partition)
-        for key, value in file.partition.items():
-            values.setdefault(key, []).append(value)
-    return {key: BIGINT if _are_whole_numbers(each) else STRING for key, each in values.items()}
-
-
-def _are_whole_numbers(values: Iterable[str | None]) -> bool:
-    given = [value for value in values if value is not None]
-    return bool(given) and all(_WHOLE_NUMBER.fullmatch(value) for value in given)
 
 
 def _common_schema(name: str, stored: Sequence[_Stored], keys: Mapping[str, DataType]) -> dict[str, DataType]:

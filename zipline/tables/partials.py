@@ -3,7 +3,7 @@
 `<location>/<what was computed>/<of what>.parquet`: names are content addresses, so a file never changes its meaning,
 nothing is ever invalidated, and two writers of one name write the same. A file is written beside and renamed (an object
 store's put is one step), so a killed writer leaves nothing that is read. A file that is gone, or cannot be read, is
-as one that was never made.
+as one that was never made: so whatever nobody needs any more may be removed while others read and write.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zipline.clock import DAY
 from zipline.errors import TableError
 from zipline.tables.storage import Storage, joined, normalised
+from zipline.values import dataclass
 
 SUFFIX = ".parquet"
 UNFINISHED = ".unfinished"
+
+KEPT = 60 * DAY
+"""How long a group stays in which nothing is written. One that is in use has something new every day of its source."""
+ABANDONED = DAY
+"""After so long what is unfinished is what a killed writer left."""
+NEVER = 1 << 62
 
 
 @dataclass
 class PartialStore:
     """The partials below one location, local or any fsspec URL, which need not exist yet.
 
-    Tables of fewer than `least_rows` are not worth partials. `made`, `found` and `bytes_read` count what was written
-    and read through this object.
+    Tables of fewer than `least_rows` are not worth partials. `made`, `found`, `removed` and `bytes_read` count what was
+    written, read and taken away through this object.
     """
 
     location: str
@@ -37,6 +46,7 @@ class PartialStore:
     least_rows: int = 0
     made: int = 0
     found: int = 0
+    removed: int = 0
     bytes_read: int = 0
 
     def __post_init__(self) -> None:
@@ -89,11 +99,38 @@ class PartialStore:
         self.made += 1
 
     def remove(self, group: str, names: Collection[str]) -> None:
-        """Takes tables away; one that is gone already is no error."""
+        """Takes tables away; one that is gone already, or has to stay, is no error."""
         for name in names:
-            path = self._path(group, name)
-            if self._storage.exists(path):
-                self._storage.files.rm(path)
+            self._remove(self._path(group, name))
+
+    def sweep(self, now: int) -> None:
+        """Removes the groups that are out of use, and what killed writers left; `now` is in microseconds."""
+        for group in self._storage.children(self.location):
+            folder = joined(self.location, group)
+            ages = {path: now - self._written(path) for path in self._paths(folder)}
+            is_kept = any(age < KEPT for age in ages.values())
+            for path, age in ages.items():
+                if not is_kept or (path.endswith(UNFINISHED) and age > ABANDONED):
+                    self._remove(path)
+            if not is_kept and self._storage.scheme is None:
+                with suppress(OSError):
+                    os.rmdir(folder)
+
+    def _paths(self, folder: str) -> list[str]:
+        return [joined(folder, name) for name in self._storage.children(folder)]
+
+    def _written(self, path: str) -> int:
+        """When a file was written, in microseconds; one that is gone was just now, as far as anybody can tell."""
+        try:
+            written: float = self._storage.files.modified(path).timestamp()
+            return round(written * 1_000_000)
+        except OSError:
+            return NEVER
+
+    def _remove(self, path: str) -> None:
+        with suppress(OSError):
+            self._storage.files.rm(path)
+            self.removed += 1
 
     def _path(self, group: str, name: str) -> str:
         return joined(self.location, group, name + SUFFIX)

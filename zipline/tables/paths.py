@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from zipline.errors import TableError
 from zipline.tables.contract import Table
 from zipline.tables.storage import DataFile, Storage, joined, normalised
+from zipline.values import dataclass
 
 EXTENSIONS = {
     "parquet": "parquet",

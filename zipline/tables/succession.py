@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction
 
 from zipline.errors import TableError
-from zipline.tables.delta import DAY, DeltaOutput
+from zipline.tables.commits import DAY, commit_of
+from zipline.tables.delta import DeltaOutput
 from zipline.tables.delta_log import failed, open_log
 from zipline.tables.storage import Storage, joined
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction
 
 _MARK = "~"
 
@@ -58,11 +61,20 @@ def remove(successor: DeltaOutput) -> None:
         raise failed(f"{successor.uri} could not be removed", wrong, "remove it: no output needs it") from None
 
 
-def succeed(output: DeltaOutput, successor: DeltaOutput, metadata: Mapping[str, str]) -> None:
+def succeed(
+    output: DeltaOutput,
+    successor: DeltaOutput,
+    metadata: Mapping[str, str],
+    *,
+    fence: Callable[[], None] = lambda: None,
+) -> None:
     """Makes the successor's days, columns and order of columns those of the output, in one commit.
 
+    `fence` is as in `DeltaOutput.replace_days`; a commit by anyone else in between is an error here.
     TableError, with the output as it was, where the output has a day that the successor lacks, or writing fails.
     """
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
     new, old = open_log(successor.uri, successor.storage_options), open_log(output.uri, output.storage_options)
     if new is None or old is None:
         raise TableError(f"{successor.uri} cannot take the place of {output.uri}: both must be there")
@@ -71,15 +83,18 @@ def succeed(output: DeltaOutput, successor: DeltaOutput, metadata: Mapping[str, 
         raise TableError(f"{successor.uri} lacks days of {output.uri}, such as {missing[0]}")
     try:
         actions = [_placed(action, output, successor) for action in _actions(new)]
-        days = " ".join(sorted(successor.days()))
-        commit = CommitProperties(custom_metadata={**metadata, DAY: days}, max_commit_retries=0)
+        commit = commit_of(actions, metadata)
+        fence()
         old.create_write_transaction(actions, "overwrite", new.schema(), [DAY], commit_properties=commit)
     except (CommitFailedError, DeltaError, OSError) as wrong:
+        fence()  # a writer that was passed by is told so
         hint = "the table is as it was before; run the backfill again"
         raise failed(f"the new generation of {output.uri} could not be published", wrong, hint) from None
 
 
 def _actions(log: DeltaTable) -> list[AddAction]:
+    from deltalake.transaction import AddAction
+
     actions = pa.RecordBatchReader.from_stream(log.get_add_actions(flatten=True)).read_all().to_pylist()
     return [
         AddAction(

@@ -4,7 +4,7 @@ The first line names the columns. A column's type is what all of its values are,
 BOOLEAN (true, false), DATE (2013-07-01), TIMESTAMP (2013-07-01 06:30, with or without seconds and zone; without zone
 it is UTC), else STRING. Numbers with leading zeros and whole numbers beyond 64 bits are text. `null_values` are the
 texts that mean null, by default the empty one alone. Files of a folder agree in names and types; BIGINT here and DOUBLE
-there is DOUBLE, DATE and TIMESTAMP is TIMESTAMP.
+there is DOUBLE, DATE and TIMESTAMP is TIMESTAMP. What folders name (`ds=2013-07-01/`) is a column too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, quoted, within
 from zipline.tables.contract import Partition, Statistics, Unit
-from zipline.tables.days import connect, execute, is_named, partitions_of_rows, statistics_of, units_of_files
+from zipline.tables.days import (
+    connect,
+    execute,
+    is_named,
+    partitions_of_files,
+    partitions_of_rows,
+    statistics_of,
+    units_of_files,
+)
+from zipline.tables.folders import files_of_days, folder_keys, reader_options
 from zipline.tables.parquet import type_changed
 from zipline.tables.storage import DataFile, Storage
 from zipline.types import BIGINT, BOOLEAN, DATE, DOUBLE, NULL, STRING, TIMESTAMP, DataType, common_type
@@ -54,8 +63,10 @@ class CsvTable:
         self._files = files
         self._null_values = tuple(null_values)
         self._delimiter = delimiter or ("\t" if ".tsv" in files[0].path.lower() else ",")
+        self._keys = folder_keys(name, files)
         self._headers = {file.path: self._header(file.path) for file in files}
-        self._schema = self._sniff()
+        self._schema = self._sniff() | self._keys
+        check_names(self._schema, files[0].path)
 
     @property
     def schema(self) -> dict[str, DataType]:
@@ -72,7 +83,7 @@ class CsvTable:
     ) -> str:
         self._storage.attach(connection)
         alike: dict[tuple[str, ...], list[str]] = {}
-        for file in self._files:
+        for file in files_of_days(self._files, self._keys, partition, (start, end), self.name):
             if is_named(file, units):
                 alike.setdefault(self._headers[file.path], []).append(file.path)
         if not alike:
@@ -80,14 +91,21 @@ class CsvTable:
         items = ", ".join(known_null(column, dtype) for column, dtype in self._schema.items())
         reads = [f"SELECT {items} FROM {self._reader(paths, self._schema)}" for paths in alike.values()]
         query = " UNION ALL ".join(reads)
-        if partition in self._schema and partition is not None and (start, end) != (None, None):
+        if partition in self._own and partition is not None and (start, end) != (None, None):
             query = f"SELECT * FROM ({query}) WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
 
     def units(self, partition: str | None) -> list[Unit]:
         return units_of_files(self._files, partition, f"table {self.name!r}")
 
+    @property
+    def _own(self) -> Mapping[str, DataType]:
+        """The columns that the files hold."""
+        return {column: dtype for column, dtype in self._schema.items() if column not in self._keys}
+
     def partitions(self, column: str) -> list[Partition]:
+        if column in self._keys:
+            return partitions_of_files(self._files, column, f"table {self.name!r}")
         return partitions_of_rows(self, column)
 
     def statistics(self) -> Statistics:
@@ -115,10 +133,14 @@ class CsvTable:
 
     def _reader(self, paths: Sequence[str], types: Mapping[str, DataType]) -> str:
         header = self._headers[paths[0]]
-        columns = ", ".join(f"{literal(name)}: {literal(_read_as(types.get(name, STRING)))}" for name in header)
+        # Columns are told apart by their place, so one that a folder names too may be called anything here.
+        names = [f"__{name} of the file" if name in self._keys else name for name in header]
+        read = zip(names, (_read_as(types.get(name, STRING)) for name in header), strict=True)
+        columns = ", ".join(f"{literal(name)}: {literal(dtype)}" for name, dtype in read)
         return (
             f"read_csv({listed(paths)}, auto_detect = false, header = true, delim = {literal(self._delimiter)}, "
-            f"quote = '\"', escape = '\"', nullstr = {listed(self._null_values)}, columns = {{{columns}}})"
+            f"quote = '\"', escape = '\"', nullstr = {listed(self._null_values)}, columns = {{{columns}}}, "
+            f"{reader_options(self._keys)})"
         )
 
     def _sniff(self) -> dict[str, DataType]:
@@ -151,7 +173,9 @@ class CsvTable:
 
     def _sniff_file(self, path: str) -> dict[str, DataType]:
         """The types of a file: guessed from its first rows, then held against all of them until they hold."""
-        header = self._headers[path]
+        header = [name for name in self._headers[path] if name not in self._keys]
+        if not header:
+            return {}
         with connect() as connection:
             self._storage.attach(connection)
             rows = self._reader([path], {})

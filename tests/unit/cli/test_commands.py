@@ -73,6 +73,7 @@ def test_plan_prints_what_a_backfill_would_do(zipline: Zipline) -> None:
     for words in ("read left", "read source", "aggregate", "spending_amount_sum_7d", "DOUBLE", "purchases"):
         assert words in ran.out
     assert "missing  2024-05-01..2024-05-03" in ran.out
+    assert "rows: purchases does not tell its rows before it is read" in ran.out
     assert f"next: zipline backfill {JOIN} --start 2024-05-01 --end 2024-05-03" in ran.out
 
 
@@ -166,7 +167,7 @@ def test_a_day_whose_rows_vanished_is_kept_and_said(zipline: Zipline, project: P
     zipline("backfill", JOIN, *MAY)
     before = warehouse(project).read()
     write_rows(project, "visits", [row for row in VISITS if "2024-05-03" not in str(row)])
-    assert "2024-05-03 will be kept: their input is gone (visits 2024-05-03)" in zipline("plan", JOIN, *MAY).out
+    assert "2024-05-03 will be kept: input is gone (visits 2024-05-03)" in zipline("plan", JOIN, *MAY).out
     ran = zipline("backfill", JOIN, *MAY)
     assert ran.code == 1
     assert "1 day kept: partitions that they were made from are gone (visits 2024-05-03)" in ran.err

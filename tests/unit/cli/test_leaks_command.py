@@ -67,3 +67,27 @@ def test_a_row_is_explained_by_its_row_id(zipline: Zipline) -> None:
     facts = zipline("explain", JOIN, "spending_amount_sum_7d", "--row", '{"visit": 3}', "--json").facts
     assert (facts["value"], facts["keys"], facts["ts"]) == (25.0, {"user": "ann"}, "2024-05-03T07:00:00Z")
     assert facts["agrees"] is True
+
+
+def test_a_leak_behind_a_staging_query_is_found_before_the_query_was_ever_run(zipline: Zipline, project: Path) -> None:
+    arrange(project, late=False)
+    path = project / "configs" / "shop" / "visits.py"
+    daily = dedent('''
+        from zipline import StagingQuery
+
+        totals = StagingQuery(
+            """SELECT "user", sum(amount) AS total, date_trunc('day', CAST(bought_at AS TIMESTAMP)) AS day
+               FROM purchases GROUP BY ALL"""
+        )
+        spending = GroupBy(
+            keys=["user"],
+            sources=[EventSource(totals, Query(select=["user", "total"], time="day"))],
+            aggregations=[Aggregation("total", Operation.SUM, windows=["1d"])],
+        )
+    ''')
+    path.write_text(path.read_text().replace("\nvisits = ", f"{daily}\nvisits = "))
+    ran = zipline("plan", JOIN, *DAYS, "--check-leaks", "--strict", "--json")
+    assert ran.code == 1, ran.err
+    (leak,) = ran.facts["leaks"]["leaks"]
+    assert leak["kind"] == "label as feature"
+    assert leak["evidence"]["path"] == ["spending_total_sum_1d", "shop.visits.totals.total", "purchases.amount"]

@@ -98,9 +98,13 @@ def test_keys_may_be_contextual_only_where_the_left_has_them():
         name="by_device",
     )
     left = EventSource("left", query=Query(select=["id"], time="t"))
-    joined = Join(left, [JoinPart(by_device)], contextual=Contextual({"device": "STRING"}), name="joined")
+    with pytest.raises(DefinitionError, match=r"'device' \(a key of by_device\) is contextual") as failed:
+        Join(left, [JoinPart(by_device)], contextual=Contextual({"device": "STRING"}), name="joined")
+    assert "select device in the left too" in str(failed.value)
+    every = EventSource("left", query=Query(time="t"))
+    joined = Join(every, [JoinPart(by_device)], contextual=Contextual({"device": "STRING"}), name="joined")
     with pytest.raises(DefinitionError, match="'device' is contextual: the left does not have it"):
-        backfill(joined, TABLES)
+        backfill(joined, TABLES | {"left": [{"id": 1, "t": "2024-01-02"}]})
     left = EventSource("left", query=Query(select=["device"], time="t"))
     joined = Join(left, [JoinPart(by_device)], contextual=Contextual({"device": "STRING"}), name="joined")
     rows = [{"device": "ann", "t": "2024-01-02"}]
@@ -108,9 +112,8 @@ def test_keys_may_be_contextual_only_where_the_left_has_them():
 
 
 def test_a_row_id_cannot_be_contextual_only():
-    joined = join({"id": "BIGINT"}, ("user",), row_id=["id"], bootstrap=[BootstrapPart("log", ["paid_amount_sum"])])
-    with pytest.raises(DefinitionError, match="row_id 'id' is no column of the left"):
-        backfill(joined, TABLES | {"log": [{"id": 1, "paid_amount_sum": 1}]})
+    with pytest.raises(DefinitionError, match=r"'id' \(row_id\) is contextual, and the left does not select it"):
+        join({"id": "BIGINT"}, ("user",), row_id=["id"], bootstrap=[BootstrapPart("log", ["paid_amount_sum"])])
 
 
 def test_a_contextual_column_of_a_features_name_is_a_collision():

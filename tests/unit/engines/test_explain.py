@@ -519,7 +519,6 @@ def test_a_table_without_rows_gives_the_empty_window() -> None:
         ([ANN], "the row is list, not a mapping"),
         ({"ts": "2024-05-02"}, "the row needs 'user'"),
         ({"user": "ann"}, "the row needs 'ts'"),
-        ({"user": float("nan"), "ts": "2024-05-02"}, "the row needs 'user', which is null"),
         ({"user": 3, "ts": "2024-05-02"}, "the key 'user' is STRING, not 3"),
         ({"user": "ann", "ts": 3.5}, "3.5 is not an instant"),
     ],
@@ -535,3 +534,113 @@ def test_files_that_changed_are_read_again(tmp_path: Any) -> None:
         rows = [payment("ann", amount, "2024-05-02T10:00:00Z")] * int(amount)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert explain_value(spending(SUM_1D), "amount_sum_1d", ANN, {"payments": path}).value == amount * amount
+
+
+# Rows whose key or time is null
+
+
+NO_KEY = {"user": None, "ts": "2024-05-02T10:30:00Z"}
+NULL_KEY = "the key user is null, which is no key: no event is of it"
+
+
+@pytest.mark.parametrize("null", [None, float("nan")])
+@pytest.mark.parametrize(
+    ("aggregation", "column", "value"),
+    [
+        (SUM_1D, "amount_sum_1d", None),
+        (Aggregation("amount", Operation.COUNT, windows=["1d"]), "amount_count_1d", 0),
+        (Aggregation("amount", Operation.SUM, windows=["1d"], default=-1.0), "amount_sum_1d", -1.0),
+    ],
+)
+def test_a_null_key_has_the_value_of_an_empty_window_with_its_bounds(
+    null: Any, aggregation: Aggregation, column: str, value: Any
+) -> None:
+    group_by, row = spending(aggregation), NO_KEY | {"user": null}
+    found = explained(group_by, column, row, [*PAYMENTS, payment(None, 7.0, "2024-05-02T10:00:00Z")])
+    assert (found.value, found.agrees, dict(found.counts), found.events) == (value, True, {}, ())
+    assert aggregate(group_by, [NO_KEY], {"payments": PAYMENTS}).column(column).to_pylist() == [value]
+    assert found.notes[0] == NULL_KEY
+    assert found.facts()["keys"] == {"user": None}
+    assert found.facts()["window"]["start"] == "2024-05-01T10:00:00Z"
+    assert "sees 2024-05-01T10:00:00Z <= time < 2024-05-02T10:30:00Z" in str(found)
+    assert "of other keys" not in str(found)
+
+
+def test_one_null_part_of_a_key_is_enough() -> None:
+    group_by = spending(SUM_1D, keys=["user", "shop"])
+    found = explained(group_by, "amount_sum_1d", {"user": "ann", "shop": None, "ts": "2024-05-02T10:30:00Z"})
+    assert (found.value, found.notes[0]) == (None, "the key shop is null, which is no key: no event is of it")
+
+
+def test_a_null_query_time_sees_nothing_either() -> None:
+    group_by = spending(Aggregation("amount", Operation.COUNT, windows=["1d"]))
+    found = explained(group_by, "amount_count_1d", {"user": "ann", "ts": None})
+    assert (found.value, found.has_bounds) == (0, False)
+    assert found.notes[0] == "ts, the query time, is null: no event is before it"
+
+
+def test_a_null_key_of_a_lookup_of_snapshots_and_of_changes() -> None:
+    query = Query(["user", "tier"], mutation_time="at", is_before="gone")
+    tables = {
+        "tiers": [{"user": "ann", "tier": "gold", "ds": "2024-05-01"}],
+        "changes": [{"user": None, "tier": "tin", "at": "2024-05-02T08:00:00Z", "gone": False}],
+    }
+    for source in (EntitySource("tiers", Query(["user", "tier"])), EntitySource("tiers", query, mutations="changes")):
+        group_by = GroupBy(["user"], [source], name="tiers")
+        found = explain_value(group_by, "tier", NO_KEY, tables)
+        assert (found.value, found.agrees, found.notes) == (None, True, (NULL_KEY, "no row is seen: null"))
+
+
+def test_a_null_key_of_a_chained_source_computes_no_parent() -> None:
+    parent = Join(
+        EventSource("visits", Query(["user", "pages"], time="at")), [JoinPart(spending(SUM_1D))], name="parent"
+    )
+    source = JoinSource(parent, Query({"user": "user", "spent": "spending_amount_sum_1d"}))
+    chained = GroupBy(["user"], [source], [Aggregation("spent", Operation.COUNT, windows=["1d"])], name="chained")
+    tables = {"payments": PAYMENTS, "visits": [{"user": "ann", "pages": 3, "at": "2024-05-02T09:00:00Z"}]}
+    found = explain_value(chained, "spent_count_1d", NO_KEY, tables)
+    assert (found.value, found.agrees, found.inputs) == (0, True, ())
+
+
+def test_a_left_row_with_a_null_key_is_explained_by_its_row_id() -> None:
+    visits = EventSource("visits", Query(["visit", "user"], time="at"))
+    join = Join(visits, [JoinPart(spending(SUM_1D))], row_id=["visit"], name="visits")
+    tables = {"payments": PAYMENTS, "visits": [{"visit": 7, "user": None, "at": "2024-05-02T10:30:00Z"}, VISIT_OF_ANN]}
+    found = explain_value(join, "spending_amount_sum_1d", {"visit": 7}, tables)
+    assert (found.value, found.notes[0]) == (None, NULL_KEY)
+
+
+VISIT_OF_ANN = {"visit": 8, "user": "ann", "at": "2024-05-02T10:30:00Z"}
+
+
+# Derivations of a join
+
+
+def test_a_derivation_of_a_join_shows_the_row_its_inputs_and_how_to_explain_each() -> None:
+    join = Join(
+        EventSource("visits", Query(["user", "budget"], time="at")),
+        [JoinPart(spending(SUM_1D))],
+        derivations=[Derivation("rest", "budget - spending_amount_sum_1d"), Derivation("twice", "rest * 2")],
+        name="visits",
+    )
+    row = {"user": "ann", "budget": 10.0, "ts": "2024-05-02T10:30:00Z"}
+    found = explain_value(join, "twice", row, {"payments": PAYMENTS, "visits": [{**row, "at": row["ts"]}]})
+    assert found.value == (10.0 - 6.0) * 2
+    assert found.facts()["keys"] == {"user": "ann", "budget": 10.0}
+    assert found.facts()["ts"] == "2024-05-02T10:30:00Z"
+    [rest] = found.inputs
+    assert {each.column: each.value for each in rest.inputs} == {"budget": 10.0, "spending_amount_sum_1d": 6.0}
+    shown = json.dumps(row)
+    assert found.deeper == (f"zipline explain visits rest --row '{shown}'",)
+    assert rest.deeper == (f"zipline explain visits spending_amount_sum_1d --row '{shown}'",)
+    assert "(all rows)" not in str(found)
+    assert "for user='ann', budget=10.0 at 2024-05-02T10:30:00Z" in str(found)
+
+
+def test_a_derivation_of_a_row_that_its_row_id_names_shows_when_the_row_is() -> None:
+    visits = EventSource("visits", Query(["visit", "user"], time="at"))
+    derivations = [Derivation("twice", "spending_amount_sum_1d * 2")]
+    join = Join(visits, [JoinPart(spending(SUM_1D))], row_id=["visit"], name="visits", derivations=derivations)
+    found = explain_value(join, "twice", {"visit": 8}, {"payments": PAYMENTS, "visits": [VISIT_OF_ANN]})
+    assert "for visit=8 at 2024-05-02T10:30:00Z" in str(found)
+    assert found.deeper == ("zipline explain visits spending_amount_sum_1d --row '{\"visit\": 8}'",)

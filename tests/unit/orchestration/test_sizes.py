@@ -111,3 +111,46 @@ def test_a_table_of_which_nothing_is_known_has_no_rows():
     given = open_catalog({"visits": rows(1, 2, 4)})
     plan = plan_join(Join(name="j", left=EventSource("visits", Query(["n"], time="at")), parts=[]), schemas_of(given))
     assert Counter(open_catalog({"visits": []})).sizes(plan.left) == Sizes()
+
+
+def counted(catalog, folder, query, monkeypatch=None):
+    plan = plan_join(Join(name="j", left=EventSource("visits", query), parts=[]), schemas_of(catalog))
+    counter = Counter(catalog, folder)
+    if monkeypatch:
+        monkeypatch.setattr(Counter, "_connection", property(lambda _: pytest.fail("it was counted again")))
+    return counter.sizes(plan.left, [plan.left.where])
+
+
+@pytest.mark.parametrize("query", [Query(select=["n"], where=["n > 0"], time="at"), Query(["n"], time="at")])
+def test_what_was_counted_of_files_is_kept(query, tmp_path, monkeypatch):
+    query = query if query.where else Query(["n"], time="at", partition="day")
+    (tmp_path / "visits.jsonl").write_text("\n".join(json.dumps(row) for row in rows(1, 2, 4)))
+    catalog = open_catalog({"visits": str(tmp_path / "visits.jsonl")})
+    first = counted(catalog, tmp_path / "kept", query)
+    assert counted(catalog, tmp_path / "kept", query, monkeypatch) == first
+
+
+def test_a_file_that_is_another_is_counted_again(tmp_path):
+    file, query = tmp_path / "visits.jsonl", Query(select=["n"], where=["n > 0"], time="at")
+    found = []
+    for counts in ((2, 2, 2), (1, 1, 1), (4, 4, 4)):
+        file.write_text("\n".join(json.dumps(row) for row in rows(*counts)))
+        found.append(counted(open_catalog({"visits": str(file)}), tmp_path / "kept", query).rows)
+    assert found == [(1.0,) * 3, (0.0,) * 3, (3.0,) * 3]
+
+
+def test_another_condition_is_another_count_and_a_damaged_one_is_made_anew(tmp_path):
+    file, kept = tmp_path / "visits.jsonl", tmp_path / "kept"
+    file.write_text("\n".join(json.dumps(row) for row in rows(4, 4, 4)))
+    catalog = open_catalog({"visits": str(file)})
+    for least, rows_a_day in ((0, 3.0), (1, 2.0), (0, 3.0)):
+        found = counted(catalog, kept, Query(select=["n"], where=[f"n > {least}"], time="at"))
+        assert found.rows == (rows_a_day,) * 3
+        for each in kept.iterdir():
+            each.write_text("{")
+
+
+def test_counts_of_tables_in_memory_are_of_those_tables(tmp_path):
+    query = Query(select=["n"], where=["n > 0"], time="at")
+    found = [counted(open_catalog({"visits": rows(n, n, n)}), tmp_path, query).rows for n in (2, 4)]
+    assert found == [(1.0,) * 3, (3.0,) * 3]

@@ -125,8 +125,9 @@ def test_metadata_is_kept_with_the_commit(output):
     output.replace("2020-01-02", counted(0), metadata={"fingerprint": "b"})
     output.replace("2020-01-03", counted(1))
     newest, first = output.versions()[0], output.versions()[-1]
-    assert first.metadata == {"fingerprint": "a", "run": "r1", "ds": "2020-01-01"}
-    assert newest.metadata == {"ds": "2020-01-03"}
+    assert {**first.metadata, "files": ""} == {"fingerprint": "a", "run": "r1", "ds": "2020-01-01", "files": ""}
+    assert list(first.files) == ["2020-01-01"]
+    assert set(newest.metadata) == {"ds", "files"}
     assert before - 1e6 < first.time < before + 60e6
     assert output.fingerprint() == "b"
     assert output.fingerprints() == {"2020-01-01": "a", "2020-01-02": "b"}

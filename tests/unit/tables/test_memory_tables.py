@@ -203,3 +203,9 @@ def test_opening_a_catalog_loads_neither_deltalake_nor_fsspec():
         "print({'deltalake', 'fsspec', 'polars'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_view_of_its_own_name_can_be_made_of_a_table_whose_types_are_changed(connection):
+    relation = table(pa.table({"at": pa.array([0], pa.timestamp("ns")), "n": [1]})).relation(connection)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW t AS SELECT * FROM {relation}")
+    assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]

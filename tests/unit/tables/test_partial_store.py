@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from zipline.clock import DAY, now
 from zipline.errors import TableError
 from zipline.tables.partials import PartialStore
 
@@ -44,6 +46,42 @@ def test_what_is_not_there_or_was_removed_is_none(store: PartialStore) -> None:
     store.write("group", "one", ROWS)
     store.remove("group", ["one", "never"])
     assert store.read("group", "one") is None
+    assert store.names("group") == frozenset()
+
+
+def age(location: str, group: str, days: float) -> None:
+    for path in Path(location, group).iterdir():
+        os.utime(path, times=(path.stat().st_mtime - days * 86400,) * 2)
+
+
+def test_groups_in_which_nothing_is_written_any_more_are_swept(tmp_path: Path) -> None:
+    store = PartialStore(str(tmp_path))
+    for group, days in (("old", 61), ("used", 61), ("young", 59)):
+        store.write(group, "one", ROWS)
+        age(store.location, group, days)
+    store.write("used", "two", ROWS)
+    store.sweep(now())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "young"]
+    assert store.names("used") == {"one", "two"}
+    assert store.removed == 1
+
+
+def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    store = PartialStore(str(tmp_path))
+    store.write("group", "one", ROWS)
+    for name in ("killed", "living"):
+        (tmp_path / "group" / f"{name}.unfinished").write_text("half")
+    os.utime(tmp_path / "group" / "killed.unfinished", times=(0, time.time() - 90_000))
+    store.sweep(now())
+    assert sorted(path.name for path in tmp_path.glob("group/*")) == ["living.unfinished", "one.parquet"]
+
+
+def test_an_object_store_is_swept_too(tmp_path: Path) -> None:
+    store = PartialStore(f"memory://{tmp_path.name}-swept")
+    store.write("group", "one", ROWS)
+    store.sweep(now())
+    assert store.names("group") == {"one"}
+    store.sweep(now() + 61 * DAY)
     assert store.names("group") == frozenset()
 
 

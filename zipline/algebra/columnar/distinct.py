@@ -44,10 +44,11 @@ def histograms(
     leave_end: Any,
     k: Any,
     most: Any,
+    weight: Any,
 ) -> Any:
     """(offsets, positions, counts): the distinct values each query sees in their own order, and how often.
 
-    With k > 0 only the k most frequent, of equal ones the least.
+    With k > 0 only the k most frequent, of equal ones the least. An event counts `weight` times (None: once).
     """
     lengths = np.zeros(len(run) + 1, np.int64)
     room = max(1024, 2 * len(run))
@@ -60,8 +61,9 @@ def histograms(
     left, entered, current, words, filled = ZERO, ZERO, ZERO - 1, ZERO, ZERO
     for q in range(len(run)):
         for p in range(left, min(leave_end[q], entered)):
-            value = code[p if leave is None else leave[p]]
-            counts[value] -= 1
+            event = p if leave is None else leave[p]
+            value = code[event]
+            counts[value] -= 1 if weight is None else weight[event]
             if counts[value] == 0:
                 present[value // WORD] &= ~(np.uint64(1) << np.uint64(value % WORD))
         if run[q] != current:
@@ -71,10 +73,11 @@ def histograms(
             for place in range(first, last):
                 one_of[code[by_rank[place]]] = by_rank[place]
         for p in range(max(entered, leave_end[q]), enter_end[q]):
-            value = code[p if enter is None else enter[p]]
+            event = p if enter is None else enter[p]
+            value = code[event]
             if counts[value] == 0:
                 present[value // WORD] |= np.uint64(1) << np.uint64(value % WORD)
-            counts[value] += 1
+            counts[value] += 1 if weight is None else weight[event]
         left, entered = leave_end[q], enter_end[q]
         size = _list_present(present, words, found)
         if k > 0 and size > k:

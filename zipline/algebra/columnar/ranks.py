@@ -88,20 +88,30 @@ def percentiles(
     leave_end: Any,
     fractions: Any,
     most: Any,
+    weight: Any,
 ) -> Any:
-    """Positions of the values of rank ceil(p * n) for each p, row by row; -1 where nothing is seen."""
+    """Positions of the values of rank ceil(p * n) for each p, row by row; -1 where nothing is seen.
+
+    An event counts `weight` times (None: once).
+    """
     out = np.empty((len(run), len(fractions)), np.int64)
     tree = np.zeros(most + 1, np.int64)
-    left, entered, current, size = ZERO, ZERO, ZERO - 1, ZERO
+    left, entered, current, size, count = ZERO, ZERO, ZERO - 1, ZERO, ZERO
     for q in range(len(run)):
-        _retire(tree, rank, leave, left, min(leave_end[q], entered), size)
+        for p in range(left, min(leave_end[q], entered)):
+            event = p if leave is None else leave[p]
+            copies = ZERO + 1 if weight is None else weight[event]
+            _change(tree, rank[event], -copies, size)
+            count -= copies
         if run[q] != current:
             current = run[q]
             size = offsets[current + 1] - offsets[current]
         for p in range(max(entered, leave_end[q]), enter_end[q]):
-            _change(tree, rank[p if enter is None else enter[p]], ZERO + 1, size)
+            event = p if enter is None else enter[p]
+            copies = ZERO + 1 if weight is None else weight[event]
+            _change(tree, rank[event], copies, size)
+            count += copies
         left, entered = leave_end[q], enter_end[q]
-        count = entered - left
         for f in range(len(fractions)):
             nth = max(math.ceil(fractions[f] * count) - 1, 0)
             out[q, f] = by_rank[offsets[current] + _find(tree, nth, size)] if count > 0 else -1

@@ -13,9 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar import hashing, order
-from zipline.algebra.columnar.series import Call, Series, evaluate
+from zipline.algebra.columnar.series import Call, Series, evaluate, moments_of_each, moments_of_runs
 from zipline.algebra.columnar.spans import pair
 from zipline.algebra.columnar.values import integers, values_of
+from zipline.algebra.states import MOMENTS, counted
+from zipline.arrow import to_arrow
 from zipline.types import BIGINT, DOUBLE, DataType
 
 Ints = NDArray[np.int64]
@@ -70,11 +72,23 @@ def _integers() -> None:
 
 _FLOATS = pa.array(np.arange(6) + 0.5)
 
+
+def _states() -> None:
+    counts = pa.array(np.arange(6) + 1)
+    occurrences = pa.StructArray.from_arrays([_FLOATS, counts], fields=list(to_arrow(counted(DOUBLE))))
+    spreads = moments_of_each(np.asarray(_FLOATS))
+    moments_of_runs(_series(spreads, MOMENTS, None))
+    for two_clocks in (False, True):
+        _evaluate(occurrences, counted(DOUBLE), ("HISTOGRAM", "APPROX_PERCENTILE"), two_clocks=two_clocks)
+        _evaluate(spreads, MOMENTS, ("VARIANCE",), two_clocks=two_clocks)
+
+
 SCENES: dict[str, Callable[[], None]] = {
     "order": lambda: _evaluate(_FLOATS, DOUBLE, ("COUNT", "SUM", "AVERAGE", "MAX", "LAST")),
     "integers": _integers,
     "floats": lambda: _evaluate(_FLOATS, DOUBLE, ("VARIANCE", "APPROX_PERCENTILE")),
     "two clocks, numbers": lambda: _evaluate(_FLOATS, DOUBLE, OF_NUMBERS, two_clocks=True),
+    "states": _states,
     "two clocks, any": lambda: _evaluate(pa.array(np.arange(6)), BIGINT, ("SUM", *OF_ANY), two_clocks=True),
 }
 

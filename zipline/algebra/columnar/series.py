@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar import distinct, extremes, order, ranks, spread, sums
 from zipline.algebra.columnar.spans import Spans, spans
-from zipline.algebra.columnar.values import ordinals_of
+from zipline.algebra.columnar.values import ordinals_of, values_of
+from zipline.algebra.states import MOMENTS, StateType
+from zipline.arrow import to_arrow
 from zipline.errors import DataError
 from zipline.types import DataType
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _SPREAD = {"VARIANCE": 0, "SKEW": 1, "KURTOSIS": 2}
-
+_STATE = ("n", "hi", "lo", "gain", "m2", "m3", "m4", "infinite")
+"""The fields of MOMENTS in the order of the state of `zipline.algebra.moments`."""
 
 MOST_ELEMENTS = np.iinfo(np.int32).max
 """Of all lists or maps of one column: what Arrow's offsets hold."""
@@ -42,7 +46,7 @@ class Series:
 
     `known` is None where there is one clock. `data` are floats as they are, of all else integers in the values' own
     order; `restore` gives the values back. `died` is when each is taken back, None where nothing is; then `known` only
-    says from when each is there, and ties are in the order of the values alone.
+    says from when each is there, and ties are in the order of the values alone. Each value counts `weight` times.
     """
 
     offsets: Ints
@@ -52,6 +56,7 @@ class Series:
     type: DataType
     restore: Callable[[Any], pa.Array]
     died: Ints | None = None
+    weight: Ints | None = None
 
     @cached_property
     def longest(self) -> int:
@@ -62,6 +67,22 @@ class Series:
         if self.type.is_float or self.type.is_integer:
             return self.data.astype(np.float64, copy=False)
         return np.asarray(self.restore(self.data).cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+    @cached_property
+    def states(self) -> Floats:
+        """Of MOMENTS one row a position, as the kernels of moments take them."""
+        column = self.restore(self.data)
+        return np.column_stack([np.asarray(column.field(name)) for name in _STATE])
+
+    @cached_property
+    def uncounted(self) -> Series:
+        """Of counted values the values, weighted; of all else the same."""
+        if not isinstance(self.type, StateType):
+            return self
+        column, dtype = self.restore(self.data), self.type.fields[0][1]
+        values = values_of(column.field(0), dtype)
+        data = values.at(np.arange(len(self.data)))
+        return replace(self, data=data, type=dtype, restore=values.restore, weight=np.asarray(column.field(1)))
 
     @cached_property
     def by_value(self) -> tuple[Ints, Ints, Ints]:
@@ -117,9 +138,9 @@ def evaluate(series: Series, call: Call, run: Ints, seen: Spans) -> pa.Array:
     if name in ("UNIQUE_COUNT", "APPROX_UNIQUE_COUNT", "BOUNDED_UNIQUE_COUNT"):
         return _unique(series, seen, call.k)
     if name in ("HISTOGRAM", "APPROX_HISTOGRAM_K"):
-        return _histogram(series, run, seen, call.k or 0)
+        return _histogram(series.uncounted, run, seen, call.k or 0)
     if name == "APPROX_PERCENTILE":
-        return _percentiles(series, run, seen, call.percentiles or ())
+        return _percentiles(series.uncounted, run, seen, call.percentiles or ())
     if name in ("MIN", "MAX") and seen.is_contiguous and len(series.data):
         found = extremes.extreme(series.data, seen.enter_end, seen.leave_end, name == "MAX", series.longest)
         return nulled(series.restore(found), seen.count == 0)
@@ -141,13 +162,34 @@ def _sum(series: Series, seen: Spans, *, average: bool) -> pa.Array:
 
 
 def _spread(series: Series, run: Ints, seen: Spans) -> NDArray[np.float64]:
+    values = series.states if series.type == MOMENTS else series.floats
     if seen.is_contiguous:
-        found = spread.spread_of_spans(series.floats, seen.enter_end, seen.leave_end, series.longest)
+        found = spread.spread_of_spans(values, seen.enter_end, seen.leave_end, series.longest, spread.FEATURES)
     else:
         found = spread.spread_of_events(
-            series.floats, series.offsets, run, seen.enter, seen.enter_end, seen.leave, seen.leave_end, series.longest
+            values, series.offsets, run, seen.enter, seen.enter_end, seen.leave, seen.leave_end, series.longest
         )
     return np.asarray(found)
+
+
+def moments_of_runs(series: Series) -> pa.Array:
+    """The MOMENTS of each run, of floats or of states; null of an empty one."""
+    values = series.states if series.type == MOMENTS else series.floats
+    first, last = series.offsets[:-1], series.offsets[1:]
+    return _moments(spread.spread_of_spans(values, last, first, series.longest, len(_STATE)), last == first)
+
+
+def moments_of_each(values: Floats) -> pa.Array:
+    """The MOMENTS of each value by itself; NaN gives null."""
+    places = np.arange(len(values))
+    return _moments(spread.spread_of_spans(values, places + 1, places, 1, len(_STATE)), np.isnan(values))
+
+
+def _moments(found: NDArray[np.float64], missing: Bools) -> pa.Array:
+    fields = dict(zip(_STATE, found, strict=True))
+    names = [name for name, _ in MOMENTS.fields]
+    columns = [pa.array(fields[name]) for name in names]
+    return pa.StructArray.from_arrays(columns, fields=list(to_arrow(MOMENTS)), mask=pa.array(missing))
 
 
 def _nan_as_null(values: NDArray[np.float64]) -> pa.Array:
@@ -173,6 +215,7 @@ def _histogram(series: Series, run: Ints, seen: Spans, k: int) -> pa.Array:
         seen.leave_end,
         k,
         series.longest,
+        series.weight,
     )
     return maps(offsets, series.at(positions), pa.array(counts))
 
@@ -210,6 +253,7 @@ def _percentiles(series: Series, run: Ints, seen: Spans, fractions: tuple[float,
         seen.leave_end,
         np.array(fractions),
         series.longest,
+        series.weight,
     )
     counts = np.where(seen.count > 0, len(fractions), 0)
     offsets = np.concatenate([[0], np.cumsum(counts)])

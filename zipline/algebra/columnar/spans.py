@@ -9,7 +9,6 @@ starts empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar.kernel import ZERO, kernel
 from zipline.algebra.columnar.order import merge_sort
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 

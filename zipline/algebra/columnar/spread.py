@@ -2,6 +2,8 @@
 
 Over contiguous spans two stacks hold the window: the moments of every suffix of its older half, and of its newer half
 as a whole. With two clocks a tree holds one event a leaf, and its root is the window.
+
+`values` are floats, or states in turn: a row of WIDTH, and how many infinite values there are beside.
 """
 
 from __future__ import annotations
@@ -18,12 +20,35 @@ from zipline.algebra.moments import EMPTY, add, kurtosis, merge, skew, variance
 WIDTH = 7
 
 
+FEATURES = 3
+
+
 @kernel
 def _finish(out: Any, q: Any, state: Any, infinities: Any) -> None:
+    if len(out) > FEATURES:
+        for n in range(WIDTH):
+            out[n, q] = state[n]
+        out[WIDTH, q] = infinities
+        return
     finite = infinities == 0
     out[0, q] = variance(state[0], state[3], state[4]) if finite else math.nan
     out[1, q] = skew(state[0], state[4], state[5]) if finite else math.nan
     out[2, q] = kurtosis(state[0], state[4], state[6]) if finite else math.nan
+
+
+@kernel
+def _infinities(values: Any, i: Any) -> Any:
+    if values.ndim == 1:
+        return ZERO + math.isinf(values[i])
+    return np.int64(values[i, WIDTH])
+
+
+@kernel
+def _with(state: Any, values: Any, i: Any) -> Any:
+    """The state with one event more; infinite values are counted elsewhere."""
+    if values.ndim == 1:
+        return state if math.isinf(values[i]) else add(state, values[i])
+    return merge(state, _load(values, i))
 
 
 @kernel
@@ -38,9 +63,9 @@ def _store(nodes: Any, i: Any, state: Any) -> None:
 
 
 @kernel
-def spread_of_spans(values: Any, enter_end: Any, leave_end: Any, most: Any) -> Any:
-    """Rows VARIANCE, SKEW, KURTOSIS; one column a query; NaN is null."""
-    out = np.empty((3, len(enter_end)), np.float64)
+def spread_of_spans(values: Any, enter_end: Any, leave_end: Any, most: Any, rows: Any) -> Any:
+    """One column a query: FEATURES rows, which are VARIANCE, SKEW, KURTOSIS (NaN is null), or WIDTH + 1: the state."""
+    out = np.empty((rows, len(enter_end)), np.float64)
     suffixes = np.empty((most + 1, WIDTH), np.float64)
     newer = EMPTY
     base, middle, left, entered, infinities = ZERO, ZERO, ZERO, ZERO, ZERO
@@ -50,20 +75,17 @@ def spread_of_spans(values: Any, enter_end: Any, leave_end: Any, most: Any) -> A
             newer = EMPTY
             infinities = ZERO
         for i in range(left, leave_end[q]):
-            infinities -= math.isinf(values[i])
+            infinities -= _infinities(values, i)
         for i in range(entered, enter_end[q]):
-            if math.isinf(values[i]):
-                infinities += 1
-            else:
-                newer = add(newer, values[i])
+            infinities += _infinities(values, i)
+            newer = _with(newer, values, i)
         left, entered = leave_end[q], enter_end[q]
         if left > middle:
             base, middle = left, entered
             newer = EMPTY
             older = EMPTY
             for i in range(entered - 1, left - 1, -1):
-                if not math.isinf(values[i]):
-                    older = add(older, values[i])
+                older = _with(older, values, i)
                 _store(suffixes, i - base, older)
         state = merge(_load(suffixes, left - base), newer) if left < middle else newer
         _finish(out, q, state, infinities)
@@ -74,8 +96,8 @@ def spread_of_spans(values: Any, enter_end: Any, leave_end: Any, most: Any) -> A
 def spread_of_events(
     values: Any, offsets: Any, run: Any, enter: Any, enter_end: Any, leave: Any, leave_end: Any, most: Any
 ) -> Any:
-    """The same where events enter and leave in any order."""
-    out = np.empty((3, len(run)), np.float64)
+    """The features where events enter and leave in any order."""
+    out = np.empty((FEATURES, len(run)), np.float64)
     room = 1
     while room < most:
         room *= 2
@@ -94,16 +116,12 @@ def spread_of_events(
         else:
             for p in range(left, min(leave_end[q], entered)):
                 event = leave[p]
-                if math.isinf(values[event]):
-                    infinities -= 1
-                else:
-                    _place(nodes, leaves, event - first, EMPTY)
+                infinities -= _infinities(values, event)
+                _place(nodes, leaves, event - first, EMPTY)
         for p in range(entered, enter_end[q]):
             event = enter[p]
-            if math.isinf(values[event]):
-                infinities += 1
-            else:
-                _place(nodes, leaves, event - first, add(EMPTY, values[event]))
+            infinities += _infinities(values, event)
+            _place(nodes, leaves, event - first, _with(EMPTY, values, event))
         left, entered = leave_end[q], enter_end[q]
         _finish(out, q, _load(nodes, 1), infinities)
     return out

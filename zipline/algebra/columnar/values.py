@@ -8,7 +8,6 @@ which NaN becomes null and -0.0 becomes 0.0, the latter when values are put in o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.order import frozen, gather
+from zipline.algebra.states import StateType
 from zipline.arrow import to_arrow
 from zipline.types import BOOLEAN, DATE, NULL, TIMESTAMP, DataType
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -84,6 +85,8 @@ def values_of(column: pa.Array | pa.ChunkedArray, dtype: DataType) -> Values:
         return _float_values(array, dtype)
     if dtype.is_integer or dtype in (TIMESTAMP, DATE, BOOLEAN):
         return Values(dtype, _integers(array, dtype), validity(array), lambda codes: _restored(codes, dtype))
+    if isinstance(dtype, StateType):
+        return _states(array, dtype)
     if not dtype.is_ordered:
         return Values(dtype, np.zeros(len(array), np.int64), validity(array), _nulls)
     return _dictionary(array, dtype)
@@ -176,3 +179,14 @@ def _dictionary(array: pa.Array, dtype: DataType) -> Values:
     indices = _filled(encoded.indices.cast(pa.int64()), 0)
     ordinals = rank[indices] if len(rank) else np.zeros(len(array), np.int64)
     return Values(dtype, ordinals, valid, lambda codes: ordered.take(pa.array(codes)))
+
+
+def _states(array: pa.Array, dtype: StateType) -> Values:
+    """States by their places in the order of the first two fields."""
+    fields = [pc.struct_field(array, [place]) for place in (0, 1)]
+    ordinals = [values_of(field, kind).ordinals for field, (_, kind) in zip(fields, dtype.fields, strict=False)]
+    order = np.lexsort(ordinals[::-1])
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    ordered = array.take(pa.array(order))
+    return Values(dtype, places, validity(array), lambda codes: ordered.take(pa.array(codes)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -37,6 +37,7 @@ from zipline.engines.explanation.questions import SAMPLE, Evidence, Question
 from zipline.engines.explanation.statements import LOOKED_UP
 from zipline.plan.steps import Projection
 from zipline.tables.contract import Table
+from zipline.values import dataclass
 
 IN_SNAPSHOT = "a change that the snapshot has"
 """Made before the end of the snapshot's day."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from zipline.clock import to_text
 from zipline.errors import UsageError
+from zipline.values import dataclass
 
 SEEN = "seen"
 NULL_VALUE = "null"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from zipline.algebra.values import door
 from zipline.engines.explanation.contract import Event
 from zipline.plan.steps import Feature
 from zipline.types import ArrayType
+from zipline.values import dataclass
 
 DECIDES = "the value is that of the events marked"
 IN_WINDOW = "every event in the window has a part in the value"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import duckdb
+import pyarrow as pa
 
+from zipline.arrow import to_arrow
 from zipline.engines.explanation.asked import Asked
 from zipline.engines.explanation.changes import gather_state
 from zipline.engines.explanation.evidence import gather, newest_snapshot, other_keys
@@ -17,10 +19,13 @@ from zipline.engines.explanation.values import (
     renamed,
 )
 from zipline.engines.local.session import connect
-from zipline.plan.chaining import Span, by_query_time
+from zipline.plan.chaining import DAY_COLUMN, Span, by_query_time
 from zipline.plan.steps import Projection
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
+from zipline.tables.memory import MemoryTable
+from zipline.types import STRING
+from zipline.values import dataclass
 
 
 @dataclass
@@ -38,6 +43,9 @@ class Gathered:
 
 
 def gather_all(asked: Asked, catalog: Catalog) -> Gathered:
+    """What all sources have of the key; of a row whose key or time is null, which no event is of, nothing is read."""
+    if asked.nulls:
+        return _nothing(asked, catalog)
     start, end = asked.bounds
     literals = {key: key_literal(asked.keys[key][0].as_py(), dtype) for key, dtype in asked.part.group_by.keys}
     gathered = Gathered()
@@ -50,6 +58,25 @@ def gather_all(asked: Asked, catalog: Catalog) -> Gathered:
     finally:
         connection.close()
     return gathered
+
+
+def _nothing(asked: Asked, catalog: Catalog) -> Gathered:
+    """The engine gets the sources' tables without their rows."""
+    gathered = Gathered(others=[None])
+    for number, source in enumerate(asked.part.group_by.sources):
+        own = renamed(source, number)
+        gathered.tables[own.table] = _without_rows(own.table, source, catalog)
+        if own.mutations is not None and source.mutations is not None:
+            gathered.tables[own.mutations.table] = _without_rows(own.mutations.table, source.mutations, catalog)
+    return gathered
+
+
+def _without_rows(name: str, source: Projection, catalog: Catalog) -> Table:
+    if source.parent is None:
+        schema = catalog.table(source.table).schema
+    else:
+        schema = {DAY_COLUMN: STRING, **dict(source.parent.scoring_columns)}
+    return MemoryTable(name, pa.table({column: pa.nulls(0, to_arrow(dtype)) for column, dtype in schema.items()}))
 
 
 def _gather_source(
@@ -67,6 +94,7 @@ def _gather_source(
         if own.mutations is not None and source.mutations is not None:
             gathered.tables[own.mutations.table] = catalog.table(source.mutations.table)
         return
+    assert asked.at is not None
     until = asked.part.bounds(asked.at, None)[1]
     newest = newest_snapshot(table, source, until)
     if own.mutations is not None and source.mutations is not None and asked.part.sees_mutations:

@@ -8,13 +8,14 @@ computed, so it is explained by the table that gives it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from zipline.api import ExternalSource, GroupBy, Join, JoinPart
+from zipline.api.base import assign_place
 from zipline.arrow import to_arrow
 from zipline.clock import to_micros
 from zipline.engines.explanation.asked import Found
@@ -30,6 +31,7 @@ from zipline.plan.build import Planned
 from zipline.plan.steps import BootstrapRead, Derived, JoinPlan, PartPlan
 from zipline.tables.catalog import Catalog
 from zipline.types import TIMESTAMP, DataType
+from zipline.values import dataclass
 
 
 @dataclass
@@ -138,10 +140,14 @@ class JoinedRow:
         inputs = [self.explain(name) for name in names]
         value = evaluated(derived, {name: each.value for name, each in zip(names, inputs, strict=True)})
         written = next(d for d in self.join.derivations if d.name == derived.name)
+        explanation = self._explanation(derived.name, value, "derivation", derived.expression.text)
+        times = [explanation.query_time, *(each.explanation.query_time for each in inputs)]
         explanation = replace(
-            self._explanation(derived.name, value, "derivation", derived.expression.text),
+            explanation,
+            query_time=next((time for time in times if time is not None), None),
             location=str(written.location) if written.location else self.plan.location,
             inputs=tuple(each.explanation for each in inputs),
+            deeper=tuple(command(self.join, name, self.row) for name in names if not self._is_of_left(name)),
         )
         return Found(explanation, value)
 
@@ -189,12 +195,20 @@ class JoinedRow:
             column=column,
             value=value[0].as_py(),
             kind=kind,
-            keys={name: self.row[name] for name in self.join.row_id if name in self.row},
+            keys=self._identity(),
             query_time=None if ts is None else to_micros(ts),
             definition=self.join.title,
             location=str(self.join.location) if self.join.location else None,
             expression=expression,
         )
+
+    def _is_of_left(self, column: str) -> bool:
+        return column == "ts" or column in dict(self.plan.left_columns)
+
+    def _identity(self) -> dict[str, Any]:
+        """What says which row it is: its row_id, or else all that was given of it."""
+        named = {name: self.row[name] for name in self.join.row_id if name in self.row}
+        return named or {name: value for name, value in self.row.items() if name != "ts"}
 
 
 def _noted(explanation: Explanation, note: str) -> Explanation:
@@ -227,7 +241,7 @@ def _narrowed(join: Join, column: str) -> Iterator[tuple[Join, GroupBy]]:
 def _as_written(join: Join, **changes: Any) -> Join:
     """A copy with changes that stands at the author's line."""
     narrow = replace(join, online=False, **changes)
-    object.__setattr__(narrow, "_location", join.location)
+    assign_place(narrow, join)
     return narrow
 
 

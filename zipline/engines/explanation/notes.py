@@ -40,13 +40,22 @@ def span_text(micros: int) -> str:
 
 
 def notes_on(asked: Asked, counts: Mapping[str, int], catalog: Catalog) -> tuple[str, ...]:
-    notes = [_floored(asked), _nothing(asked, counts), _immature(asked, catalog)]
+    notes = [_null(asked), _floored(asked), _nothing(asked, counts), _immature(asked, catalog)]
     return tuple(note for note in notes if note is not None)
+
+
+def _null(asked: Asked) -> str | None:
+    if not asked.nulls:
+        return None
+    keys = [name for name in asked.nulls if name != "ts"]
+    parts = [f"the key {', '.join(keys)} is null, which is no key: no event is of it"] if keys else []
+    parts += ["ts, the query time, is null: no event is before it"] if asked.at is None else []
+    return "; ".join(parts)
 
 
 def _floored(asked: Asked) -> str | None:
     feature, plan = asked.feature, asked.part.group_by
-    if asked.part.offset is not None or feature is None or asked.bounds[0] is None:
+    if asked.part.offset is not None or feature is None or asked.at is None or asked.bounds[0] is None:
         return None
     if plan.accuracy == "SNAPSHOT":
         return "SNAPSHOT: whole UTC days before that of the query"
@@ -72,6 +81,8 @@ def _immature(asked: Asked, catalog: Catalog) -> str | None:
     offset = asked.part.offset
     if offset is None or asked.part.group_by.is_entity or any(s.parent for s in asked.part.group_by.sources):
         return None
+    if asked.at is None:
+        return "training leaves this row out: it has no query time"
     connection = connect()
     try:
         ends = [newest(connection, catalog.table(source.table), source) for source in asked.part.group_by.sources]

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from zipline.api import GroupBy, JoinSource
+from zipline.arrow import to_arrow
 from zipline.clock import to_micros
 from zipline.engines.explanation.asked import Asked, Found, Given
 from zipline.engines.explanation.contract import SEEN, Event, Explanation
@@ -35,6 +36,7 @@ from zipline.engines.local.session import connect
 from zipline.errors import UsageError
 from zipline.plan.steps import Derived, Feature, PartPlan
 from zipline.tables.catalog import Catalog
+from zipline.types import DataType
 
 
 def explain_part(
@@ -65,18 +67,24 @@ def _computed(asked: Asked, catalog: Catalog) -> Found:
     return _aggregated(asked, catalog) if derived is None else _derived(asked, derived, catalog)
 
 
-def _keys(part: PartPlan, row: Mapping[str, Any]) -> tuple[dict[str, pa.Array], int]:
+def _keys(part: PartPlan, row: Mapping[str, Any]) -> tuple[dict[str, pa.Array], int | None]:
     needed = (*part.left_keys, "ts")
     for name in needed:
-        value = row.get(name)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            has = "which is null" if name in row else f"and has {', '.join(map(repr, row)) or 'nothing'}"
-            unseen = "a row whose key or ts is null sees no events: its features have the values of an empty window"
-            asked = f"give the keys and ts of one row: {', '.join(needed)}"
-            raise UsageError(f"the row needs {name!r}, {has}", hint=unseen if name in row else asked)
+        if name not in row:
+            has = f"and has {', '.join(map(repr, row)) or 'nothing'}"
+            asked = f"give the keys and ts of one row: {', '.join(needed)}; what is null of it is null in JSON too"
+            raise UsageError(f"the row needs {name!r}, {has}", hint=asked)
     pairs = zip(part.group_by.keys, part.left_keys, strict=True)
-    keys = {key: key_array(row[column], key, dtype) for (key, dtype), column in pairs}
-    return keys, to_micros(row["ts"])
+    keys = {key: _key(row[column], key, dtype) for (key, dtype), column in pairs}
+    return keys, None if _is_null(row["ts"]) else to_micros(row["ts"])
+
+
+def _key(value: Any, key: str, dtype: DataType) -> pa.Array:
+    return pa.nulls(1, to_arrow(dtype)) if _is_null(value) else key_array(value, key, dtype)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _derived(asked: Asked, derived: Derived, catalog: Catalog) -> Found:

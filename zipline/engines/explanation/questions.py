@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from zipline.engines.explanation.contract import (
 )
 from zipline.expressions import Expression
 from zipline.plan.steps import Feature, PartPlan, Projection
+from zipline.values import dataclass
 
 SAMPLE = 20
 """How many rows of each verdict are listed that were not seen."""

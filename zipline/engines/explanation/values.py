@@ -72,7 +72,7 @@ class Excerpts(Catalog):
 
 
 def engine_value(
-    part: PartPlan, feature: Feature | None, column: str, keys: Mapping[str, pa.Array], at: int, catalog: Catalog
+    part: PartPlan, feature: Feature | None, column: str, keys: Mapping[str, pa.Array], at: int | None, catalog: Catalog
 ) -> pa.Array:
     """What the engine gives for one feature (None: a lookup's column) of one row: an array of one."""
     plan = narrowed(part.group_by, feature)

@@ -6,7 +6,7 @@ compare as keys do; one with a null part is nobody's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import duckdb
 import numpy as np
@@ -30,13 +30,20 @@ def read_given(
     connection: duckdb.DuckDBPyConnection, catalog: Catalog, reads: Iterable[BootstrapRead], left: pa.Table
 ) -> tuple[dict[str, Given], dict[str, int]]:
     """The given columns of the output, and for each table how many rows took something from it."""
+    return given_by(reads, left, lambda bootstrap: _read(connection, catalog, bootstrap))
+
+
+def given_by(
+    reads: Iterable[BootstrapRead], left: pa.Table, rows_of: Callable[[BootstrapRead], Rows | None]
+) -> tuple[dict[str, Given], dict[str, int]]:
+    """The same of rows that are read elsewhere: all that have the row ids of these left rows, and perhaps others."""
     given: dict[str, Given] = {}
     counts: dict[str, int] = {}
     index: KeyIndex | None = None
     for number, bootstrap in enumerate(reads, 1):
         if index is None:
             index = _left_index(bootstrap.row_id, left)
-        taken = _take(connection, catalog, bootstrap, index, given, left.num_rows)
+        taken = _take(rows_of(bootstrap), bootstrap, index, given, left.num_rows)
         table = bootstrap.source.table
         counts[table if table not in counts else f"{table} ({number})"] = int(taken.sum())
     return given, counts
@@ -55,8 +62,7 @@ def _left_index(row_id: tuple[str, ...], left: pa.Table) -> KeyIndex:
 
 
 def _take(
-    connection: duckdb.DuckDBPyConnection,
-    catalog: Catalog,
+    found: Rows | None,
     bootstrap: BootstrapRead,
     index: KeyIndex,
     given: dict[str, Given],
@@ -64,7 +70,6 @@ def _take(
 ) -> Bools:
     """Adds what the table gives to rows that are not covered yet, and says which took something."""
     taken = np.zeros(rows, np.bool_)
-    found = _read(connection, catalog, bootstrap)
     if found is None:
         return taken
     place = _places(bootstrap, found, index, rows)

@@ -1,8 +1,8 @@
 """Condensing: rows -> condensed rows, by the kernels that compute features.
 
-Three shapes, all with the columns of `Condensation.projection`: rows as they were read, seen through `expand`;
-condensed rows as they are stored, an Arrow table of these columns and the clocks T, KNOWN (microseconds) and AVAILABLE
-(a day); and `Rows`, what the engine takes, made of any number of both by `together`.
+Three shapes, all with the columns of `Condensation.projection`: rows as they were read, in their `expansion`; condensed
+rows as they are stored, an Arrow table of these columns and the clocks T, KNOWN (microseconds) and AVAILABLE (a day);
+and `Rows`, what the engine takes, made of any number of both by `together`.
 
 Every run of equal (key, hop of t, day of availability) becomes as many rows as its longest column needs; rows that are
 never seen (a null key, bucket or clock, a condition that fails) become none.
@@ -19,13 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar.series import Call, Series, TotalBeyondInt64, evaluate
+from zipline.algebra.columnar.series import Call, Series, TotalBeyondInt64, evaluate, moments_of_runs
 from zipline.algebra.columnar.spans import Spans
 from zipline.algebra.columnar.sums import pairs, sum_floats
-from zipline.algebra.columnar.values import clean_floats, validity, whole
+from zipline.algebra.columnar.values import whole
 from zipline.algebra.windows import floor
 from zipline.arrow import to_arrow
 from zipline.clock import DAY
+from zipline.engines.local.expansion import counted_values
 from zipline.engines.local.keys import KeyIndex
 from zipline.engines.local.read import Rows
 from zipline.engines.local.stream import Stream, make_stream
@@ -42,33 +43,6 @@ T, KNOWN, AVAILABLE = "\0t", "\0known", "\0day"
 INT64_LEAST, INT64_MOST = -(1 << 63), (1 << 63) - 1
 UNWIELDY = 2.0**960
 """The least value of which several might add up to more than a double holds."""
-
-
-def expand(rows: Rows, source: Projection, condensed: Condensation) -> Rows:
-    """Rows as they were read, with the columns of condensed rows; those that are the same go by one name."""
-    columns = {key: rows.pieces(source, key) for key, _ in condensed.group_by.keys}
-    columns |= {name: rows.pieces(source, bucket) for bucket, name in condensed.buckets.items()}
-    columns |= {column.name: _unmerged(rows.pieces(source, column.input), column) for column in condensed.stored}
-    mask = rows.mask(source)
-    same: dict[tuple[object, ...], str] = {}
-    aliases = {name: name for name in columns}
-    aliases |= {c.name: same.setdefault((c.input, c.type, c.kind == "count"), c.name) for c in condensed.stored}
-    return replace(
-        rows,
-        columns=columns,
-        masks={} if mask is None else {(): mask},
-        aliases={(condensed.projection, name): alias for name, alias in aliases.items()},
-    )
-
-
-def _unmerged(values: pa.ChunkedArray, column: Stored) -> Any:
-    """A column of rows that stand for nothing but themselves."""
-    if column.kind == "total":
-        return values.cast(to_arrow(column.type))
-    if column.kind != "count":
-        return values
-    valid = validity(clean_floats(whole(values)))
-    return pa.array(np.ones(len(values), np.int64), mask=None if valid is None else ~valid)
 
 
 def together(condensed: Condensation, pieces: Sequence[Rows]) -> Rows:
@@ -269,8 +243,12 @@ def _merged(series: Series, column: Stored) -> Ragged:
     spans = Spans(None, series.offsets[1:], None, series.offsets[:-1])
     if column.kind in ("count", "total"):
         return _float_totals(series, spans) if column.type == DOUBLE else _integer_totals(series, runs, spans)
-    if column.kind == "distinct":
-        return _ragged(evaluate(series, Call("HISTOGRAM"), runs, spans))
+    if column.kind == "moments":
+        return _present(moments_of_runs(series))
+    if column.kind in ("distinct", "counted"):
+        found = evaluate(series, Call("HISTOGRAM"), runs, spans)
+        lengths, values = _ragged(found)
+        return lengths, values if column.kind == "distinct" else counted_values(values, found.items, column)
     operation = "BOTTOM_K" if column.kind == "least" else "TOP_K"
     if column.k > 1:
         return _ragged(evaluate(series, Call(operation, column.k), runs, spans))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -23,6 +23,7 @@ from zipline.engines.local.group_by import Left, Readings, aggregate
 from zipline.errors import DataError
 from zipline.plan.steps import Derived, PartPlan
 from zipline.types import DataType
+from zipline.values import dataclass
 
 Bools = NDArray[np.bool_]
 

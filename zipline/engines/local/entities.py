@@ -18,6 +18,7 @@ from zipline.clock import DAY, to_micros
 from zipline.engines.local.keys import KeyIndex
 from zipline.engines.local.lives import Asked, live_rows
 from zipline.engines.local.read import Rows
+from zipline.engines.local.snapshots import notice, states_of
 from zipline.engines.local.stream import Queries, Stream, arrange_queries, make_stream
 from zipline.plan.reads import read_key
 from zipline.plan.steps import PartPlan, Projection
@@ -57,6 +58,10 @@ def make_entity_stream(
     ]
     by_day = KeyIndex([*left.keys, pa.array(newest, mask=~found)], left.rows)
     codes = [by_day.lookup([*columns, day], r.rows) for r, columns, day in carried]
+    names = tuple(key for key, _ in part.group_by.keys)
+    states = states_of(names, left.keys, index.codes, newest, by_day.codes, by_day.count)
+    for source, (rows, _, _), code in zip(sources, carried, codes, strict=True):
+        notice(readings[read_key(source)], source, rows, code, states)
     queries = arrange_queries(by_day.codes, by_day.count, left.times)
     return make_stream(tuple(r for r, _, _ in carried), codes, by_day.count), queries
 

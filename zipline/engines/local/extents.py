@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields, replace
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from zipline.engines.local.by_unit import by_unit
 from zipline.engines.local.read import Rows
 from zipline.engines.local.session import query
 from zipline.plan.steps import Projection
-from zipline.tables.contract import Table, Unit
+from zipline.tables.columns import quoted
+from zipline.tables.contract import FILE, Table, Unit
 from zipline.tables.partials import PartialStore
+from zipline.values import dataclass
 
 NAME = "extents"
-AT_ONCE = 50
-"""Files that one statement asks."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,14 @@ class Extent:
         seen = meant if rows.seen is None else meant & rows.seen
         hidden = int(meant.sum() - seen.sum())
         if not seen.any():
-            return cls(0, 0, 0, 0, 0, hidden)
+            return replace(NOTHING, hidden=hidden)
         t = rows.t[seen]
         available = t if rows.known is None else np.maximum(t, rows.known[seen])
         return cls(int(t.min()), int(t.max()), int(available.min()), int(available.max()), len(t), hidden)
+
+
+NOTHING = Extent(0, 0, 0, 0, 0, 0)
+"""Of a file without rows."""
 
 
 def identity(unit: Unit) -> str:
@@ -79,6 +85,11 @@ class Extents:
         self._live = {unit: identity(unit) for unit in units}
         return [unit for unit, name in self._live.items() if name not in self._known]
 
+    @property
+    def live(self) -> Mapping[Unit, str]:
+        """The source's files, each with its identity."""
+        return self._live
+
     def of(self, unit: Unit) -> Extent | None:
         return self._known.get(self._live[unit])
 
@@ -91,11 +102,12 @@ class Extents:
         self, connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, units: Sequence[Unit]
     ) -> None:
         """Asks the files themselves."""
-        for place in range(0, len(units), AT_ONCE):
-            some = units[place : place + AT_ONCE]
-            sql = " UNION ALL ".join(_question(connection, table, source, n, unit) for n, unit in enumerate(some))
-            for number, *facts in _rows(query(connection, sql, source.table)):
-                self.note(some[number], Extent(*(int(fact) for fact in facts)))
+        found = dict.fromkeys((unit.name for unit in units), NOTHING)
+        for relation, names in by_unit(connection, table, source, units):
+            for file, *facts in _rows(query(connection, _question(relation, source), source.table)):
+                found[names[str(file)]] = Extent(*(int(fact) for fact in facts))
+        for unit in units:
+            self.note(unit, found[unit.name])
 
     def save(self) -> None:
         """Stores what is known of the files that there are."""
@@ -105,24 +117,21 @@ class Extents:
             self._is_new = False
 
 
-def _question(connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, number: int, unit: Unit) -> str:
+def _question(relation: str, source: Projection) -> str:
     assert source.time is not None
-    relation = table.relation(
-        connection, partition=source.partition, start=source.start, end=source.end, units=[unit.name]
-    )
     time = f"CAST({source.time.sql('duckdb')} AS TIMESTAMPTZ)"
     available, seen = time, f"({time}) IS NOT NULL"
     if source.known_at is not None:
         known = f"CAST({source.known_at.sql('duckdb')} AS TIMESTAMPTZ)"
         available, seen = f"greatest({time}, {known})", f"{seen} AND ({known}) IS NOT NULL"
     where = " AND ".join([f"({condition.sql('duckdb')})" for condition in source.where]) or "TRUE"
-    clocks = f"SELECT {time} AS t, {available} AS a, {seen} AS s FROM {relation} WHERE {where}"
+    clocks = f"SELECT {quoted(FILE)} AS f, {time} AS t, {available} AS a, {seen} AS s FROM {relation} WHERE {where}"
     bounds = ", ".join(f"coalesce(epoch_us({f}({c}) FILTER (s)), 0) AS {f}_{c}" for c in "ta" for f in ("min", "max"))
     counts = "count(*) FILTER (s) AS rows, count(*) FILTER (NOT s) AS hidden"
-    return f"SELECT {number} AS number, {bounds}, {counts} FROM ({clocks})"
+    return f"SELECT f, {bounds}, {counts} FROM ({clocks}) GROUP BY f"
 
 
-def _rows(found: pa.Table) -> Iterable[tuple[int, ...]]:
+def _rows(found: pa.Table) -> Iterable[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in found.columns), strict=True)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +30,7 @@ from zipline.plan.features import default_array
 from zipline.plan.reads import read_key
 from zipline.plan.steps import Feature, PartPlan, Projection
 from zipline.types import NULL, DataType
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Readings = dict[tuple[Any, ...], Rows]

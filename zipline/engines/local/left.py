@@ -58,7 +58,7 @@ def read_left(
     items += [f"{time} AS __ts", f"{day} AS __ds"]
     # Rows of one event id are one event whatever the range, so the others are looked for in all partitions.
     by_partition = left.partition is not None and left.event_id is None
-    low, high = within(left, (bounds or _snapshot_days(left, span)) if by_partition else None)
+    low, high = within(left, (bounds or snapshot_days_of(left, span)) if by_partition else None)
     relation = table.relation(connection, partition=left.partition, start=low, end=high)
     conditions = [condition.sql("duckdb") for condition in left.where]
     if bounds and not by_partition:
@@ -76,7 +76,7 @@ def read_left(
     return _typed(found, left.column_types)
 
 
-def _snapshot_days(left: Projection, span: Span | None) -> tuple[str, str] | None:
+def snapshot_days_of(left: Projection, span: Span | None) -> tuple[str, str] | None:
     """The days of the snapshots whose rows have their query times, the days' ends, in a span."""
     if span is None or left.time is not None or (span.low, span.high) == (None, None):
         return None

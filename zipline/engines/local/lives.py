@@ -12,7 +12,6 @@ Rows are compared by value, never by a hash alone: -0.0 is 0.0, and null (or NaN
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,7 @@ from zipline.engines.local.stream import BEGINNING, FOREVER, UNTIMED, ranks
 from zipline.errors import DataError
 from zipline.plan.steps import Projection
 from zipline.types import NULL, DataType
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -7,7 +7,8 @@ rows. Both are laid together as one reading, over which the part's rewritten fea
 
 A partial is the condensed form of one version of one file, stored under a name made of both, so there is nothing to
 invalidate; one that is missing is made by reading the file once, and a file that is read anyway is condensed on the
-way. Everything stored can be lost or deleted at any time: it is made again.
+way. Everything stored can be lost or deleted at any time: it is made again. What belongs to files that are gone is
+deleted by the next run that reads the source from partials.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import duckdb
@@ -24,22 +25,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from zipline.clock import now
 from zipline.engines.contract import Report
 from zipline.engines.local import read
-from zipline.engines.local.condense import T, condense, expand, rows_of, together
+from zipline.engines.local.by_unit import is_inside
+from zipline.engines.local.condense import T, condense, rows_of, together
+from zipline.engines.local.eligibility import refused
+from zipline.engines.local.expansion import expand
+from zipline.engines.local.extents import NAME as EXTENTS
 from zipline.engines.local.extents import Extent, Extents, identity
 from zipline.engines.local.group_by import Left, aggregate
 from zipline.engines.local.scope import BEGINNING, BLOCK, LEVELS, Reach
 from zipline.engines.local.sources import Sources
 from zipline.engines.local.substitutes import Substitute, substitute
 from zipline.errors import DataError, ZiplineError
-from zipline.plan.condensed import condensation, refusal
+from zipline.plan.condensed import condensation
 from zipline.plan.reads import read_key
-from zipline.plan.steps import PartPlan, Projection, SourceRead
+from zipline.plan.steps import PartPlan, SourceRead
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Unit
-from zipline.tables.memory import MemoryTable
 from zipline.tables.partials import PartialStore
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Readings = dict[tuple[Any, ...], read.Rows]
@@ -123,9 +129,9 @@ class Partials:
 
     def _choose(self, part: PartPlan, times: Ints) -> list[Sources] | str:
         """What is read of every source of a part, or why all of it is computed from rows."""
-        refused = refusal(part)
-        if refused or not len(times):
-            return refused or "no query has a time"
+        reason = refused(part, self.catalog, self.store.least_rows)
+        if reason or not len(times):
+            return reason or "no query has a time"
         condensed = condensation(part.group_by)
         substituted = substitute(part, condensed)
         if substituted is None:
@@ -134,10 +140,6 @@ class Partials:
         found = []
         for source in part.group_by.sources:
             table = self.catalog.table(source.table)
-            if isinstance(table, MemoryTable) or not table.schema:
-                return f"{source.table} is not made of files"
-            if (table.statistics().rows or 0) < self.store.least_rows:
-                return f"{source.table} is read as quickly as its partials"
             group = condensed.identity(source)[:32]
             found.append(Sources(substituted, source, table, reach, group, Extents(self.store, group)))
         counted = [self._sort(each) for each in found]
@@ -149,7 +151,9 @@ class Partials:
     def _sort(self, reading: Sources) -> tuple[int, int]:
         """Decides the form of every file of a source; (rows to be read as rows, rows in all)."""
         source, reach, extents = reading.source, reading.reach, reading.extents
-        units = [unit for unit in reading.table.units(source.partition) if _is_inside(unit.day, source)]
+        units = [
+            unit for unit in reading.table.units(source.partition) if unit.day is None or is_inside(unit.day, source)
+        ]
         unknown = extents.unknown(units)
         if len(unknown) > FEW:
             extents.learn(self.connection, reading.table, source, unknown)
@@ -183,6 +187,7 @@ class Partials:
     def _ask(self, reading: Sources, pool: ThreadPoolExecutor) -> Stored:
         """Begins to read the partials that there are: of blocks, else of files."""
         reading.names = self.store.names(reading.group)
+        self._sweep(reading)
         merged = {member: name for name, members in reading.blocks.items() for member in members}
         wanted: dict[str, tuple[str, Sequence[str] | None]] = {}
         for name, form in reading.forms.items():
@@ -192,6 +197,14 @@ class Partials:
             elif form in LEVELS and (stored := _name(reading.units[name], form)) in reading.names:
                 wanted[name] = (stored, reading.columns if block is None else None)
         return {name: pool.submit(self.store.read, reading.group, *asked) for name, asked in wanted.items()}
+
+    def _sweep(self, reading: Sources) -> None:
+        """Partials of files that are gone; where a group begins, another may have ended: all that is out of use."""
+        unneeded = reading.unneeded()
+        if unneeded:
+            self._later.append(self.pool.submit(self.store.remove, reading.group, unneeded))
+        if reading.names <= {EXTENTS}:
+            self._later.append(self.pool.submit(self.store.sweep, now()))
 
     def _unstored(self, reading: Sources, asked: Stored) -> set[str]:
         """The files of which the rows are wanted, or no partial is there."""
@@ -285,10 +298,3 @@ class Partials:
 
 def _name(unit: Unit, level: str) -> str:
     return f"{identity(unit)}-{level}"
-
-
-def _is_inside(day: str | None, source: Projection) -> bool:
-    """Whether a file may lie within the partitions that a source is bounded by."""
-    if day is None:
-        return True
-    return (source.start is None or day >= source.start) and (source.end is None or day <= source.end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from typing import Protocol
 
 import duckdb
 import numpy as np
@@ -32,8 +33,14 @@ def time_range(times: Ints, parts: Sequence[PartPlan]) -> tuple[int | None, int 
     return low, None if high > LAST_INSTANT else high
 
 
+class Tables(Protocol):
+    """Where tables are found by their names."""
+
+    def table(self, name: str) -> Table: ...
+
+
 def change_range(
-    catalog: Catalog, times: Ints, changes: Projection, parts: Sequence[PartPlan]
+    catalog: Tables, times: Ints, changes: Projection, parts: Sequence[PartPlan]
 ) -> tuple[int | None, int | None]:
     """The times of the changes that any query can see: from the end of the oldest snapshot's day that one sees."""
     if not len(times):

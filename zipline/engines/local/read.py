@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import duckdb
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity, whole
 from zipline.arrow import to_arrow
+from zipline.engines.contract import KeyCount
 from zipline.engines.local.session import query
 from zipline.engines.local.statements import all_of, deduplicated, filtered, guarded, time_bounds, tried, within
 from zipline.errors import DataError
 from zipline.plan.steps import Projection, SourceRead
 from zipline.tables.columns import quoted
 from zipline.tables.contract import Table
+from zipline.values import dataclass
 
 Bools = NDArray[np.bool_]
 
@@ -36,6 +38,7 @@ class Rows:
 
     Of mutations, `changed` is when each was made (a null one is not `seen`) and `is_before` whether it took its row
     away; `orphans` counts reversals of rows that were not there. Of rows with lives, `born` and `died` are their ends.
+    Of snapshots `repeated` and `older` count, per set of keys, what `snapshots.notice` says of them.
     """
 
     columns: dict[str, pa.Array | pa.ChunkedArray]
@@ -54,6 +57,8 @@ class Rows:
     born: NDArray[np.int64] | None = None
     died: NDArray[np.int64] | None = None
     unread: Unread | None = None
+    repeated: dict[str, KeyCount] = field(default_factory=dict)
+    older: dict[str, KeyCount] = field(default_factory=dict)
 
     def column(self, source: Projection, name: str) -> pa.Array:
         alias = self.aliases[source, name]
@@ -83,7 +88,7 @@ class Rows:
         return array if array.type == wanted else array.cast(wanted)
 
     def mask(self, source: Projection) -> Bools | None:
-        return self.masks.get(_conditions(source))
+        return self.masks.get(conditions_of(source))
 
     def take(self, places: pa.Array) -> Rows:
         """The rows at these places."""
@@ -137,7 +142,7 @@ def _taken(array: NDArray[Any] | None, at: NDArray[np.int64]) -> NDArray[Any] | 
     return None if array is None else array[at]
 
 
-def _conditions(source: Projection) -> tuple[str, ...]:
+def conditions_of(source: Projection) -> tuple[str, ...]:
     return tuple(condition.text for condition in source.where)
 
 
@@ -158,7 +163,7 @@ def read_source(
     Of these the `deferred` ones are left unread until somebody asks for them. With `units` only those files are read.
     """
     first = read.first
-    wheres = {_conditions(source): source.where for source in read.projections}
+    wheres = {conditions_of(source): source.where for source in read.projections}
     shared = next(iter(wheres.values())) if len(wheres) == 1 else None
     items: dict[str, str] = {}
     aliases: dict[tuple[Projection, str], str] = {}
@@ -194,7 +199,7 @@ def read_source(
     source_sql = deduplicated(first, relation, conditions) if first.event_id else filtered(relation, conditions)
     expressions = tried(read.projections, needed)
     found = query(connection, f"SELECT {selected} FROM {source_sql}", first.table, relation, expressions)
-    rows = _rows(found, masks, aliases)
+    rows = rows_from(found, masks, aliases)
     if unread:
         later = {alias: sql for sql, alias in items.items() if alias in unread}
         rows.unread = Unread(connection, first.table, source_sql, later, rows.rows)
@@ -211,7 +216,7 @@ def _deferrable(
     return frozenset(aliases.values()) - needed - frozenset(masks.values())
 
 
-def _rows(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tuple[Projection, str], str]) -> Rows:
+def rows_from(found: pa.Table, masks: dict[tuple[str, ...], str], aliases: dict[tuple[Projection, str], str]) -> Rows:
     arrays = {name: found.column(name) for name in found.column_names}
     t = micros(arrays["__t"]) if "__t" in arrays else None
     known = micros(arrays["__known"]) if "__known" in arrays else None
@@ -255,7 +260,7 @@ def empty_rows(read: SourceRead) -> Rows:
     none = np.zeros(0, np.int64)
     return Rows(
         columns=columns,
-        masks={_conditions(source): np.zeros(0, np.bool_) for source in read.projections if source.where},
+        masks={conditions_of(source): np.zeros(0, np.bool_) for source in read.projections if source.where},
         t=none,
         known=none if read.first.known_at else None,
         timed=None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -13,19 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipline.algebra.columnar.values import micros, validity, whole
-from zipline.arrow import TIMESTAMP_ARROW, to_arrow
 from zipline.clock import monotonic
 from zipline.engines.contract import Report, Result
 from zipline.engines.local import read
+from zipline.engines.local.assembly import KeySet, LeftRows, are_mature, beside
 from zipline.engines.local.bootstrap import read_given
-from zipline.engines.local.demands import Demand, Given, Rest, demands_of, derive_uncovered, in_type, overlaid
-from zipline.engines.local.derive import derive
+from zipline.engines.local.demands import Demand, Given, demands_of, derive_uncovered
 from zipline.engines.local.group_by import Left, aggregate, needed_columns
 from zipline.engines.local.left import DAY as ROW_DAY
 from zipline.engines.local.left import TIME, read_left
 from zipline.engines.local.output import finish, with_day
 from zipline.engines.local.partials import Partials
 from zipline.engines.local.ranges import change_range, label_end, snapshot_days, snapshot_range, time_range
+from zipline.engines.local.reported import count_orphans, count_strange_snapshots
 from zipline.engines.local.session import connect
 from zipline.engines.local.substitutes import NotCondensable
 from zipline.errors import DataError
@@ -56,6 +57,7 @@ from zipline.plan.steps import (
 )
 from zipline.tables.catalog import Catalog
 from zipline.tables.partials import PartialStore
+from zipline.values import dataclass
 
 THREADS = os.cpu_count() or 1
 
@@ -319,76 +321,25 @@ def _features(state: _State, left: Left, parts: tuple[PartPlan, ...]) -> list[pa
 
 
 def _aggregate(state: _State, parts: tuple[PartPlan, ...]) -> None:
-    names = parts[0].left_keys
-    by_types: dict[tuple[str, ...], list[PartPlan]] = {}
-    for part in parts:
-        by_types.setdefault(part.left_keys, []).append(part)
-    keys = [whole(state.left.column(name)) for name in names]
-    left = Left(keys, state.times, state.timed)
-    label = ", ".join(names)
-    if keys:
-        null = np.zeros(left.rows, np.bool_)
-        for key in keys:
-            valid = validity(key)
-            null |= np.zeros(left.rows, np.bool_) if valid is None else ~valid
-        if null.any():
-            state.report.null_keys[label] = int(null.sum())
-    whole_parts = tuple(part for part in parts if id(part) not in state.demands)
-    computed = _features(state, left, whole_parts) if whole_parts else []
-    for part, features in zip(whole_parts, computed, strict=True):
-        state.computed[id(part)] = _derived(state, part, features)
-    rest = Rest(state.connection, state.left, left, state.given, state.readings, state.pool)
-    demands = [(part, state.demands[id(part)]) for part in parts if id(part) in state.demands]
-    state.computed |= {id(part): made for part, made in rest.compute(demands)}
-    _count_orphans(state, parts)
-
-
-def _count_orphans(state: _State, parts: tuple[PartPlan, ...]) -> None:
-    counts = state.report.orphan_reversals
-    for changes in (each for part in parts for each in part.projections if each.kind == "mutations"):
-        if read_key(changes) not in state.readings:
-            continue
-        found = state.readings[read_key(changes)].orphans
-        if found:
-            counts[changes.table] = max(counts.get(changes.table, 0), found)
-
-
-def _derived(state: _State, part: PartPlan, features: pa.Table) -> pa.Table:
-    """The part's chosen columns, derivations evaluated over its keys and features."""
-    if not part.needed_derivations:
-        return features.select(list(part.chosen))
-    table = features
-    for (key, _), column in zip(part.group_by.keys, part.left_keys, strict=True):
-        table = table.append_column(key, state.left.column(column))
-    table = derive(state.connection, table, part.needed_derivations)
-    return table.select(list(part.chosen))
+    rows = LeftRows(state.left, state.times, state.timed, state.given)
+    key_set = KeySet(parts, state.demands)
+    nulls = key_set.null_keys(rows)
+    if nulls:
+        state.report.null_keys[", ".join(key_set.names)] = nulls
+    features = partial(_features, state)
+    state.computed |= key_set.compute(rows, state.readings, features, state.connection, state.pool)
+    count_orphans(state.report, state.readings, parts)
+    count_strange_snapshots(state.report, state.readings, parts)
 
 
 def _assemble(plan: JoinPlan, state: _State) -> pa.Table:
-    """Left columns, `ts`, parts, and what only a request brings: given values, else null."""
-    names = [name for name, _ in plan.left_columns]
-    columns = [state.left.column(name) for name in names]
-    if "ts" not in names:
-        names.append("ts")
-        columns.append(state.left.column(TIME).cast(TIMESTAMP_ARROW))
-    features: dict[str, Any] = {}
-    for part in plan.parts:
-        of_part = zip(part.columns, state.computed[id(part)].columns, strict=True)
-        features |= {name: in_type(name, column, dtype) for (name, dtype), column in of_part}
-    for name, dtype in plan.feature_columns:
-        names.append(name)
-        if name not in features:
-            features[name] = overlaid(pa.nulls(state.left.num_rows, to_arrow(dtype)), state.given.get(name), dtype)
-        columns.append(features[name])
-    if not names:
-        return pa.table({"__row": pa.nulls(state.left.num_rows, pa.int8())}).select([])
-    return pa.table(columns, names=names)
+    return beside(plan, state.left, state.computed, state.given)
 
 
 def _keep_mature(plan: JoinPlan, state: _State, parts: tuple[PartPlan, ...], offset: int, as_of: int | None) -> None:
     """Leaves out rows whose label ends after the label data do."""
     end = as_of if as_of is not None else label_end(state.connection, state.catalog, parts, state.wanted)
-    mature = state.timed & (state.times + offset <= end) if end is not None else np.zeros(len(state.timed), np.bool_)
+    mature = are_mature(LeftRows(state.left, state.times, state.timed, state.given), offset, end)
     output = state.output if state.output is not None else _assemble(plan, state)
     state.report.immature = int((~mature).sum())
     waiting = state.left.column(ROW_DAY).filter(pa.array(~mature & state.timed))

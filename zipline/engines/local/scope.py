@@ -5,8 +5,6 @@ Pure arithmetic on extents: a file may be left out, be read as rows, or be stood
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from zipline.algebra.windows import floor, hop
@@ -14,6 +12,7 @@ from zipline.clock import DAY, HOUR
 from zipline.engines.local.extents import Extent
 from zipline.engines.local.substitutes import Substitute
 from zipline.plan.steps import PartPlan
+from zipline.values import dataclass
 
 LEVELS = {"day": DAY, "hour": HOUR}
 """Hops of the partials of a file, longest first: the first that fits is taken."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from zipline.algebra.windows import floor, hop
 from zipline.clock import DAY
 from zipline.engines.local.condense import KNOWN, T
+from zipline.engines.local.extents import NAME as EXTENTS
 from zipline.engines.local.extents import Extent, Extents, block
 from zipline.engines.local.read import Rows
 from zipline.engines.local.scope import BLOCK, Reach
 from zipline.engines.local.substitutes import Substitute
 from zipline.plan.steps import Projection
 from zipline.tables.contract import Table, Unit
+from zipline.values import dataclass
 
 
 @dataclass(eq=False)
@@ -57,6 +59,16 @@ class Sources:
             if len(names) > 1 and begin + BLOCK <= self.reach.cut and self.reach.fits(_hull(extents), BLOCK):
                 found[block(self.units[name] for name in names)] = names
         return found
+
+    def unneeded(self) -> list[str]:
+        """The stored names of which a file is gone or another one now: what no run of today's files will ask for."""
+        spans: dict[int, list[Unit]] = {}
+        for unit in self.extents.live:
+            if (extent := self.extents.of(unit)) is not None and extent.rows:
+                spans.setdefault(floor(extent.first, BLOCK), []).append(unit)
+        blocks = {*map(block, spans.values()), *self.blocks, EXTENTS}
+        live = set(self.extents.live.values())
+        return [name for name in self.names if name not in blocks and name.partition("-")[0] not in live]
 
     @property
     def columns(self) -> list[str]:

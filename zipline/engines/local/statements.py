@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from zipline.clock import to_micros, to_text
 from zipline.expressions import Expression
+from zipline.expressions.dialects import Dialect, identifier
 from zipline.expressions.nodes import Cast, Column, walk
 from zipline.plan.steps import Projection
 from zipline.tables.columns import quoted
@@ -18,13 +19,13 @@ from zipline.types import TIMESTAMP
 FIRST_INSTANT, LAST_INSTANT = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
 
-def all_of(conditions: Iterable[Expression]) -> str:
+def all_of(conditions: Iterable[Expression], dialect: Dialect = "duckdb") -> str:
     """True where all hold. Those that can fail come last and see only the rows that the others keep."""
     ordered = sorted(conditions, key=_can_fail)
     if not ordered:
         return "TRUE"
-    nested = "".join(f"CASE WHEN ({condition.sql('duckdb')}) THEN " for condition in ordered[:-1])
-    return f"{nested}({ordered[-1].sql('duckdb')}){' ELSE FALSE END' * (len(ordered) - 1)}"
+    nested = "".join(f"CASE WHEN ({condition.sql(dialect)}) THEN " for condition in ordered[:-1])
+    return f"{nested}({ordered[-1].sql(dialect)}){' ELSE FALSE END' * (len(ordered) - 1)}"
 
 
 def _can_fail(condition: Expression) -> bool:
@@ -44,16 +45,16 @@ def tried(projections: Iterable[Projection], needed: Mapping[Projection, frozens
     return texts
 
 
-def guarded(expression: Expression, guard: str) -> str:
-    untouched = column_of(expression)
-    sql = untouched or expression.sql("duckdb")
+def guarded(expression: Expression, guard: str, dialect: Dialect = "duckdb") -> str:
+    untouched = column_of(expression, dialect)
+    sql = untouched or expression.sql(dialect)
     return sql if untouched or not guard else f"CASE WHEN {guard} THEN {sql} END"
 
 
-def column_of(expression: Expression) -> str | None:
+def column_of(expression: Expression, dialect: Dialect = "duckdb") -> str | None:
     """The column that an expression is, untouched; None where it computes."""
     name = expression.text[1:-1].replace('""', '"') if expression.text.startswith('"') else expression.text
-    return quoted(name) if name in expression.columns else None
+    return identifier(dialect, name) if name in expression.columns else None
 
 
 def filtered(relation: str, conditions: list[str]) -> str:
@@ -61,19 +62,21 @@ def filtered(relation: str, conditions: list[str]) -> str:
 
 
 def deduplicated(first: Projection, relation: str, conditions: list[str]) -> str:
-    """Of the rows of one event id the least by (availability, t, values); rows without an id stay.
-
-    A row that lacks a clock is never seen, so it stands behind those that can be.
-    """
-    assert first.event_id is not None
-    identity = first.event_id.sql("duckdb")
-    clocks = [f"({e.sql('duckdb')})" for e in (first.known_at, first.time) if e is not None]
-    unseen = " OR ".join(f"{clock} IS NULL" for clock in clocks) or "FALSE"
-    available = f"greatest({', '.join(clocks)})" if len(clocks) > 1 else clocks[0] if clocks else "NULL"
-    values = [e.sql("duckdb") for e in first.columns.values()]
-    order = ", ".join(f"{sql} NULLS LAST" for sql in (unseen, available, *reversed(clocks), *values))
+    """Of the rows of one event id the least by (availability, t, values); rows without an id stay."""
+    identity, order = event_order(first)
     keep = f"({identity}) IS NULL OR row_number() OVER (PARTITION BY {identity} ORDER BY {order}) = 1"
     return filtered(f"(SELECT * FROM {relation} QUALIFY {keep})", conditions)
+
+
+def event_order(first: Projection, dialect: Dialect = "duckdb") -> tuple[str, str]:
+    """(the event id, the order of the rows of one). A row that lacks a clock is never seen: it comes last."""
+    assert first.event_id is not None
+    clocks = [f"({e.sql(dialect)})" for e in (first.known_at, first.time) if e is not None]
+    unseen = " OR ".join(f"{clock} IS NULL" for clock in clocks) or "FALSE"
+    available = f"greatest({', '.join(clocks)})" if len(clocks) > 1 else clocks[0] if clocks else "NULL"
+    values = [e.sql(dialect) for e in first.columns.values()]
+    order = ", ".join(f"{sql} NULLS LAST" for sql in (unseen, available, *reversed(clocks), *values))
+    return first.event_id.sql(dialect), order
 
 
 def within(first: Projection, partitions: tuple[str, str] | None) -> tuple[str | None, str | None]:

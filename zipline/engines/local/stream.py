@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, overload
 
 import numpy as np
@@ -22,6 +22,7 @@ from zipline.clock import DAY, to_micros
 from zipline.engines.local.read import Rows
 from zipline.plan.steps import Projection
 from zipline.types import ArrayType, DataType
+from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]

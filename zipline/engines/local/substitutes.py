@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from zipline.errors import ZiplineError
 from zipline.plan.condensed import Average, Condensation
 from zipline.plan.features import default_array
 from zipline.plan.steps import Feature, PartPlan
+from zipline.values import dataclass
 
 
 class NotCondensable(ZiplineError):

@@ -1,0 +1,13 @@
+"""The same plans on Spark: many machines, the same answers to the bit.
+
+Spark reads, projects and filters (expressions printed as Spark SQL) and moves rows; the kernels of the local engine
+compute. A run is, for the steps of a plan:
+
+1. the left rows, numbered; the numbers are written down before anything else reads them (`left`),
+2. for each set of left keys one shuffle: its left rows and all rows of all sources that these keys can see come to the
+   partition of their key (`lanes`, `packing`), and there `local.assembly.KeySet` computes every part at once (`tasks`),
+3. one shuffle more, by the number of the left row, where the parts and the left rows are put together.
+
+What a task finds out (counts for the report, errors in the data) travels with its rows (`facts`), so that a task that
+is repeated, or run twice at a time, says it once. No row passes through the driver but those of a table asked for.
+"""

@@ -1,0 +1,171 @@
+"""Lanes: the readings of a set of left keys, each with its own keys, as DataFrames to be packed and as rows again.
+
+A reading that parts take by different columns (a flight by where it starts, and by where it ends) is as many lanes: its
+rows belong to several keys. Rows without a key are nobody's and are left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from zipline.arrow import to_arrow
+from zipline.engines.local.group_by import needed_columns
+from zipline.engines.local.read import Rows, conditions_of, rows_from
+from zipline.engines.local.statements import all_of, guarded
+from zipline.engines.spark.packing import Shape, spelled
+from zipline.engines.spark.statements import between, clock, is_no_key, numbered_events
+from zipline.expressions.dialects import identifier
+from zipline.plan.reads import read_key
+from zipline.plan.steps import PartPlan, Projection
+from zipline.types import BOOLEAN, NULL, DataType
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+LaneKey = tuple[Any, ...]
+
+
+@dataclass(eq=False)
+class Lane:
+    """One reading by one choice of keys. `items` are alias -> SQL, `keys` the aliases of the keys in order."""
+
+    first: Projection
+    keys: tuple[str, ...] = ()
+    projections: list[Projection] = field(default_factory=list)
+    items: dict[str, str] = field(default_factory=dict)
+    types: dict[str, DataType] = field(default_factory=dict)
+    aliases: dict[tuple[Projection, str], str] = field(default_factory=dict)
+    parts: list[PartPlan] = field(default_factory=list)
+
+    def take(self, source: Projection, names: Sequence[str]) -> list[str]:
+        """The aliases of columns, which are read from now on."""
+        if source not in self.projections:
+            self.projections.append(source)
+        return [self._take(source, name) for name in names]
+
+    def _take(self, source: Projection, name: str) -> str:
+        expression = source.columns[name]
+        sql = column_sql(source, name)
+        alias = next((each for each, own in self.items.items() if own == sql), None)
+        if alias is None:
+            alias = f"c{len(self.items)}"
+            self.items[alias], self.types[alias] = sql, expression.type
+        self.aliases[source, name] = alias
+        return alias
+
+    @property
+    def _wheres(self) -> dict[tuple[str, ...], Any]:
+        return {conditions_of(source): source.where for source in self.projections}
+
+    @cached_property
+    def masks(self) -> dict[tuple[str, ...], str]:
+        """Conditions -> alias, where the sources of the reading differ in theirs."""
+        if len(self._wheres) == 1:
+            return {}
+        return {texts: f"m{number}" for number, texts in enumerate(self._wheres) if texts}
+
+    @property
+    def clocks(self) -> dict[str, str]:
+        """Clock -> SQL."""
+        first = self.first
+        instants = (("__t", first.time), ("__known", first.known_at), ("__changed", first.mutation_time))
+        found = {name: clock(expression) for name, expression in instants if expression is not None}
+        if first.partition and first.kind == "snapshots":
+            found["__day"] = f"CAST({identifier('spark', first.partition)} AS DATE)"
+        if first.is_before is not None:
+            found["__before"] = f"CAST({first.is_before.sql('spark')} AS BOOLEAN)"
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(tuple(self.clocks), {**self.types, **dict.fromkeys(self.masks.values(), BOOLEAN)})
+
+    @property
+    def typed_keys(self) -> list[tuple[str, DataType]]:
+        return [(alias, self.types[alias]) for alias in self.keys]
+
+    def frame(self, rows: DataFrame, low: int | None, high: int | None) -> DataFrame:
+        """What queries can see between `low` and `high` of these rows of the table, projected and filtered."""
+        if self.first.event_id is not None:
+            number, keep = numbered_events(self.first)
+            rows = rows.selectExpr("*", f"{number} AS __number").where(keep)
+        for condition in self._conditions(low, high):
+            rows = rows.where(condition)
+        masks = [f"coalesce({all_of(self._wheres[texts], 'spark')}, FALSE) AS {m}" for texts, m in self.masks.items()]
+        items = [f"{_cast(sql, self.types[alias])} AS {alias}" for alias, sql in self.items.items()]
+        projected = rows.selectExpr(*items, *masks, *(f"{sql} AS {name}" for name, sql in self.clocks.items()))
+        for alias, dtype in self.typed_keys:
+            projected = projected.where(f"NOT {is_no_key(alias, dtype)}")
+        return projected
+
+    def _conditions(self, low: int | None, high: int | None) -> list[str]:
+        first, wheres = self.first, list(self._wheres.values())
+        found = [all_of(wheres[0], "spark")] if len(wheres) == 1 and wheres[0] else []
+        if len(wheres) > 1 and all(wheres):
+            found = [" OR ".join(f"({all_of(where, 'spark')})" for where in wheres)]
+        time = first.mutation_time or first.time
+        if first.kind != "snapshots" and time is not None:
+            found += between(clock(time), low, high)
+        return found
+
+    def empty(self) -> pa.Table:
+        """No rows, of a table of which no column is known."""
+        instant = pa.timestamp("us", tz="UTC")
+        kinds = {"__t": instant, "__known": instant, "__changed": instant, "__day": pa.date32(), "__before": pa.bool_()}
+        own = [(name, kinds[name]) for name in self.clocks]
+        return pa.schema([*((n, to_arrow(d)) for n, d in self.shape.columns.items()), *own]).empty_table()
+
+    def rows(self, table: pa.Table) -> Rows:
+        """The reading as the kernels take it."""
+        for alias, dtype in self.types.items():
+            if dtype == NULL:
+                table = table.append_column(alias, pa.nulls(table.num_rows))
+        return rows_from(table, self.masks, self.aliases)
+
+
+def column_sql(source: Projection, name: str) -> str:
+    """A column of a source as far as the source's conditions let it be evaluated."""
+    return guarded(source.columns[name], all_of(source.where, "spark") if source.where else "", "spark")
+
+
+def _cast(sql: str, dtype: DataType) -> str:
+    return f"CAST({sql} AS {spelled(dtype)})"
+
+
+def lanes_of(parts: Sequence[PartPlan]) -> dict[LaneKey, Lane]:
+    """Every lane that a set of left keys needs."""
+    lanes: dict[LaneKey, Lane] = {}
+    for part in parts:
+        for source in part.projections:
+            key = lane_key(part, source)
+            lane = lanes.setdefault(key, Lane(source))
+            names = [name for name, _ in part.group_by.keys]
+            lane.keys = tuple(lane.take(source, names))
+            lane.take(source, sorted(needed_columns(part, source) - set(names)))
+            lane.parts.append(part)
+    return lanes
+
+
+def lane_key(part: PartPlan, source: Projection) -> LaneKey:
+    """Equal for what is read together and has the same keys."""
+    return (read_key(source), *(column_sql(source, name) for name, _ in part.group_by.keys))
+
+
+def apart(parts: Sequence[PartPlan]) -> list[tuple[tuple[PartPlan, ...], Mapping[Any, LaneKey]]]:
+    """Parts in groups of which each takes every reading by one lane: (parts, reading -> lane)."""
+    groups: list[tuple[list[PartPlan], dict[Any, LaneKey]]] = []
+    for part in parts:
+        own = {read_key(source): lane_key(part, source) for source in part.projections}
+        fitting = (group for group in groups if all(group[1].get(key, lane) == lane for key, lane in own.items()))
+        group = next(fitting, None)
+        if group is None:
+            groups.append(group := ([], {}))
+        group[0].append(part)
+        group[1].update(own)
+    return [(tuple(members), readings) for members, readings in groups]

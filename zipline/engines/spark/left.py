@@ -1,0 +1,64 @@
+"""The left rows as a DataFrame: selected columns, query times, days, and a number that stays each row's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zipline.engines.local.left import snapshot_days_of
+from zipline.engines.local.statements import within
+from zipline.engines.spark.packing import ROW, spelled
+from zipline.engines.spark.scans import INDEX, Days, Scan
+from zipline.engines.spark.statements import between, clock, numbered_events
+from zipline.expressions.dialects import identifier
+from zipline.plan.chaining import Span
+from zipline.plan.steps import Projection
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def left_days(left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> Days:
+    """The partitions to read. Rows of one event id are one event whatever the range: they are looked for in all."""
+    by_partition = left.partition is not None and left.event_id is None
+    low, high = within(left, (bounds or snapshot_days_of(left, span)) if by_partition else None)
+    return Days(left.partition, low, high)
+
+
+def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> DataFrame:
+    """`l:` columns, `__t`, `__ds` (null without a range or span), `__row`, and the scan's order."""
+    time = query_time(left)
+    day = _day(left, time) if bounds or span else "CAST(NULL AS STRING)"
+    rows = found.frame
+    if left.event_id is not None:
+        number, keep = numbered_events(left)
+        rows = rows.selectExpr("*", f"{number} AS __number").where(keep)
+    by_partition = left.partition is not None and left.event_id is None
+    conditions = [condition.sql("spark") for condition in left.where]
+    if bounds and not by_partition:
+        undated = "" if left.partition else f" OR {day} IS NULL"
+        conditions.append(f"{day} BETWEEN '{bounds[0]}' AND '{bounds[1]}'{undated}")
+    if span is not None:
+        conditions += between(time, span.low, span.high)
+    for condition in conditions:
+        rows = rows.where(condition)
+    types = left.column_types
+    items = [
+        f"CAST({e.sql('spark')} AS {spelled(types[name])}) AS {identifier('spark', f'l:{name}')}"
+        for name, e in left.select
+    ]
+    number_of = INDEX if found.order == (INDEX,) else "monotonically_increasing_id()"
+    return rows.selectExpr(*items, f"{time} AS __t", f"{day} AS __ds", f"{number_of} AS {ROW}", *found.order)
+
+
+def query_time(left: Projection) -> str:
+    """An event's own time; for a row of a snapshot the end of the snapshot's day."""
+    if left.time is not None:
+        return clock(left.time)
+    assert left.partition is not None
+    return f"CAST(date_add(CAST({identifier('spark', left.partition)} AS DATE), 1) AS TIMESTAMP)"
+
+
+def _day(left: Projection, time: str) -> str:
+    if left.partition:
+        return f"CAST(CAST({identifier('spark', left.partition)} AS DATE) AS STRING)"
+    return f"date_format({time}, 'yyyy-MM-dd')"

@@ -1,0 +1,107 @@
+"""Packing: rows of different shapes as one DataFrame, so that one shuffle moves them all; and apart again.
+
+A packed row has `__part` (the partition it goes to), `__lane` (what it is a row of), the clocks, and slots. A slot is a
+column of a type that every lane uses for some column of its own, so a packed row is as wide as the widest lane and not
+as all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zipline.expressions.dialects import identifier, type_name
+from zipline.types import NULL, DataType
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+PART, LANE, ROW = "__part", "__lane", "__row"
+CLOCKS = {"__t": "TIMESTAMP", "__known": "TIMESTAMP", "__changed": "TIMESTAMP", "__day": "DATE", "__before": "BOOLEAN"}
+PLACE = {"__file": "STRING", "__index": "BIGINT"}
+OWN = {ROW: "BIGINT", **CLOCKS, "__ds": "STRING", **PLACE, "__facts": "STRING"}
+"""Columns that stand for themselves, where a lane has them: a left row's number, day and place, clocks, facts."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns of a lane: those of OWN that it has, and others by name with their types."""
+
+    own: tuple[str, ...]
+    columns: Mapping[str, DataType]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where each lane's columns are. Columns of which only null is known take no place."""
+
+    shapes: tuple[Shape, ...]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        return tuple(name for name in OWN if any(name in shape.own for shape in self.shapes))
+
+    @property
+    def slots(self) -> dict[str, str]:
+        """Slot -> its type."""
+        most: dict[str, int] = {}
+        for shape in self.shapes:
+            for dtype, count in _counted(shape.columns).items():
+                most[dtype] = max(most.get(dtype, 0), count)
+        names = [(dtype, n) for dtype, count in most.items() for n in range(count)]
+        return {f"__{number}": dtype for number, (dtype, _) in enumerate(names)}
+
+    def places(self, lane: int) -> dict[str, str]:
+        """Column -> slot."""
+        free: dict[str, list[str]] = {}
+        for slot, dtype in self.slots.items():
+            free.setdefault(dtype, []).append(slot)
+        of_type = {name: spelled(dtype) for name, dtype in self.shapes[lane].columns.items() if dtype != NULL}
+        return {name: free[dtype].pop(0) for name, dtype in of_type.items()}
+
+    def pack(self, frames: Sequence[DataFrame], parts: Sequence[str]) -> DataFrame:
+        """One frame of all lanes, in their order; `parts` are the SQL of the partition of each lane's rows."""
+        packed = [frame.selectExpr(*self._items(lane, parts[lane])) for lane, frame in enumerate(frames)]
+        return reduce(lambda one, other: one.unionAll(other), packed)
+
+    def _items(self, lane: int, part: str) -> list[str]:
+        shape = self.shapes[lane]
+        own = [name if name in shape.own else f"CAST(NULL AS {OWN[name]}) AS {name}" for name in self.own]
+        by_slot = {slot: name for name, slot in self.places(lane).items()}
+        slots = [
+            f"{identifier('spark', by_slot[slot])} AS {slot}" if slot in by_slot else f"CAST(NULL AS {dtype}) AS {slot}"
+            for slot, dtype in self.slots.items()
+        ]
+        return [f"{part} AS {PART}", f"{lane} AS {LANE}", *own, *slots]
+
+    def unpack(self, batches: Iterable[pa.RecordBatch]) -> list[pa.Table]:
+        """Each lane's rows with its own columns; those of no type are left out. No batch gives no lanes."""
+        listed = list(batches)
+        if not listed:
+            return []
+        table = pa.Table.from_batches(listed)
+        lanes = table.column(LANE)
+        return [self._lane(table.filter(pc.equal(lanes, lane)), lane) for lane in range(len(self.shapes))]
+
+    def _lane(self, rows: pa.Table, lane: int) -> pa.Table:
+        shape, places = self.shapes[lane], self.places(lane)
+        names = [*shape.own, *places]
+        return rows.select([*shape.own, *places.values()]).rename_columns(names)
+
+
+def spelled(dtype: DataType) -> str:
+    """A type as Spark writes it."""
+    return type_name("spark", dtype)
+
+
+def _counted(columns: Mapping[str, DataType]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for dtype in columns.values():
+        if dtype != NULL:
+            counts[spelled(dtype)] = counts.get(spelled(dtype), 0) + 1
+    return counts

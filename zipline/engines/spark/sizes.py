@@ -1,0 +1,68 @@
+"""How a run is divided, and where it keeps what more than one job reads."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zipline.engines.contract import Report
+from zipline.engines.spark import facts
+from zipline.engines.spark.outputs import Output
+from zipline.engines.spark.scans import FrameTable
+from zipline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+ROWS_PER_TASK, SCRATCH = "spark.zipline.rowsPerTask", "spark.zipline.scratch"
+MANY = 200_000
+"""Rows from which on all cores are worth their tasks."""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """`rows_per_task` is how many left rows and source rows a partition should have, `cores` how many run at a time.
+
+    `scratch` is a folder that driver and executors share; without one it is a temporary folder of this machine.
+    """
+
+    rows_per_task: int = 2_000_000
+    cores: int = 2
+    scratch: str | None = None
+
+    @classmethod
+    def of(cls, spark: SparkSession) -> Sizing:
+        """As the session's settings say."""
+        rows = spark.conf.get(ROWS_PER_TASK, None) or str(cls.rows_per_task)
+        if not rows.isdigit() or int(rows) < 1:
+            raise UsageError(f"{ROWS_PER_TASK} is {rows!r}, not a number of rows", hint="2000000 is the default")
+        cores = int(spark.conf.get("spark.sql.shuffle.partitions", None) or cls.cores)
+        return cls(int(rows), cores, spark.conf.get(SCRATCH, None))
+
+    def partitions(self, counts: Iterable[int | None]) -> int:
+        """For so many rows of each kind; of those of which nothing is known all cores take part."""
+        listed = list(counts)
+        rows = sum(count for count in listed if count is not None)
+        needed = -(-rows // self.rows_per_task) or 1
+        return max(needed, self.cores) if rows >= MANY or None in listed else needed
+
+    def materialised(self, frame: DataFrame, name: str) -> DataFrame:
+        """The same rows, written down: reading them again never gives others."""
+        place = f"{self.scratch or tempfile.mkdtemp(prefix='zipline-')}/{name}-{uuid.uuid4().hex}"
+        frame.write.parquet(place)
+        return frame.sparkSession.read.schema(frame.schema).parquet(place)
+
+    def checked(self, frame: DataFrame, report: Report) -> DataFrame:
+        """Rows without facts, which are added to the report. Raises what a task could not compute."""
+        kept = self.materialised(frame, "rows")
+        texts = kept.where(f"{facts.FACTS} IS NOT NULL").select(facts.FACTS).toArrow().column(0).to_pylist()
+        facts.add(report, texts)
+        return kept.where(f"{facts.FACTS} IS NULL").drop(facts.FACTS)
+
+    def keep(self, name: str, output: Output) -> FrameTable:
+        """The output as a table for others."""
+        frame = self.checked(output.frame, output.report)
+        return FrameTable(name, frame, output.columns, output.order, output.files, output.report.rows)

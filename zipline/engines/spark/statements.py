@@ -1,0 +1,57 @@
+"""The Spark SQL of a reading: an author's columns, conditions and clocks, and where the row of a key belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zipline.clock import to_text
+from zipline.engines.local.statements import FIRST_INSTANT, LAST_INSTANT, event_order
+from zipline.expressions import Expression
+from zipline.plan.steps import Projection
+from zipline.types import DOUBLE, DataType, DecimalType
+
+
+def clock(expression: Expression) -> str:
+    """An instant."""
+    return f"CAST({expression.sql('spark')} AS TIMESTAMP)"
+
+
+def between(sql: str, low: int | None, high: int | None) -> list[str]:
+    """Conditions that a time is low <= time < high, or null; what is beyond the calendar bounds nothing."""
+    bounds = []
+    if low is not None and low > FIRST_INSTANT:
+        bounds.append(f"({sql} >= {instant(min(low, LAST_INSTANT))} OR ({sql}) IS NULL)")
+    if high is not None and high <= LAST_INSTANT:
+        bounds.append(f"({sql} < {instant(max(high, FIRST_INSTANT))} OR ({sql}) IS NULL)")
+    return bounds
+
+
+def instant(micros: int) -> str:
+    return f"TIMESTAMP '{to_text(micros)}'"
+
+
+def numbered_events(source: Projection) -> tuple[str, str]:
+    """(what numbers the rows of each event id, the least first, the condition that keeps the one of them)."""
+    identity, order = event_order(source, "spark")
+    return f"row_number() OVER (PARTITION BY {identity} ORDER BY {order})", f"({identity}) IS NULL OR __number = 1"
+
+
+def is_no_key(column: str, dtype: DataType) -> str:
+    """True where a part of a key is null or NaN."""
+    return f"({column} IS NULL OR isnan({column}))" if dtype.is_float else f"{column} IS NULL"
+
+
+def home(columns: Sequence[tuple[str, DataType]], partitions: int) -> str:
+    """The partition of a key: the same for keys that are equal, whatever the widths of their types."""
+    if not columns or partitions == 1:
+        return "0"
+    return f"CAST(pmod(xxhash64({', '.join(_hashed(*column) for column in columns)}), {partitions}) AS INT)"
+
+
+def _hashed(column: str, dtype: DataType) -> str:
+    if dtype.is_integer:
+        return f"CAST({column} AS BIGINT)"
+    if dtype.is_float or isinstance(dtype, DecimalType):
+        number = column if dtype == DOUBLE else f"CAST({column} AS DOUBLE)"
+        return f"CASE WHEN {number} = 0 THEN 0D ELSE {number} END"
+    return column

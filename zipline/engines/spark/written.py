@@ -1,0 +1,43 @@
+"""The result of a run over days: what lies in the output's folder, day by day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from zipline.arrow import to_arrow
+from zipline.engines.contract import Report
+from zipline.errors import DataError
+from zipline.plan.chaining import DAY_COLUMN
+from zipline.tables.delta import DeltaOutput
+from zipline.tables.written import WrittenDay, WrittenFile
+from zipline.types import DataType
+
+
+@dataclass(frozen=True)
+class WrittenResult:
+    """Day -> its files, and the report. `columns` are those of the output, the day last."""
+
+    output: DeltaOutput
+    columns: Mapping[str, DataType]
+    files: Mapping[str, Sequence[WrittenFile]]
+    report: Report
+
+    def by_day(self, days: Sequence[str]) -> Iterator[tuple[str, WrittenDay]]:
+        """Each day's rows, days without rows too; DataError where a row is of no day asked for."""
+        strange = sorted(self.files.keys() - set(days))
+        if strange:
+            raise DataError(
+                f"{len(strange)} days came back that nobody asked for, such as {strange[0]}",
+                hint="the left's partition column holds the days YYYY-MM-DD",
+            )
+        fields = [pa.field(name, to_arrow(dtype)) for name, dtype in self.columns.items() if name != DAY_COLUMN]
+        day_field = pa.field(DAY_COLUMN, pa.string())
+        for day in days:
+            files = sorted(self.files.get(day, ()), key=lambda file: file.name)
+            yield (
+                day,
+                WrittenDay(self.output.uri, self.output.storage_options, day_field, day, files, pa.schema(fields)),
+            )
