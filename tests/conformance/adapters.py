@@ -81,13 +81,14 @@ class Arrow(Adapter):
     def days(self, case: BackfillCase, first: str, last: str) -> pa.Table:
         """One step of a backfill: the rows of the left's partitions from one day to another, their day in `ds`."""
         from zipline.clock import to_micros
-        from zipline.engines.local.run import run_join
+        from zipline.engines.frames import run_join_of
         from zipline.plan.build import plan_join
         from zipline.tables.catalog import open_catalog
 
         catalog = open_catalog({name: arrow_table(table) for name, table in case.tables.items()})
         plan = plan_join(case.join, lambda name: catalog.table(name).schema)
         as_of = None if case.as_of is None else to_micros(case.as_of)
+        run_join = run_join_of(self.name)
         return run_join(plan, catalog, start=first, end=last, training=case.training, as_of=as_of).table
 
 

@@ -13,6 +13,7 @@ import click
 from zipline.cli.findings import finding_rows, warning_texts
 from zipline.cli.options import project_options, range_options
 from zipline.cli.screen import console, number, plural, print_json, print_table, ranges, size
+from zipline.engines import ENGINES
 
 if TYPE_CHECKING:
     from zipline.cli.outputs import Work
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.argument("join")
 @range_options
 @click.option("--step-days", type=click.IntRange(min=1), default=30, show_default=True, help="Days held in memory.")
+@click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What computes.")
 @click.option("--force", is_flag=True, help="Also the days that are finished, and those that lost input.")
 @project_options
 def command(
@@ -37,6 +39,7 @@ def command(
     training: bool,
     as_of: int | None,
     step_days: int,
+    engine: str,
     force: bool,
     project: str | None,
     environment: str | None,
@@ -67,7 +70,7 @@ def command(
     again = arguments_again(training, project, environment, as_of)
     work = work_of(opened, definitions, join, start, end, training, again)
     with progress_bar(shown=not as_json) as progress:
-        report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress)
+        report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress, engine=engine)
     lost = lost_input(work, report)
     if as_json:
         print_json(report_facts(work, report) | (lost.facts() if lost else {}))
@@ -78,7 +81,13 @@ def command(
 
 
 def backfill(
-    work: Work, *, step_days: int, as_of: int | None, force: bool, progress: Callable[[Progress], None]
+    work: Work,
+    *,
+    step_days: int,
+    as_of: int | None,
+    force: bool,
+    progress: Callable[[Progress], None],
+    engine: str = "local",
 ) -> BackfillReport:
     """Checks are proved to fit the output before any work. What has something to do is recorded, and runs alone."""
     from zipline.quality.gate import Gate
@@ -88,7 +97,7 @@ def backfill(
         todo = planned(work, as_of, force=force)
         if todo.is_done:
             return _run(todo, work, gate, step_days, progress)
-    return _recorded(work, gate, step_days=step_days, as_of=as_of, force=force, progress=progress)
+    return _recorded(work, gate, step_days=step_days, as_of=as_of, force=force, progress=progress, engine=engine)
 
 
 def _recorded(
@@ -99,23 +108,34 @@ def _recorded(
     as_of: int | None,
     force: bool,
     progress: Callable[[Progress], None],
+    engine: str,
 ) -> BackfillReport:
     """One run at a time for each output. What is to be done is found once nobody else is at it."""
     from zipline.cli.outputs import replanned
     from zipline.cli.recording import expect, recorded_work
-    from zipline.engines.local.run import run_join
-    from zipline.orchestration.partials import partial_store
 
-    arguments = {"step_days": step_days, "as_of": as_of, "force": force}
+    arguments = {"step_days": step_days, "as_of": as_of, "force": force, "engine": engine}
     with recorded_work(work, "backfill", arguments) as run:
         if _bring_up(work, step_days=step_days, force=force):
             work = replanned(work)
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)
-        engine = run.counting(partial(run_join, partials=partial_store(work.project)))
-        report = _run(todo, work, gate, step_days, progress, engine, run.check, run.facts)
+        computing = run.counting(_engine(engine, work, todo))
+        report = _run(todo, work, gate, step_days, progress, computing, run.check, run.facts)
         run.count(rows=report.rows, bytes_written=report.bytes)
         return report
+
+
+def _engine(name: str, work: Work, todo: BackfillPlan) -> Engine:
+    if name == "spark":
+        from zipline.engines.spark.run import run_days
+        from zipline.engines.spark.session import local_session
+
+        return partial(run_days, spark=local_session(), output=todo.target)
+    from zipline.engines.local.run import run_join
+    from zipline.orchestration.partials import partial_store
+
+    return partial(run_join, partials=partial_store(work.project))
 
 
 def _bring_up(work: Work, *, step_days: int, force: bool) -> bool:

@@ -1,1 +1,3 @@
-"""Engines execute typed plans: local (Arrow and Numba, no JVM), later Spark and Flink, all by the same steps."""
+"""Engines: what computes a plan. All give the same answers; they differ in how much they can hold."""
+
+ENGINES = ("local", "spark")

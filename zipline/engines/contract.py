@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from typing import Any, Protocol
 
 import pyarrow as pa
 
+from zipline.errors import DataError
 from zipline.values import dataclass
 
 
@@ -72,6 +74,30 @@ def most_keys(one: Mapping[str, KeyCount], other: Mapping[str, KeyCount]) -> dic
     return dict(sorted(found.items()))
 
 
+class DayRows(Protocol):
+    """The rows of one day of an output: a table in memory, or files that are written and not published yet."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def column_names(self) -> list[str]: ...
+    def select(self, columns: Sequence[str]) -> pa.Table:
+        """These columns of all rows, in memory."""
+        ...
+
+
+class Computed(Protocol):
+    """What a run over days gives."""
+
+    @property
+    def report(self) -> Report: ...
+    def by_day(self, days: Sequence[str]) -> Iterable[tuple[str, Any]]:
+        """Each day's `DayRows`, days without rows too; DataError where a row is of no day asked for."""
+        ...
+
+
 @dataclass(frozen=True)
 class Result:
     """One row per left row, in left order, and the report."""
@@ -79,7 +105,29 @@ class Result:
     table: pa.Table
     report: Report
 
+    def by_day(self, days: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+        """Of a run over days, whose last column is `ds`: each day's rows, in their order."""
+        # It takes a while to import, and a run that finds all done needs none of it.
+        import pyarrow.compute as pc
+
+        column = self.table.column("ds")
+        counts = {value["values"]: value["counts"] for value in pc.value_counts(column).to_pylist()}
+        refuse_strange_days(counts, days)
+        for day in days:
+            is_all = counts.get(day) == self.table.num_rows
+            yield day, self.table if is_all else self.table.filter(pc.equal(column, day))
+
     def _repr_html_(self) -> str:
         from zipline.engines.notebook import result_page
 
         return result_page(self)
+
+
+def refuse_strange_days(found: Iterable[str | None], asked: Sequence[str]) -> None:
+    strange = sorted(map(str, set(found) - set(asked)))
+    if strange:
+        number = "1 day" if len(strange) == 1 else f"{len(strange)} days"
+        raise DataError(
+            f"{number} came back that nobody asked for, such as {strange[0]}",
+            hint="the left's partition column holds the days YYYY-MM-DD",
+        )

@@ -12,14 +12,13 @@ import pyarrow as pa
 from zipline.api import EventSource, GroupBy, Join, JoinPart, Query, StagingQuery
 from zipline.arrow import TIMESTAMP_ARROW, from_arrow
 from zipline.clock import to_micros
+from zipline.engines import ENGINES
 from zipline.engines.contract import Result
 from zipline.errors import UsageError
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.keys import check_key_kinds
 from zipline.project import load_project
 from zipline.tables.catalog import Catalog, open_catalog
-
-ENGINES = ("local", "spark")
 
 Instant = dt.datetime | dt.date | str | int
 
@@ -56,7 +55,7 @@ def run(
         raise UsageError(f"backfill takes a Join, not {type(join).__name__}", hint="aggregate takes a GroupBy")
     catalog = open_tables(tables, join)
     plan = plan_join(join, lambda name: catalog.table(name).schema)
-    return _join_of(engine)(plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of))
+    return run_join_of(engine)(plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of))
 
 
 def aggregate(
@@ -83,7 +82,7 @@ def aggregate(
     for name, _ in plan.columns:
         if name in types:
             raise UsageError(f"the queries already have a column {name!r}, a feature of {plan.name}")
-    return _group_by_of(engine)(plan, rows, catalog).table
+    return run_group_by_of(engine)(plan, rows, catalog).table
 
 
 def training_set(
@@ -103,7 +102,7 @@ def training_set(
     frame = _frame(rows, "rows")
     join = training_join(features, definitions)
     catalog = open_tables(tables, join).with_tables({ROWS: frame})
-    return _join_of(engine)(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
+    return run_join_of(engine)(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
 
 
 ROWS = "__rows__"
@@ -171,7 +170,7 @@ def _check_engine(engine: str) -> None:
         raise UsageError(f"there is no engine {engine!r}", asked=engine, valid=ENGINES)
 
 
-def _join_of(engine: str) -> Callable[..., Result]:
+def run_join_of(engine: str) -> Callable[..., Result]:
     """The engine's `run_join`."""
     if engine == "spark":
         from zipline.engines.spark import run as on_spark
@@ -183,7 +182,7 @@ def _join_of(engine: str) -> Callable[..., Result]:
     return run_join
 
 
-def _group_by_of(engine: str) -> Callable[..., Result]:
+def run_group_by_of(engine: str) -> Callable[..., Result]:
     """The engine's `run_group_by`."""
     if engine == "spark":
         from zipline.engines.spark import run as on_spark

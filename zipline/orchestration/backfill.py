@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from zipline.clock import DAY, monotonic, to_micros
-from zipline.engines.contract import Result
-from zipline.errors import CheckError, DataError, UsageError
+from zipline.engines.contract import Computed, DayRows
+from zipline.errors import CheckError, UsageError
 from zipline.orchestration.carry import DAY_COLUMN, mature, reduced, together
 from zipline.orchestration.records import FINGERPRINT, Record, encoded, records_of
 from zipline.orchestration.report import BackfillReport, DayReport, Progress
@@ -43,7 +43,7 @@ class Verdict(Protocol):
         ...
 
 
-Gate = Callable[[pa.Table, int | None, int], Sequence[Verdict]]
+Gate = Callable[[DayRows, int | None, int], Sequence[Verdict]]
 """(rows of a day, rows of the day before it or None, the day's end in microseconds) -> the verdicts."""
 
 
@@ -52,7 +52,7 @@ class Engine(Protocol):
 
     def __call__(
         self, plan: JoinPlan, catalog: Catalog, *, start: str, end: str, training: bool, as_of: int | None
-    ) -> Result:
+    ) -> Computed:
         """The rows of these days, with their day in the last column `ds`."""
         ...
 
@@ -136,7 +136,7 @@ class _Run:
 
     def _stage(self, stage: Stage) -> None:
         """Publishes the days of one stage, in order, up to the first that a critical check holds back."""
-        passed: dict[str, pa.Table] = {}
+        passed: dict[str, Any] = {}
         judged: list[DayReport] = []
         refusal: CheckError | None = None
         for day, rows, computed in self._tables(stage):
@@ -152,7 +152,7 @@ class _Run:
         if refusal is not None:
             raise refusal
 
-    def _tables(self, stage: Stage) -> Iterator[tuple[str, pa.Table, tuple[str, ...] | None]]:
+    def _tables(self, stage: Stage) -> Iterator[tuple[str, DayRows, tuple[str, ...] | None]]:
         """Each day's rows and the columns that were computed for them."""
         if stage.columns is None:
             yield from self._anew(stage.days)
@@ -175,10 +175,10 @@ class _Run:
         columns = plan.columns if self._todo.training else plan.scoring_columns
         return [name for name, _ in columns if name != DAY_COLUMN]
 
-    def _anew(self, days: Sequence[str]) -> Iterator[tuple[str, pa.Table, None]]:
+    def _anew(self, days: Sequence[str]) -> Iterator[tuple[str, DayRows, None]]:
         result = self._ask(self._todo.plan, days, training=self._todo.training)
         self.report = self.report.with_step(result.report)
-        for day, rows in _by_day(result.table, days):
+        for day, rows in result.by_day(days):
             yield day, rows, None
 
     def _part(self, days: Sequence[str], columns: Sequence[str]) -> dict[str, pa.Table]:
@@ -186,21 +186,24 @@ class _Run:
         plan = reduced(self._todo.plan, columns)
         labels = self._todo.plan.labels if self._todo.training else ()
         result = self._ask(plan, days, training=self._todo.training and bool(plan.labels))
-        table = result.table
+        found = {day: _in_memory(rows) for day, rows in result.by_day(days)}
         if labels and not plan.labels:
-            table = mature(table, labels[0].offset or 0, self._todo.inputs.label_end)
-            result.report.immature = result.table.num_rows - table.num_rows
+            kept = {
+                day: mature(rows, labels[0].offset or 0, self._todo.inputs.label_end) for day, rows in found.items()
+            }
+            result.report.immature = sum(rows.num_rows - kept[day].num_rows for day, rows in found.items())
+            found = kept
         self.report = self.report.with_step(result.report)
-        return dict(_by_day(table, days))
+        return found
 
-    def _ask(self, plan: JoinPlan, days: Sequence[str], *, training: bool) -> Result:
+    def _ask(self, plan: JoinPlan, days: Sequence[str], *, training: bool) -> Computed:
         """Labels end where the inputs' record says that they do, whichever parts are computed."""
         end = self._todo.inputs.label_end if training and plan.labels else None
         as_of = FIRST_INSTANT if end is None else end
         engine = self._engine or _local_engine()
         return engine(plan, self._catalog, start=days[0], end=days[-1], training=training, as_of=as_of)
 
-    def _publish(self, days: Mapping[str, pa.Table], judged: Sequence[DayReport]) -> None:
+    def _publish(self, days: Mapping[str, Any], judged: Sequence[DayReport]) -> None:
         todo = self._todo
         metadata = encoded({day: todo.record(day) for day in days}) | self._facts
         todo.target.replace_days(days, metadata=metadata, fence=self._before_commit)
@@ -222,7 +225,7 @@ class _Run:
         done = len(self._todo.skipped) + len(self.report.published)
         self._tell(Progress(done, len(self._todo.asked), day, self.report.rows))
 
-    def _judge(self, day: str, rows: pa.Table) -> DayReport:
+    def _judge(self, day: str, rows: DayRows) -> DayReport:
         verdicts: Sequence[Verdict] = ()
         if self._gate is not None:
             verdicts = self._gate(rows, self._rows_before(day), to_micros(day) + DAY)
@@ -261,22 +264,9 @@ def _records(todo: BackfillPlan) -> dict[str, Record]:
     return {day: record for day, record in sorted(found.items()) if record is not None}
 
 
+def _in_memory(rows: DayRows) -> pa.Table:
+    return rows if isinstance(rows, pa.Table) else rows.select(rows.column_names)
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _by_day(table: pa.Table, days: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Each day's rows in their order, days without rows too; DataError where a row is of no day asked for."""
-    column = table.column(DAY_COLUMN)
-    # It takes a while to import, and a run that finds all done needs none of it.
-    import pyarrow.compute as pc
-
-    counts = {value["values"]: value["counts"] for value in pc.value_counts(column).to_pylist()}
-    strange = sorted(map(str, set(counts) - set(days)))
-    if strange:
-        raise DataError(
-            f"{_counted(len(strange), 'day')} came back that nobody asked for, such as {strange[0]}",
-            hint="the left's partition column holds the days YYYY-MM-DD",
-        )
-    for day in days:
-        yield day, table if counts.get(day) == table.num_rows else table.filter(pc.equal(column, day))

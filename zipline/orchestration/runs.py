@@ -20,7 +20,7 @@ from types import FrameType
 from typing import ParamSpec
 
 from zipline.clock import monotonic
-from zipline.engines.contract import Result
+from zipline.engines.contract import Computed
 from zipline.errors import LockLostError, ZiplineError
 from zipline.orchestration.memory import PeakMemory
 from zipline.registry import Lock, Measures, Outcome, Registry
@@ -73,10 +73,10 @@ class Recording:
         finally:
             self.add_step_seconds({name: monotonic() - began})
 
-    def counting(self, engine: Callable[_P, Result]) -> Callable[_P, Result]:
+    def counting(self, engine: Callable[_P, Computed]) -> Callable[_P, Computed]:
         """The engine, which adds what its steps took to the run."""
 
-        def counted(*arguments: _P.args, **named: _P.kwargs) -> Result:
+        def counted(*arguments: _P.args, **named: _P.kwargs) -> Computed:
             result = engine(*arguments, **named)
             self.add_step_seconds(result.report.seconds)
             return result

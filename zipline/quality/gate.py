@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from zipline.api import Check
+from zipline.engines.contract import DayRows
 from zipline.plan.steps import JoinPlan, PartPlan
 from zipline.quality.checks import CheckResult, mentions, run_checks, validate_checks
 from zipline.types import DataType
@@ -27,10 +28,11 @@ class _View:
     checks: tuple[Check, ...]
     columns: Mapping[str, str] | None = None
 
-    def of(self, rows: pa.Table) -> pa.Table:
+    def of(self, rows: DayRows) -> pa.Table:
+        """The columns that the checks may name, in memory."""
         if self.columns is None:
-            return rows
-        return pa.table([rows.column(column) for column in self.columns.values()], names=list(self.columns))
+            return rows.select(rows.column_names)
+        return rows.select(list(self.columns.values())).rename_columns(list(self.columns))
 
     def schema(self, columns: Mapping[str, DataType]) -> Mapping[str, DataType]:
         return columns if self.columns is None else {name: columns[column] for name, column in self.columns.items()}
@@ -50,7 +52,7 @@ class Gate:
     def checks(self) -> tuple[Check, ...]:
         return tuple(check for view in self._views for check in view.checks)
 
-    def __call__(self, rows: pa.Table, previous_rows: int | None, as_of: int) -> Sequence[CheckResult]:
+    def __call__(self, rows: DayRows, previous_rows: int | None, as_of: int) -> Sequence[CheckResult]:
         return [
             result
             for view in self._views

@@ -27,7 +27,9 @@ from zipline.tables.columns import canonical, check_names, checked_day
 from zipline.tables.commits import DAY, MILLISECOND, Version, commit_of, digest_of_files, version_of
 from zipline.tables.delta_log import arrow_schema, failed, live_files, open_log
 from zipline.tables.storage import DataFile, Storage, delta_options, joined
+from zipline.tables.written import WrittenDay
 from zipline.types import DataType
+from zipline.values import dataclass
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -38,6 +40,33 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 _RETRIED = ("already exists", "version 0", "conflict", "concurrent")
+
+
+@dataclass(frozen=True)
+class _Days:
+    """The days of one commit: `rows` are those in memory, one day after another, `counts` how many of each.
+
+    `ready` are the days that lie in files; their columns are among those of `rows`.
+    """
+
+    counts: Mapping[str, int]
+    rows: pa.Table
+    ready: Mapping[str, WrittenDay]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted([*self.counts, *self.ready])
+
+    @property
+    def title(self) -> str:
+        names = self.names
+        return f"the day {names[0]}" if len(names) == 1 else f"the days {names[0]} to {names[-1]}"
+
+    def actions(self) -> list[AddAction]:
+        """Of the files that are there."""
+        return [
+            _action(file.name, file.bytes, day, file.rows) for day, rows in self.ready.items() for file in rows.files
+        ]
 
 
 class DeltaOutput:
@@ -102,12 +131,14 @@ class DeltaOutput:
 
     def replace_days(
         self,
-        days: Mapping[str, pa.Table],
+        days: Mapping[str, pa.Table | WrittenDay],
         *,
         metadata: Mapping[str, str] | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
         """Makes each day's rows, in their order, the whole of the day; creates the table where there is none.
+
+        Rows that lie in the table's folder already are published as the files that they are.
 
         `fence` says, by an error, that this writer may publish no more. It is asked with the table open, right before
         each try to commit, and a commit is refused where anyone else's came after the table was opened: so however
@@ -117,30 +148,26 @@ class DeltaOutput:
         in these. TableError, with the old days kept, where a column has another type than the table, where nothing but
         null is known of a column that the table does not have, or where writing fails.
         """
-        prepared = {day: _with_day(checked_day(day, DAY, self.uri), rows, self.uri) for day, rows in days.items()}
-        if prepared:
+        ready = {day: rows for day, rows in days.items() if isinstance(rows, WrittenDay) and rows.files}
+        tables = {day: _in_memory(rows) for day, rows in days.items() if day not in ready}
+        prepared = {day: _with_day(checked_day(day, DAY, self.uri), rows, self.uri) for day, rows in tables.items()}
+        if days:
             counts = {day: rows.num_rows for day, rows in prepared.items()}
-            self._replace(counts, _concatenated(prepared.values()), metadata, fence)
+            empty = (rows.schema.empty_table() for rows in ready.values())
+            self._replace(_Days(counts, _concatenated((*prepared.values(), *empty)), ready), metadata, fence)
 
-    def _replace(
-        self, counts: Mapping[str, int], rows: pa.Table, metadata: Mapping[str, str] | None, fence: Callable[[], None]
-    ) -> None:
-        """`rows` are those of the days one after another, `counts` how many of each.
-
-        A commit by anyone else in between makes it begin again: what it replaces may be another file now.
-        """
+    def _replace(self, days: _Days, metadata: Mapping[str, str] | None, fence: Callable[[], None]) -> None:
+        """A commit by anyone else in between makes it begin again: what it replaces may be another file now."""
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        days = list(counts)
         for attempt in range(_ATTEMPTS):
             try:
-                self._commit(counts, rows, metadata or {}, fence)
+                self._commit(days, metadata or {}, fence)
                 return
             except (CommitFailedError, DeltaError, OSError) as wrong:
                 if attempt == _ATTEMPTS - 1 or not _is_conflict(wrong):
-                    named = f"the day {days[0]}" if len(days) == 1 else f"the days {days[0]} to {days[-1]}"
                     hint = "they are as they were before; make room on the disk or mend the cause, then run it again"
-                    raise failed(f"{named} of {self.uri} could not be written", wrong, hint) from None
+                    raise failed(f"{days.title} of {self.uri} could not be written", wrong, hint) from None
                 time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
 
     def read(
@@ -166,16 +193,15 @@ class DeltaOutput:
         log = open_log(self.uri, self._options)
         return (version_of(commit) for commit in log.history()) if log else iter(())
 
-    def _commit(
-        self, counts: Mapping[str, int], rows: pa.Table, metadata: Mapping[str, str], fence: Callable[[], None]
-    ) -> None:
+    def _commit(self, days: _Days, metadata: Mapping[str, str], fence: Callable[[], None]) -> None:
         log = open_log(self.uri, self._options)
-        rows = _fitted(rows, arrow_schema(log) if log is not None else None, self.uri)
-        written = self._write(counts, rows)
-        commit = commit_of(written, metadata)
+        rows = _fitted(days.rows, arrow_schema(log) if log is not None else None, self.uri)
+        written = self._write(days.counts, rows)
+        actions = sorted([*written, *days.actions()], key=lambda action: str(action.partition_values[DAY]))
+        commit = commit_of(actions, metadata)
         try:
             fence()
-            self._publish(log, written, rows, list(counts), commit)
+            self._publish(log, actions, rows, days.names, commit)
         except BaseException:
             self._take_back(written)
             raise
@@ -220,8 +246,6 @@ class DeltaOutput:
 
         What was written is taken away again when one of them fails; until they are committed nobody sees them.
         """
-        from deltalake.transaction import AddAction
-
         storage = Storage(self.uri, self._options)
         names = {day: f"{DAY}={day}/part-00000-{uuid.uuid4()}.parquet" for day in counts}
         written: list[AddAction] = []
@@ -231,12 +255,18 @@ class DeltaOutput:
                 part = rows.slice(start, counts[day]).drop_columns([DAY])
                 start += counts[day]
                 size = write_parquet(storage, joined(self.uri, name), part)
-                facts = json.dumps({"numRecords": counts[day]})
-                written.append(AddAction(name, size, {DAY: day}, now() // MILLISECOND, True, facts))
+                written.append(_action(name, size, day, counts[day]))
         except BaseException:
             _remove(storage, [joined(self.uri, name) for name in names.values()])
             raise
         return written
+
+
+def _action(name: str, size: int, day: str, rows: int) -> AddAction:
+    """What puts a file into the log."""
+    from deltalake.transaction import AddAction
+
+    return AddAction(name, size, {DAY: day}, now() // MILLISECOND, True, json.dumps({"numRecords": rows}))
 
 
 def write_source(
@@ -276,6 +306,10 @@ def write_source(
         )
     except (DeltaError, OSError) as wrong:
         raise failed(f"the table {uri} could not be written", wrong) from None
+
+
+def _in_memory(rows: pa.Table | WrittenDay) -> pa.Table:
+    return rows.table() if isinstance(rows, WrittenDay) else rows
 
 
 def _concatenated(tables: Iterable[pa.Table]) -> pa.Table:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from zipline.arrow import to_arrow
-from zipline.engines.contract import Report
-from zipline.errors import DataError
+from zipline.engines.contract import Report, refuse_strange_days
 from zipline.plan.chaining import DAY_COLUMN
 from zipline.tables.delta import DeltaOutput
 from zipline.tables.written import WrittenDay, WrittenFile
@@ -27,12 +26,7 @@ class WrittenResult:
 
     def by_day(self, days: Sequence[str]) -> Iterator[tuple[str, WrittenDay]]:
         """Each day's rows, days without rows too; DataError where a row is of no day asked for."""
-        strange = sorted(self.files.keys() - set(days))
-        if strange:
-            raise DataError(
-                f"{len(strange)} days came back that nobody asked for, such as {strange[0]}",
-                hint="the left's partition column holds the days YYYY-MM-DD",
-            )
+        refuse_strange_days(self.files, days)
         fields = [pa.field(name, to_arrow(dtype)) for name, dtype in self.columns.items() if name != DAY_COLUMN]
         day_field = pa.field(DAY_COLUMN, pa.string())
         for day in days:

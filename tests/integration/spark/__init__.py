@@ -1,0 +1,1 @@
+"""Spark for real: the engine over files, tables and a cluster."""
