@@ -154,3 +154,7 @@ class LockedError(RegistryError):
 
 class LockLostError(RegistryError):
     """A run stood still for longer than its lease, so another may have taken its lock: it must not publish."""
+
+
+class EngineError(ZiplineError):
+    """What an engine stands on is missing, of the wrong version, or was lost: Java, a library, an executor, a disk."""

@@ -13,6 +13,11 @@
     path = "data/flights.csv.gz"
     null_values = ["", "NA"]
 
+    [spark]                              # `zipline backfill --engine spark`
+    master = "local[*]"                  # or spark://host:7077, yarn, k8s://...
+    [spark.settings]                     # of the session, as they are
+    spark.driver.memory = "8g"
+
     [environments.prod]
     table_prefix = ""
     key_prefix = "prod:"
@@ -36,7 +41,9 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
+from zipline import spark_settings
 from zipline.errors import Location, ProjectError
+from zipline.spark_settings import Spark
 from zipline.values import dataclass
 
 FILE = "zipline.toml"
@@ -52,11 +59,14 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "online": {"store": "lmdb", "url": f"{EMBEDDED}/online", "username": "", "password": ""},
     "brokers": {"servers": "", "security_protocol": "", "username": "", "password": ""},
     "registry": {"url": f"sqlite:///{EMBEDDED}/registry.db"},
+    "spark": spark_settings.DEFAULTS,
 }
+_FREE = {"storage": "options", "spark": "settings"}
+"""Sections with one below them whose keys are not ours."""
 _TOP = ("name", "configs", "environment")
 _TABLE = ("path", "null_values", "delimiter")
 _SECRETS = ("secret_access_key", "session_token", "password")
-_URL_PASSWORD = re.compile(r"(://[^:/@]*:)[^@/]+@")
+_URL_SECRET = re.compile(r"(://[^:/@]*:)[^@/]+(?=@)|(;token=)[^;]+")
 _MASK = "********"
 
 
@@ -109,6 +119,7 @@ class Project:
     online: OnlineStore = OnlineStore()
     brokers: Brokers = Brokers()
     registry: str = field(default="", repr=False)
+    spark: Spark = Spark()
     tables: Mapping[str, TableSettings] = field(default_factory=dict)
     file: Path | None = None
     settings: tuple[Setting, ...] = field(default=(), repr=False)
@@ -181,7 +192,7 @@ class _Settings:
             raise self._wrong(
                 f"there is no online store {online['store']!r}", online["store"], STORES, "store", "online"
             )
-        options = {key: value for key, value in storage.items() if value} | self._free_options()
+        options = {key: value for key, value in storage.items() if value} | self._free("storage")
         online["url"] = _absolute(root, online["url"]) if online["store"] == "lmdb" else online["url"]
         return Project(
             root=root,
@@ -194,6 +205,7 @@ class _Settings:
             online=OnlineStore(**online),
             brokers=Brokers(**resolved["brokers"]),
             registry=_absolute_sqlite(root, resolved["registry"]["url"]),
+            spark=self._spark(root, resolved["spark"]),
             tables=MappingProxyType(self._tables()),
             file=self.file,
             settings=tuple(self.rows),
@@ -229,10 +241,8 @@ class _Settings:
 
     def _check_sections(self, content: Mapping[str, Any], above: str) -> None:
         for section in _DEFAULTS:
-            free = ("options",) if section == "storage" else ()
-            self._check_names(
-                self._section(content, section, above.rstrip(".")), (*_DEFAULTS[section], *free), above + section
-            )
+            valid = (*_DEFAULTS[section], *(name for place, name in _FREE.items() if place == section))
+            self._check_names(self._section(content, section, above.rstrip(".")), valid, above + section)
 
     def _check_names(self, given: Mapping[str, Any], valid: tuple[str, ...], section: str) -> None:
         for key in given:
@@ -286,7 +296,7 @@ class _Settings:
             raise self._wrong(f"{section}.{key} is text, not {value!r}", None, (), key, section)
         if not value and _DEFAULTS[section][key]:
             raise ProjectError(f"{section}.{key} is empty, by {source}", hint="leave it out to have the default")
-        shown = _MASK if key in _SECRETS and value else _URL_PASSWORD.sub(rf"\1{_MASK}@", value)
+        shown = _MASK if key in _SECRETS and value else _URL_SECRET.sub(rf"\1\2{_MASK}", value)
         self.rows.append(Setting(f"{section}.{key}", shown, source))
         return value
 
@@ -317,15 +327,24 @@ class _Settings:
                     f"environments.{name}",
                 )
 
-    def _free_options(self) -> dict[str, str]:
-        sections = (self._section(self.content, "storage"), self._section(self.own, "storage"))
-        found = {
-            key: str(value)
-            for section in sections
-            for key, value in self._section(section, "options", "storage").items()
-        }
-        self.rows.extend(Setting(f"storage.options.{key}", _MASK, FILE) for key in found)
+    def _free(self, section: str) -> dict[str, str]:
+        """What stands below a section, as it is: that of the environment last."""
+        name = _FREE[section]
+        given = [self._section(self._section(above, section), name, section) for above in (self.content, self.own)]
+        found = {key: value for each in given for key, value in spark_settings.flat(each).items()}
+        for key, value in found.items():
+            is_shown = section == "spark" and not spark_settings.is_secret(key)
+            self.rows.append(Setting(f"{section}.{name}.{key}", value if is_shown else _MASK, FILE))
         return found
+
+    def _spark(self, root: Path, given: Mapping[str, str]) -> Spark:
+        scratch = _absolute(root, given["scratch"]) if given["scratch"] else ""
+        spark = Spark(given["master"], given["remote"], scratch, MappingProxyType(self._free("spark")))
+        wrong = spark_settings.first_wrong(spark)
+        if wrong is not None:
+            what, key, valid = wrong
+            raise self._wrong(what, None, valid, key, "spark")
+        return spark
 
     def _tables(self) -> dict[str, TableSettings]:
         return {name: self._table(name, given) for name, given in self._section(self.content, "tables").items()}

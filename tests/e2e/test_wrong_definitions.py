@@ -65,7 +65,7 @@ def contextual_key(root: Path) -> None:
         (
             contextual_key,
             [
-                "'customer' (a key of store.features.spend) is contextual",
+                "'customer' (a key of GroupBy) is contextual",
                 "select customer in the left too",
                 "training.py:4",
             ],

@@ -72,12 +72,14 @@ def work_of(
 ) -> Work:
     """The same for a project and definitions that are loaded; `again` is what a suggested command must repeat."""
     join: Join = definitions.find(name, Join)
+    if start is not None and end is not None:
+        check_range(start, end)
     catalog = _plannable(opened, definitions, name)
-    with with_known_expressions(opened):
-        plan = plan_join(join, lambda table: catalog.table(table).schema)
     table = output_name(name, training)
     output = DeltaOutput(opened.table_uri(table), opened.storage_options)
-    first, last = _days(plan, join, catalog, output, start, end)
+    with with_known_expressions(opened):
+        plan = plan_join(join, lambda table: catalog.table(table).schema)
+        first, last = _days(plan, join, catalog, output, start, end)
     staging = tuple(below(definitions, name, opened))
     work = Work(opened, definitions, join, plan, catalog, output, table, training, first, last, again, staging)
     _check_types(work)

@@ -41,11 +41,23 @@ def is_no_key(column: str, dtype: DataType) -> str:
     return f"({column} IS NULL OR isnan({column}))" if dtype.is_float else f"{column} IS NULL"
 
 
-def home(columns: Sequence[tuple[str, DataType]], partitions: int) -> str:
-    """The partition of a key: the same for keys that are equal, whatever the widths of their types."""
-    if not columns or partitions == 1:
+PIECES = 64
+"""Into so many pieces, by key, the rows of a partition can be divided where they are too many."""
+
+
+def key_hash(columns: Sequence[tuple[str, DataType]]) -> str:
+    """The same for keys that are equal, whatever the widths of their types."""
+    return f"xxhash64({', '.join(_hashed(*column) for column in columns)})" if columns else "0L"
+
+
+def home(columns: Sequence[tuple[str, DataType]], partitions: int, among: int | None = None) -> str:
+    """Where a key goes: its partition, the first of `among` so many, plus a multiple of `among` for its piece."""
+    if not columns:
         return "0"
-    return f"CAST(pmod(xxhash64({', '.join(_hashed(*column) for column in columns)}), {partitions}) AS INT)"
+    place = f"pmod({key_hash(columns)}, {partitions * PIECES})"
+    if among is None or among == partitions:
+        return f"CAST({place} AS INT)"
+    return f"CAST({place} % {partitions} + ({place} div {partitions}) * {among} AS INT)"
 
 
 def _hashed(column: str, dtype: DataType) -> str:
