@@ -3,13 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test bench lint setup clean
+SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spark.py
+
+.PHONY: demo test test-spark bench lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SPARK_TESTS))
+
+test-spark: $(VENV)/.dev
+	$(BIN)/python -m pytest $(SPARK_TESTS)
+	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest tests/conformance -k spark
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

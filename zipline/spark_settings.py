@@ -1,4 +1,4 @@
-"""The section `[spark]` of `zipline.toml`: where the Spark engine runs, and what is wrong in it. Standard library only."""
+"""The section `[spark]` of `zipline.toml`: where the Spark engine runs, and what is wrong in it."""
 
 from __future__ import annotations
 

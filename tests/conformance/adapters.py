@@ -8,6 +8,7 @@ closes breaks the build until its mark goes. The oracle is an engine too, so tha
 from __future__ import annotations
 
 import datetime as dt
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -93,7 +94,8 @@ class Arrow(Adapter):
 
 
 ORACLE = Oracle()
-ENGINES = (Arrow("local"),)
+ENGINES = tuple(map(Arrow, os.environ.get("ZIPLINE_ENGINES", "local").split()))
+"""`make test-spark` names Spark: the suite takes it many minutes."""
 ADAPTERS: tuple[Adapter, ...] = (ORACLE, *ENGINES)
 
 

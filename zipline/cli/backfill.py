@@ -120,18 +120,22 @@ def _recorded(
             work = replanned(work)
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)
-        computing = run.counting(_engine(engine, work, todo))
+        computing = run.counting(_engine(engine, work, todo, progress))
         report = _run(todo, work, gate, step_days, progress, computing, run.check, run.facts)
         run.count(rows=report.rows, bytes_written=report.bytes)
         return report
 
 
-def _engine(name: str, work: Work, todo: BackfillPlan) -> Engine:
+def _engine(name: str, work: Work, todo: BackfillPlan, progress: Callable[[Progress], None]) -> Engine:
     if name == "spark":
         from zipline.engines.spark.run import run_days
-        from zipline.engines.spark.session import local_session
+        from zipline.engines.spark.session import session_of
+        from zipline.orchestration.report import Progress
 
-        return partial(run_days, spark=local_session(), output=todo.target)
+        def tell(step: str) -> None:
+            progress(Progress(0, 0, step=step))
+
+        return partial(run_days, spark=session_of(work.project), output=todo.target, tell=tell)
     from zipline.engines.local.run import run_join
     from zipline.orchestration.partials import partial_store
 
@@ -309,6 +313,9 @@ def _started_bar(stack: ExitStack) -> Callable[[Progress], None]:
     task = bar.add_task("backfill", total=None)
 
     def show(progress: Progress) -> None:
+        if progress.step:
+            bar.update(task, description=f"backfill, {progress.step:.70}")
+            return
         text = f"backfill {progress.day}, {progress.rows:,} rows" if progress.day else "backfill"
         bar.update(task, completed=progress.done, total=progress.total, description=text)
 

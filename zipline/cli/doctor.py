@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +50,9 @@ class Finding:
 
 
 @click.command()
+@click.option("--spark", is_flag=True, help="Also start a session of Spark, and run a task in it.")
 @project_options
-def command(project: str | None, environment: str | None, as_json: bool) -> None:
+def command(spark: bool, project: str | None, environment: str | None, as_json: bool) -> None:
     """Look for what is missing.
 
     Shows the project's settings, and whether everything it needs is there. Exit code 1 when something is wrong.
@@ -60,7 +62,7 @@ def command(project: str | None, environment: str | None, as_json: bool) -> None
       zipline doctor
     """
     opened = open_project(project, environment)
-    findings = list(examine(opened))
+    findings = [*examine(opened), *_spark(opened, is_started=spark)]
     settings = [asdict(setting) for setting in opened.describe()]
     if as_json:
         print_json({"settings": settings, "findings": [asdict(finding) for finding in findings]})
@@ -208,6 +210,34 @@ def _registry(project: Project) -> Finding:
         remedy = f"run zipline {lost[-1].what} {lost[-1].subject} again: it goes on where it stopped"
         return Finding("registry", ATTENTION, f"{state}; {plural(len(lost), 'run')} ended without a word", remedy)
     return Finding("registry", FINE, state)
+
+
+def _spark(project: Project, *, is_started: bool) -> Iterator[Finding]:
+    """What the Spark engine stands on. Where nobody asks for it but pyspark is there, what it lacks is not wrong."""
+    from importlib.util import find_spec
+
+    from zipline.engines.spark import setup
+    from zipline.spark_settings import Spark
+
+    if find_spec("pyspark") is None and project.spark == Spark() and not is_started:
+        return
+    is_wanted, sound = is_started or project.spark != Spark(), True
+    for what, look in setup.checks(project.spark):
+        for finding in _guarded(f"spark {what}", partial(_seen, what, look), project):
+            sound &= finding.state != WRONG
+            yield finding if is_wanted or finding.state == FINE else replace(finding, state=ATTENTION)
+    if is_started and sound:
+        yield from _guarded("spark session", _started, project)
+
+
+def _seen(what: str, look: Callable[[], str], _: Project) -> Finding:
+    return Finding(f"spark {what}", FINE, look())
+
+
+def _started(project: Project) -> Finding:
+    from zipline.engines.spark.session import session_of, tried
+
+    return Finding("spark session", FINE, tried(session_of(project)))
 
 
 def _source_tables(project: Project) -> set[str]:

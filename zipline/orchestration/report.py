@@ -28,12 +28,13 @@ class DayReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a backfill is: `done` of `total` days, skipped ones included."""
+    """How far a backfill is: `done` of `total` days, skipped ones included; or only the `step` an engine is at."""
 
     done: int
     total: int
     day: str | None = None
     rows: int = 0
+    step: str = ""
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,9 @@ def test_doctor_of_a_project_that_works(zipline: Zipline) -> None:
     assert ran.code == 0, ran.out
     states = {finding["what"]: finding["state"] for finding in ran.facts["findings"]}
     assert states == {
+        "spark pyspark": "ok",
+        "spark java": "ok",
+        "spark python of executors": "ok",
         "python": "ok",
         "packages": "ok",
         "project": "ok",

@@ -36,13 +36,22 @@ PATIENCE = 1.0
 @cache
 def cache_folder() -> str:
     """Where the compiled kernels of these sources lie."""
-    here = Path(__file__).parent
     sources = hashlib.sha256()
-    for path in [*sorted(here.glob("*.py")), here.parent / "moments.py", here.parent / "compiled.py"]:
-        sources.update(path.read_bytes())
+    for text in _sources():
+        sources.update(text)
     base = os.environ.get("ZIPLINE_KERNEL_CACHE")
     root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zipline"
     return str(root / f"kernels-{sources.hexdigest()[:16]}")
+
+
+def _sources() -> list[bytes]:
+    here = Path(__file__).parent
+    if not here.is_dir():
+        from zipline.algebra.columnar.archived import sources
+
+        return sources()
+    paths = [*sorted(here.glob("*.py")), here.parent / "moments.py", here.parent / "compiled.py"]
+    return [path.read_bytes() for path in paths]
 
 
 def is_compiled() -> bool:
@@ -52,12 +61,15 @@ def is_compiled() -> bool:
 
 def kernel(function: Function) -> Function:
     """The function, compiled for the types of its first call."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = cache_folder()
+    config = numba.config
+    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
+    config.CACHE_DIR = cache_folder()
+    if not Path(__file__).is_file():
+        config.CACHE_LOCATOR_CLASSES = "zipline.algebra.columnar.archived.ArchivedKernel"
     try:
         compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
     return cast(Function, compiled)
 
 

@@ -21,12 +21,13 @@ FACTS = "__facts"
 COUNTS = ("null_keys", "without_time", "orphan_reversals", "bootstrapped", "rows_read", "seconds")
 TOTALS = ("rows", "null_times", "immature", "undated")
 KEY_COUNTS = ("repeated_keys", "older_keys")
+RANGE_OF = "range_of"
 
 
-def counted(report: Report) -> str:
-    """The counts of one task as text."""
+def counted(report: Report, range_of: int | None = None) -> str:
+    """The counts of one task as text; `range_of` is the hot key, of which other tasks count other times."""
     facts = {name: value for name, value in asdict(report).items() if value}
-    return json.dumps(facts)
+    return json.dumps(facts | ({} if range_of is None else {RANGE_OF: range_of}))
 
 
 def failed(error: ZiplineError) -> str:
@@ -36,10 +37,23 @@ def failed(error: ZiplineError) -> str:
 
 def add(report: Report, texts: Iterable[str]) -> None:
     """Adds what tasks counted; raises the first error that one of them met."""
+    hot: dict[int, Report] = {}
     for facts in map(json.loads, texts):
         if "error" in facts:
             raise pickle.loads(base64.b64decode(facts["error"]))
+        if RANGE_OF in facts:
+            _add_range(hot.setdefault(facts[RANGE_OF], Report()), facts)
         _add(report, facts)
+    for own in hot.values():
+        for name in KEY_COUNTS:
+            setattr(report, name, summed_keys(getattr(report, name), getattr(own, name)))
+
+
+def _add_range(own: Report, facts: dict[str, Any]) -> None:
+    """Takes the counts of keys out of the facts: a key that is met in several of its ranges is one key."""
+    for name in KEY_COUNTS:
+        more = {key: KeyCount(**count) for key, count in facts.pop(name, {}).items()}
+        setattr(own, name, most_keys(getattr(own, name), more))
 
 
 def _add(report: Report, facts: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from zipline.arrow import to_arrow
+from zipline.clock import DAY
 from zipline.engines.local.group_by import needed_columns
 from zipline.engines.local.read import Rows, conditions_of, rows_from
 from zipline.engines.local.statements import all_of, guarded
@@ -81,6 +82,32 @@ class Lane:
         if first.is_before is not None:
             found["__before"] = f"CAST({first.is_before.sql('spark')} AS BOOLEAN)"
         return found
+
+    @property
+    def seen_by(self) -> str | None:
+        """The SQL of the number that decides, with the time of a query, whether it sees a row; None: it always does.
+
+        Of events it is their time in microseconds, of changes when they were made, of a snapshot's rows its day.
+        """
+        if self.first.kind == "snapshots":
+            return "unix_date(__day)"
+        name = "__changed" if self.first.kind == "mutations" else "__t"
+        return f"unix_micros({name})" if name in self.clocks else None
+
+    @property
+    def available(self) -> str | None:
+        """The SQL of when an event became available, in microseconds; None of what is no event with a time."""
+        if self.first.kind != "events" or self.first.time is None:
+            return None
+        return "unix_micros(greatest(__t, __known))" if self.first.known_at else "unix_micros(__t)"
+
+    @property
+    def first_seen(self) -> str | None:
+        """The SQL of about when a query first sees a row, in microseconds; None: always."""
+        offset = max((part.offset or 0 for part in self.parts), default=0)
+        if self.first.kind == "snapshots":
+            return f"(unix_date(__day) + 1) * {DAY}L - {offset}L"
+        return None if self.seen_by is None else f"{self.seen_by} - {offset}L"
 
     @property
     def shape(self) -> Shape:

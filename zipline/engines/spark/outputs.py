@@ -12,7 +12,7 @@ import pyarrow as pa
 from zipline.arrow import to_arrow
 from zipline.engines.contract import Report
 from zipline.engines.spark import facts
-from zipline.engines.spark.packing import OWN, ROW, Shape, spelled
+from zipline.engines.spark.packing import OWN, OWN_ARROW, ROW, Shape, spelled
 from zipline.engines.spark.scans import FILE
 from zipline.expressions.dialects import identifier
 from zipline.plan.steps import PartPlan
@@ -21,14 +21,6 @@ from zipline.types import DataType
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-_ARROW = {
-    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-    "DATE": pa.date32(),
-    "STRING": pa.string(),
-    "BIGINT": pa.int64(),
-    "BOOLEAN": pa.bool_(),
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,7 @@ class Schema:
     @property
     def arrow(self) -> pa.Schema:
         fields = [(name, to_arrow(dtype)) for name, dtype in self.columns.items()]
-        return pa.schema([*fields, *((name, _ARROW[OWN[name]]) for name in (*self.own, facts.FACTS))])
+        return pa.schema([*fields, *((name, OWN_ARROW[OWN[name]]) for name in (*self.own, facts.FACTS))])
 
     @property
     def shape(self) -> Shape:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zipline.arrow import to_arrow
 from zipline.expressions.dialects import identifier, type_name
 from zipline.types import NULL, DataType
 from zipline.values import dataclass
@@ -26,6 +28,13 @@ CLOCKS = {"__t": "TIMESTAMP", "__known": "TIMESTAMP", "__changed": "TIMESTAMP", 
 PLACE = {"__file": "STRING", "__index": "BIGINT"}
 OWN = {ROW: "BIGINT", **CLOCKS, "__ds": "STRING", **PLACE, "__facts": "STRING"}
 """Columns that stand for themselves, where a lane has them: a left row's number, day and place, clocks, facts."""
+OWN_ARROW = {
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+    "DATE": pa.date32(),
+    "STRING": pa.string(),
+    "BIGINT": pa.int64(),
+    "BOOLEAN": pa.bool_(),
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,37 @@ class Packing:
             for slot, dtype in self.slots.items()
         ]
         return [f"{part} AS {PART}", f"{lane} AS {LANE}", *own, *slots]
+
+    def laid(self, lane: int, rows: pa.Table) -> pa.Table:
+        """A lane's rows as they are packed, without partitions, in memory."""
+        shape, places = self.shapes[lane], self.places(lane)
+        of = {slot: name for name, slot in places.items()} | {name: name for name in shape.own}
+        columns = [
+            pa.nulls(rows.num_rows, field.type)
+            if field.name not in of
+            else rows.column(of[field.name]).cast(field.type)
+            for field in list(self.arrow)[1:]
+        ]
+        return pa.table([pa.array(np.full(rows.num_rows, lane, np.int32)), *columns], schema=self.arrow)
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """Of packed rows in memory, without partitions."""
+        types = {spelled(dtype): to_arrow(dtype) for shape in self.shapes for dtype in shape.columns.values()}
+        slots = [(slot, types[dtype]) for slot, dtype in self.slots.items()]
+        return pa.schema([(LANE, pa.int32()), *((name, OWN_ARROW[OWN[name]]) for name in self.own), *slots])
+
+    @property
+    def ddl(self) -> str:
+        """The same for Spark."""
+        items = [f"{LANE} INT", *(f"{name} {OWN[name]}" for name in self.own)]
+        return ", ".join([*items, *(f"{slot} {dtype}" for slot, dtype in self.slots.items())])
+
+    def unpacked(self, packed: DataFrame, lane: int) -> DataFrame:
+        """The rows of a lane, with its own columns."""
+        shape = self.shapes[lane]
+        items = [f"{slot} AS {identifier('spark', name)}" for name, slot in self.places(lane).items()]
+        return packed.where(f"{LANE} = {lane}").selectExpr(*shape.own, *items)
 
     def unpack(self, batches: Iterable[pa.RecordBatch]) -> list[pa.Table]:
         """Each lane's rows with its own columns; those of no type are left out. No batch gives no lanes."""

@@ -13,22 +13,25 @@ from zipline.algebra.columnar.values import micros, whole
 from zipline.arrow import from_arrow
 from zipline.clock import days as days_between
 from zipline.engines.contract import Report, Result
-from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
 from zipline.engines.local.statements import within
+from zipline.engines.spark.condensing import else_from_rows
+from zipline.engines.spark.failures import reading_of_lane, reading_of_left
+from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
 from zipline.engines.spark.labels import label_end
-from zipline.engines.spark.lanes import Lane, lanes_of
+from zipline.engines.spark.lanes import Lane
 from zipline.engines.spark.left import left_days, left_frame
 from zipline.engines.spark.outputs import Output, Schema, collected, part_schema, typed
 from zipline.engines.spark.packing import PART, ROW, Packing
+from zipline.engines.spark.progress import Steps, Telling, course, named
 from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan
-from zipline.engines.spark.session import configured
 from zipline.engines.spark.sizes import Sizing
-from zipline.engines.spark.statements import home, is_no_key
+from zipline.engines.spark.skew import Division
+from zipline.engines.spark.statements import PIECES, home
 from zipline.engines.spark.tasks import Assembly, Bootstrapping, KeySetTask, LeftShape, PuttingTogether
 from zipline.engines.spark.writing import FILES, Writing
-from zipline.engines.spark.written import WrittenResult
+from zipline.engines.spark.written import WrittenResult, visible
 from zipline.plan.chaining import DAY_COLUMN, Span, days_span, parent_table, parents_of, wanted_parents
-from zipline.plan.steps import BootstrapRead, GroupByPlan, JoinPlan, PartPlan, Projection, SourceRead
+from zipline.plan.steps import BootstrapRead, GroupByPlan, JoinPlan, PartPlan, Projection
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
 from zipline.tables.delta import DeltaOutput
@@ -54,10 +57,14 @@ def run_join(
     sizing: Sizing | None = None,
 ) -> Result:
     """As the local engine's `run_join`: one row per left row, in left order, in memory."""
-    with configured(spark):
-        run = Run(spark, catalog, sizing or Sizing.of(spark))
-        output = run.join(plan, start=start, end=end, training=training, as_of=as_of)
-        return Result(output.table(), output.report)
+    with course(spark, plan.name) as steps:
+
+        def computed(own: Sizing) -> Result:
+            run = Run(spark, catalog, own, steps)
+            output = run.join(plan, start=start, end=end, training=training, as_of=as_of)
+            return Result(output.table(), output.report)
+
+        return else_from_rows(computed, sizing or Sizing.of(spark))
 
 
 def run_days(
@@ -71,13 +78,18 @@ def run_days(
     training: bool = True,
     as_of: int | None = None,
     sizing: Sizing | None = None,
+    tell: Telling | None = None,
 ) -> WrittenResult:
-    """The rows of these days, written into the folder of an output and not published."""
-    with configured(spark):
-        run = Run(spark, catalog, sizing or Sizing.of(spark))
+    """The rows of these days, written into the folder of an output and not published. `tell` hears of the steps."""
+    with course(spark, f"{plan.name} {start}..{end}", tell) as steps:
         writing = Writing(output.uri, output.storage_options)
-        done = run.join(plan, start=start, end=end, training=training, as_of=as_of, writing=writing)
-        return WrittenResult(output, done.columns, done.files_written(), done.report)
+
+        def computed(own: Sizing) -> WrittenResult:
+            run = Run(spark, catalog, own, steps)
+            done = run.join(plan, start=start, end=end, training=training, as_of=as_of, writing=writing)
+            return WrittenResult(output, done.columns, visible(output, done.files_written()), done.report)
+
+        return else_from_rows(computed, sizing or Sizing.of(spark))
 
 
 def run_group_by(
@@ -85,9 +97,10 @@ def run_group_by(
 ) -> Result:
     """As the local engine's `run_group_by`: the queries' columns as they stand and the group-by's features."""
     part = PartPlan(plan, tuple(key for key, _ in plan.keys), "", tuple(name for name, _ in plan.columns))
-    with configured(spark):
-        run = Run(spark, catalog, sizing or Sizing.of(spark))
-        features, report = run.features(part, queries)
+    with course(spark, plan.name) as steps:
+        features, report = else_from_rows(
+            lambda own: Run(spark, catalog, own, steps).features(part, queries), sizing or Sizing.of(spark)
+        )
     table = queries
     for name, dtype in part.own_columns:
         table = table.append_column(name, typed(features.column(name), dtype))
@@ -96,7 +109,7 @@ def run_group_by(
 
 
 @dataclass
-class _Left:
+class NumberedLeft:
     """The left rows of a run. `first`, `last` bound the query times (None: not asked), both inclusive."""
 
     frame: DataFrame
@@ -120,8 +133,13 @@ class Run:
     spark: SparkSession
     catalog: Catalog
     sizing: Sizing
+    steps: Steps
     report: Report = field(default_factory=Report)
     frames: dict[str, FrameTable] = field(default_factory=dict)
+    parent: str = ""
+
+    def at(self, step: str) -> None:
+        self.steps.at(f"{self.parent}: {step}" if self.parent else step)
 
     def table(self, name: str) -> Table:
         return self.frames.get(name) or self.catalog.table(name)
@@ -147,6 +165,7 @@ class Run:
             self._parents(None, parts, _span(left), to_newest=to_newest)
         mature_until = None
         if training and plan.labels:
+            self.at("the end of the labels")
             mature_until = as_of if as_of is not None else label_end(self, plan.labels)
         has_day = bounds is not None or (span is not None and DAY_COLUMN not in dict(plan.scoring_columns))
         assembly = Assembly(plan, training and bool(plan.labels), mature_until, has_day, writing)
@@ -160,12 +179,12 @@ class Run:
         columns = [typed(found.column(f"p0_{n}"), dtype) for n, (_, dtype) in enumerate(part.own_columns)]
         return pa.table(columns, names=[name for name, _ in part.own_columns]), self.report
 
-    def _queries(self, part: PartPlan, queries: pa.Table) -> _Left:
+    def _queries(self, part: PartPlan, queries: pa.Table) -> NumberedLeft:
         types = {name: from_arrow(queries.column(name).type, name) for name in part.left_keys}
         columns = {f"l:{name}": typed(queries.column(name), dtype) for name, dtype in types.items()}
         times = queries.column("ts")
         columns |= {"__t": times, ROW: pa.array(range(queries.num_rows), pa.int64())}
-        left = _Left(self.spark.createDataFrame(pa.table(columns)), LeftShape(types), queries.num_rows)
+        left = NumberedLeft(self.spark.createDataFrame(pa.table(columns)), LeftShape(types), queries.num_rows)
         asked = micros(whole(times.drop_null()))
         if len(asked):
             left.first, left.last = int(asked.min()), int(asked.max())
@@ -178,20 +197,23 @@ class Run:
         parents = parents_of(projections)
         given = [name for name in map(parent_table, parents) if name in self.frames or self.catalog.is_given(name)]
         for name, wanted in wanted_parents(left, parts, span, to_newest=to_newest, given=given).items():
-            inner = Run(self.spark, self.catalog, self.sizing, frames=self.frames)
+            inner = Run(self.spark, self.catalog, self.sizing, self.steps, frames=self.frames, parent=name)
             output = inner.join(wanted.plan, training=False, span=wanted.span)
             self.frames[name] = self.sizing.keep(name, output)
             self.report.add_parent(output.report)
 
     def _left(
         self, plan: JoinPlan, bounds: tuple[str, str] | None, span: Span | None, parts: Sequence[PartPlan]
-    ) -> _Left:
+    ) -> NumberedLeft:
+        self.at("left rows")
         table = self.table(plan.left.table)
         days = left_days(plan.left, bounds, span)
-        found = scan(self.spark, table, days, numbered=True) if table.schema else self._nothing(plan.left)
+        with self.steps.reading(plan.left.table):
+            found = scan(self.spark, table, days, numbered=True) if table.schema else self._nothing(plan.left)
+        self.steps.readings.append(reading_of_left(found.frame, plan.left))
         types = dict(plan.left.column_types)
         shape = LeftShape(types, {}, True, found.order, found.files, bounds is not None)
-        left = _Left(left_frame(found, plan.left, bounds, span), shape, table.statistics().rows)
+        left = NumberedLeft(left_frame(found, plan.left, bounds, span), shape, table.statistics().rows)
         if plan.bootstrap:
             left = self._bootstrapped(plan, left)
         if not isinstance(table, MemoryTable):
@@ -215,36 +237,38 @@ class Run:
             source.parent is not None or not isinstance(self.table(source.table), MemoryTable) for source in sources
         )
 
-    def _bound(self, left: _Left) -> None:
+    def _bound(self, left: NumberedLeft) -> None:
         asked = ("unix_micros(min(__t))", "unix_micros(max(__t))", "count(*)", "count_if(__ds IS NULL)")
         row = left.frame.selectExpr(*(f"{sql} AS n{number}" for number, sql in enumerate(asked))).toArrow()
         left.first, left.last, left.rows, undated = (column[0].as_py() for column in row.columns)
         if left.shape.is_of_days:
             self.report.undated = undated
 
-    def _bootstrapped(self, plan: JoinPlan, left: _Left) -> _Left:
+    def _bootstrapped(self, plan: JoinPlan, left: NumberedLeft) -> NumberedLeft:
         """One shuffle by row id: rows with the values that tables give them."""
+        self.at("left rows with given values")
         lanes = [_bootstrap_lane(read) for read in plan.bootstrap]
         given: dict[str, DataType] = {}
         for read in plan.bootstrap:
             given |= {name: given.get(name, dtype) for name, dtype in read.columns}
         result = replace(left.shape, given=given)
         packing = Packing((left.shape.shape, *(lane.shape for lane in lanes)))
-        partitions = self.sizing.partitions([left.rows, *map(self._rows, lanes)])
+        partitions = self.sizing.partitions([left.rows, *map(self.rows, lanes)])
         keys = left.shape.keys(plan.bootstrap[0].row_id)
-        frames = [self._source_frame(lane, (None, None), None) for lane in lanes]
-        homes = [_left_home(keys, partitions), *(home(lane.typed_keys, partitions) for lane in lanes)]
-        packed = packing.pack([left.frame, *frames], homes)
+        frames = [self.source_frame(lane, EVERYTHING) for lane in lanes]
+        frame, of_left = Division(partitions).left(left.frame, keys)
+        packed = packing.pack([frame, *frames], [of_left, *(home(lane.typed_keys, partitions) for lane in lanes)])
         schema = Schema(result.packed, tuple(name for name in result.shape.own))
-        task = Bootstrapping(plan.bootstrap, tuple(lanes), packing, left.shape, result, schema.arrow)
+        most = self.sizing.most
+        task = Bootstrapping(plan.bootstrap, tuple(lanes), packing, left.shape, result, schema.arrow, most)
         frame = packed.repartitionById(partitions, PART).mapInArrow(task, schema.ddl)
-        return _Left(self.sizing.checked(frame, self.report), result)
+        return NumberedLeft(self.sizing.checked(frame, self.report), result)
 
     def _output(
         self,
         plan: JoinPlan,
         parts: Sequence[PartPlan],
-        left: _Left,
+        left: NumberedLeft,
         assembly: Assembly,
         bounds: tuple[str, str] | None,
     ) -> Output:
@@ -253,8 +277,9 @@ class Run:
         by_keys: dict[tuple[str, ...], list[PartPlan]] = {}
         for part in parts:
             by_keys.setdefault(part.left_keys, []).append(part)
+        self.at("; ".join(map(named, by_keys.values())) or "the output")
         listed = [] if assembly.writing is None or bounds is None else days_between(*bounds)
-        if len(by_keys) == 1 and len(listed) * self._partitions(parts, left) <= MOST_FILES:
+        if len(by_keys) == 1 and len(listed) * KeySetRows(self, parts, left, left.shape).ordinary <= MOST_FILES:
             frame = self._key_set(parts, left, left.shape, (assembly, schema))
         else:
             key_sets = [tuple(sharing) for sharing in by_keys.values()]
@@ -262,26 +287,30 @@ class Run:
         return Output(frame, columns, schema.own, left.shape.files, self.report)
 
     def _key_set(
-        self, parts: Sequence[PartPlan], left: _Left, shape: LeftShape, then: tuple[Assembly | None, Schema]
+        self, parts: Sequence[PartPlan], left: NumberedLeft, shape: LeftShape, then: tuple[Assembly | None, Schema]
     ) -> DataFrame:
         """One shuffle: the columns of parts that share their left keys; with an assembly the output."""
-        names = parts[0].left_keys
-        lanes = lanes_of(parts)
-        packing = Packing((shape.shape, *(lane.shape for lane in lanes.values())))
-        partitions = self._partitions(parts, left)
-        frames = [self._lane_frame(lane, left) for lane in lanes.values()]
-        keys = shape.keys(names)
-        homes = [_left_home(keys, partitions), *(home(lane.typed_keys, partitions) for lane in lanes.values())]
-        packed = packing.pack([left.frame, *frames], homes)
+        rows = KeySetRows(self, parts, left, shape)
         assembly, schema = then
-        days = {key[0]: self._days(lane) for key, lane in lanes.items()}
-        task = KeySetTask(tuple(parts), lanes, packing, shape, days, schema.arrow, assembly)
-        return packed.repartitionById(partitions, PART).mapInArrow(task, schema.ddl)
+        task = KeySetTask(
+            tuple(parts),
+            rows.lanes,
+            rows.packing,
+            shape,
+            rows.days,
+            schema.arrow,
+            self.sizing.most,
+            assembly,
+            {each.partition: each.hash for each in rows.division.ranges},
+            rows.cuts,
+            rows.condensed,
+        )
+        return rows.packed().repartitionById(rows.division.partitions, PART).mapInArrow(task, schema.ddl)
 
     def _together(
         self,
         key_sets: Sequence[tuple[PartPlan, ...]],
-        left: _Left,
+        left: NumberedLeft,
         assembly: Assembly,
         schema: Schema,
         days: Sequence[str],
@@ -296,66 +325,37 @@ class Run:
         packing = Packing(tuple(shapes))
         partitions = self.sizing.partitions([left.rows] * len(frames))
         packed = packing.pack(frames, [_row_home(partitions, days)] * len(frames))
-        task = PuttingTogether(tuple(key_sets), packing, left.shape, assembly, schema.arrow)
+        task = PuttingTogether(tuple(key_sets), packing, left.shape, assembly, schema.arrow, self.sizing.most)
         return packed.repartitionById(partitions, PART).mapInArrow(task, schema.ddl)
 
-    def _partitions(self, parts: Sequence[PartPlan], left: _Left) -> int:
-        """One where there are no keys: then all rows see each other."""
-        lanes = lanes_of(parts).values()
-        return self.sizing.partitions([left.rows, *map(self._rows, lanes)]) if parts[0].left_keys else 1
-
-    def _rows(self, lane: Lane) -> int | None:
+    def rows(self, lane: Lane) -> int | None:
         """How many the table has, as far as that is known without reading it."""
         table = self.table(lane.first.table)
         return table.statistics().rows if table.schema else 0
 
-    def _days(self, lane: Lane) -> Any:
-        table = self.table(lane.first.table)
-        return (
-            snapshot_days(table, lane.first)
-            if lane.first.kind == "snapshots" and table.schema
-            else np.zeros(0, np.int64)
-        )
-
-    def _lane_frame(self, lane: Lane, left: _Left) -> DataFrame:
-        first, times = lane.first, left.times
-        is_change = first.kind == "mutations"
-        bounds = change_range(self, times, first, lane.parts) if is_change else time_range(times, lane.parts)
-        days = None
-        if first.kind == "snapshots" and len(times):
-            offset = max(part.offset or 0 for part in lane.parts)
-            days = snapshot_range(times, self._days(lane), SourceRead((first,), (), None, offset))
-        return self._source_frame(lane, bounds, days)
-
-    def _source_frame(
-        self, lane: Lane, bounds: tuple[int | None, int | None], days: tuple[str, str] | None
-    ) -> DataFrame:
+    def source_frame(self, lane: Lane, seen: Seen) -> DataFrame:
+        """The rows of a lane that queries can see."""
         table, first = self.table(lane.first.table), lane.first
         if not table.schema:
             return self.spark.createDataFrame(lane.empty())
-        low, high = within(first, days)
-        return lane.frame(scan(self.spark, table, Days(first.partition, low, high)).frame, *bounds)
+        low, high = within(first, seen.days)
+        with self.steps.reading(first.table):
+            rows = scan(self.spark, table, Days(first.partition, low, high)).frame
+        self.steps.readings.append(reading_of_lane(rows, lane))
+        return lane.frame(rows, seen.low, seen.high)
 
 
-def _span(left: _Left) -> Span:
+def _span(left: NumberedLeft) -> Span:
     return Span(0, 0) if left.first is None or left.last is None else Span(left.first, left.last)
 
 
-def _left_home(keys: Sequence[tuple[str, DataType]], partitions: int) -> str:
-    """A row without a key has nothing to see: it may go anywhere."""
-    if not keys or partitions == 1:
-        return "0"
-    anywhere = " OR ".join(is_no_key(*key) for key in keys)
-    return f"CASE WHEN {anywhere} THEN CAST(pmod({ROW}, {partitions}) AS INT) ELSE {home(keys, partitions)} END"
-
-
 def _row_home(partitions: int, days: Sequence[str]) -> str:
-    """By the row's number; with days by these, and of each day's rows by number where there are partitions enough.
+    """By the row's number, in pieces; with days by these, and of each day's rows by number as partitions allow.
 
     A row of facts has neither: it goes with the first rows.
     """
     if not days:
-        return f"CAST(pmod(coalesce({ROW}, 0), {partitions}) AS INT)"
+        return f"CAST(pmod(coalesce({ROW}, 0), {partitions * PIECES}) AS INT)"
     pieces = max(1, partitions // len(days))
     day = f"coalesce(datediff(CAST(__ds AS DATE), DATE '{days[0]}'), 0)"
     return f"CAST(pmod({day} * {pieces} + pmod(coalesce({ROW}, 0), {pieces}), {partitions}) AS INT)"

@@ -1,17 +1,22 @@
-"""Sessions: one made for this machine where the user brings none, and the settings under which a run is right."""
+"""Sessions: the user's own, or one made as `[spark]` says; and the settings under which a run is right."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from zipline.engines.spark import setup
+from zipline.errors import UsageError
 from zipline.expressions import SESSIONS
+from zipline.spark_settings import Spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from zipline.project import Project
 
 DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 DELTA_SETTINGS = {
@@ -29,6 +34,15 @@ RUN_SETTINGS = {
 
 Adaptive execution would merge the partitions that a run has sized itself.
 """
+SCRATCH = "spark.zipline.scratch"
+
+
+def session_of(project: Project) -> SparkSession:
+    """The session that is active (a notebook's), that of a spark-submit, else one as the project's `[spark]` says.
+
+    EngineError where the set-up cannot work. To a session that is there the project adds its `scratch` and nothing.
+    """
+    return _session(project.spark, {})
 
 
 def local_session(*, delta: bool = False, **settings: str) -> SparkSession:
@@ -36,23 +50,84 @@ def local_session(*, delta: bool = False, **settings: str) -> SparkSession:
 
     Delta tables are read and written without Spark's help; `delta` is for those of the session's catalog.
     """
+    return _session(Spark(), {**({"spark.jars.packages": DELTA, **DELTA_SETTINGS} if delta else {}), **settings})
+
+
+def _session(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
+    setup.pyspark()
     from pyspark.sql import SparkSession
 
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
+    session = SparkSession.getActiveSession()
+    if session is None and "PYSPARK_GATEWAY_PORT" in os.environ:
+        session = SparkSession.builder.appName("zipline").getOrCreate()
+    if session is None:
+        return _made(spark, {**spark.settings, **settings})
+    if spark.scratch and session.conf.get(SCRATCH, None) is None:
+        session.conf.set(SCRATCH, spark.scratch)
+    return session
+
+
+def _made(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
+    setup.check(Spark(spark.master, spark.remote, spark.scratch, settings))
+    own = {SCRATCH: spark.scratch} if spark.scratch else {}
+    if spark.remote:
+        return _connected(spark.remote, {**own, **settings})
+    from zipline.engines.spark.launching import launched
+
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master("local[*]").appName("zipline")
-    own = {
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": "4g",
-        "spark.sql.shuffle.partitions": str(os.cpu_count() or 1),
-        **({"spark.jars.packages": DELTA, **DELTA_SETTINGS} if delta else {}),
-        **settings,
-    }
-    for name, value in own.items():
-        builder = builder.config(name, value)
-    return builder.getOrCreate()
+    own |= {"spark.master": spark.master, "spark.app.name": "zipline", "spark.ui.showConsoleProgress": "false"}
+    if spark.is_here:
+        cores = str(os.cpu_count() or 1)
+        own |= {"spark.driver.memory": "4g", "spark.driver.host": "localhost", "spark.sql.shuffle.partitions": cores}
+    return launched({**own, **settings})
+
+
+def _connected(url: str, settings: Mapping[str, str]) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    from zipline.engines.spark.failures import translated
+
+    with translated("Spark Connect"):
+        builder = SparkSession.builder.remote(url)
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        return builder.getOrCreate()
+
+
+def tried(spark: SparkSession) -> str:
+    """What a session is, once a Python of its executors has said that it has what tasks need."""
+    from zipline.engines.spark.failures import translated
+
+    with translated("a first task"):
+        found = spark.range(1).mapInArrow(_answer, "said STRING").toArrow().column(0)[0].as_py()
+        return f"Spark {spark.version}, executors with Python {found}"
+
+
+def _answer(batches: Iterable[Any]) -> Iterable[Any]:
+    import platform
+
+    import pyarrow as pa
+
+    import zipline.engines.spark.tasks  # noqa: F401 (whether it can be imported there is what is asked)
+
+    for _ in batches:
+        pass
+    yield pa.record_batch({"said": [platform.python_version()]})
+
+
+def scratch_of(spark: SparkSession) -> str | None:
+    """The folder that driver and executors share, None where they are one machine.
+
+    Without it each would write what the others are to read on a disk of its own: rows would be missing in silence.
+    """
+    scratch: str | None = spark.conf.get(SCRATCH, None)
+    master = spark.conf.get("spark.master", None) or "local"
+    if scratch is None and not master.startswith("local"):
+        raise UsageError(
+            f"the executors of {master} are other machines, and no folder is named that they share with this one",
+            hint=f'write scratch = "hdfs://..." (or any folder that all see) in [spark], or set {SCRATCH}',
+        )
+    return scratch
 
 
 @contextmanager

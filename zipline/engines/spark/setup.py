@@ -133,7 +133,8 @@ def executors_python(spark: Spark) -> str:
     try:
         said = subprocess.run([binary, "-c", asked], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError) as wrong:
-        raise EngineError(f"PYSPARK_PYTHON is {named}, which cannot be run: {wrong}", hint=remedy) from None
+        why = (getattr(wrong, "stderr", None) or str(wrong)).strip().splitlines()[0]
+        raise EngineError(f"PYSPARK_PYTHON is {named}, which cannot be run: {why}", hint=remedy) from None
     if said.strip() != own:
         what = f"PYSPARK_PYTHON is {named}, a Python {said.strip()}; this one is {own}, and both must be the same"
         raise EngineError(what, hint=remedy)
@@ -184,5 +185,12 @@ def _dependencies(pom: Path) -> Iterator[tuple[str, str, str]]:
             dependency.findtext(f"{{*}}{name}", "").strip()
             for name in ("groupId", "artifactId", "version", "scope", "optional")
         )
-        if group and artifact and number and "${" not in number and optional != "true" and scope in ("", "compile", "runtime"):
+        if (
+            group
+            and artifact
+            and number
+            and "${" not in number
+            and optional != "true"
+            and scope in ("", "compile", "runtime")
+        ):
             yield group, artifact, number

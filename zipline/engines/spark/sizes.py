@@ -12,12 +12,13 @@ from zipline.engines.contract import Report
 from zipline.engines.spark import facts
 from zipline.engines.spark.outputs import Output
 from zipline.engines.spark.scans import FrameTable
+from zipline.engines.spark.session import scratch_of
 from zipline.errors import UsageError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-ROWS_PER_TASK, SCRATCH = "spark.zipline.rowsPerTask", "spark.zipline.scratch"
+ROWS_PER_TASK = "spark.zipline.rowsPerTask"
 MANY = 200_000
 """Rows from which on all cores are worth their tasks."""
 
@@ -26,12 +27,20 @@ MANY = 200_000
 class Sizing:
     """`rows_per_task` is how many left rows and source rows a partition should have, `cores` how many run at a time.
 
-    `scratch` is a folder that driver and executors share; without one it is a temporary folder of this machine.
+    `scratch` is a folder that driver and executors share; without one it is a temporary folder of this machine. Hot
+    keys are looked for where there are `many` rows; where that is possible their earlier rows are condensed.
     """
 
     rows_per_task: int = 2_000_000
     cores: int = 2
     scratch: str | None = None
+    many: int = MANY
+    condenses: bool = True
+
+    @property
+    def most(self) -> int:
+        """How many rows a task holds at a time, as far as they are of several keys."""
+        return 2 * self.rows_per_task
 
     @classmethod
     def of(cls, spark: SparkSession) -> Sizing:
@@ -40,14 +49,27 @@ class Sizing:
         if not rows.isdigit() or int(rows) < 1:
             raise UsageError(f"{ROWS_PER_TASK} is {rows!r}, not a number of rows", hint="2000000 is the default")
         cores = int(spark.conf.get("spark.sql.shuffle.partitions", None) or cls.cores)
-        return cls(int(rows), cores, spark.conf.get(SCRATCH, None))
+        return cls(int(rows), cores, scratch_of(spark))
 
     def partitions(self, counts: Iterable[int | None]) -> int:
         """For so many rows of each kind; of those of which nothing is known all cores take part."""
         listed = list(counts)
         rows = sum(count for count in listed if count is not None)
         needed = -(-rows // self.rows_per_task) or 1
-        return max(needed, self.cores) if rows >= MANY or None in listed else needed
+        return max(needed, self.cores) if rows >= self.many or None in listed else needed
+
+    def most_of_a_key(self, counts: Iterable[int | None]) -> int | None:
+        """How many rows a key may have in one task; None where there are too few for that to matter.
+
+        So many as a task should have, and fewer where all cores have less to do than that.
+        """
+        listed = list(counts)
+        rows = sum(count for count in listed if count is not None)
+        if None in listed:
+            return self.rows_per_task
+        if rows < self.many:
+            return None
+        return min(self.rows_per_task, -(-rows // (2 * self.cores)))
 
     def materialised(self, frame: DataFrame, name: str) -> DataFrame:
         """The same rows, written down: reading them again never gives others."""

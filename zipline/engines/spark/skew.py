@@ -7,7 +7,7 @@ what a run over these left rows alone would read, by the same bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -29,6 +29,18 @@ Bounds = tuple[int | None, int | None]
 BEGINNING, FOREVER = -(1 << 63), (1 << 63) - 1
 NOBODY = -1
 """The partition of the rows of hot keys that no query sees."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which rows go to a range: those of `bounds` that happened from `sure` on (None: all) or are available from `cut`.
+
+    The others are there as condensed rows.
+    """
+
+    bounds: Bounds
+    sure: int | None = None
+    cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,24 +88,32 @@ class Division:
             own = f"CASE WHEN {_is_none(keys)} THEN {anywhere} ELSE {own} END"
         if not self.ranges:
             return frame, own
-        spans = [(each, (each.first, None if each.last == FOREVER else each.last + 1)) for each in self.ranges]
+        spans = [(each, Span((each.first, None if each.last == FOREVER else each.last + 1))) for each in self.ranges]
         routed = _routed(frame, left_hash(keys), f"coalesce(unix_micros(__t), {BEGINNING})", spans)
         return routed, f"coalesce(__hot, {own})"
 
     def lane(
-        self, frame: DataFrame, keys: Keys, clock: str | None, seen: Callable[[Range], Bounds]
+        self, frame: DataFrame, keys: Keys, clocks: tuple[str | None, str | None], seen: Callable[[Range], Span]
     ) -> tuple[DataFrame, str]:
         """Rows of a source, each once for every partition that it goes to, and the SQL of the partition.
 
-        `clock` is what `seen` bounds; without it every range sees all.
+        `clocks` are what bounds refer to (without it every range sees all), and when a row became available.
         """
         own = home(keys, self.ordinary, self.partitions)
         if not self.ranges:
             return frame, own
-        spans = [(each, seen(each) if clock else (None, None)) for each in self.ranges]
-        unseen = {each.hash: (Range(each.hash, 0, 0, NOBODY), (None, None)) for each in self.ranges}
-        routed = _routed(frame, key_hash(keys), clock or "0L", [*spans, *unseen.values()])
+        clock, available = clocks
+        spans = [(each, seen(each) if clock else Span((None, None))) for each in self.ranges]
+        unseen = {each.hash: (Range(each.hash, 0, 0, NOBODY), Span((None, None))) for each in self.ranges}
+        routed = _routed(frame, key_hash(keys), clock or "0L", [*spans, *unseen.values()], available)
         return routed.where("__hot IS NULL OR __hot >= 0"), f"coalesce(__hot, {own})"
+
+    def only_hot(
+        self, frame: DataFrame, keys: Keys, clock: str, seen: Callable[[Range], Bounds]
+    ) -> tuple[DataFrame, str]:
+        """The rows of hot keys within the bounds of each range, and the SQL of the range's partition."""
+        spans = [(each, Span(seen(each))) for each in self.ranges]
+        return _routed(frame, key_hash(keys), clock, spans, how="inner"), "__hot"
 
 
 def left_hash(keys: Keys) -> str:
@@ -105,16 +125,30 @@ def _is_none(keys: Keys) -> str:
     return " OR ".join(is_no_key(*key) for key in keys)
 
 
-def _routed(frame: DataFrame, key: str, clock: str, spans: Sequence[tuple[Range, Bounds]]) -> DataFrame:
-    """Rows with `__hot`, null of keys that are not hot: one copy for each span of their key that holds their time."""
+def _routed(
+    frame: DataFrame,
+    key: str,
+    clock: str,
+    spans: Sequence[tuple[Range, Span]],
+    available: str | None = None,
+    how: str = "left",
+) -> DataFrame:
+    """Rows with `__hot`, null of keys that are not hot: one copy for each span of their key that holds them."""
     from pyspark.sql.functions import broadcast, expr
 
     columns = {
         "__hot_key": pa.array([each.hash for each, _ in spans], pa.int64()),
         "__hot": pa.array([each.partition for each, _ in spans], pa.int32()),
-        "__low": pa.array([BEGINNING if low is None else low for _, (low, _) in spans], pa.int64()),
-        "__high": pa.array([FOREVER if high is None else high for _, (_, high) in spans], pa.int64()),
+        "__low": _numbers((span.bounds[0] for _, span in spans), BEGINNING),
+        "__high": _numbers((span.bounds[1] for _, span in spans), FOREVER),
+        "__sure": _numbers((span.sure for _, span in spans), BEGINNING),
+        "__cut": _numbers((span.cut for _, span in spans), BEGINNING),
     }
+    is_raw = f" AND ({clock} >= __sure OR {available} >= __cut)" if available else ""
+    on = f"{key} = __hot_key AND (__hot < 0 OR ({clock} >= __low AND {clock} < __high{is_raw}))"
     hot = broadcast(frame.sparkSession.createDataFrame(pa.table(columns)))
-    on = f"{key} = __hot_key AND (__hot < 0 OR ({clock} >= __low AND {clock} < __high))"
-    return frame.join(hot, expr(on), "left").drop("__hot_key", "__low", "__high")
+    return frame.join(hot, expr(on), how).drop("__hot_key", "__low", "__high", "__sure", "__cut")
+
+
+def _numbers(values: Iterable[int | None], instead: int) -> pa.Array:
+    return pa.array([instead if value is None else value for value in values], pa.int64())

@@ -1,13 +1,15 @@
 """What runs on the executors: each a value that is sent with all it needs, and called with the batches of a partition.
 
-Python of one task takes one core: the cores belong to the tasks beside it.
+Python of one task takes one core: the cores belong to the tasks beside it. Each takes its partition in pieces of at
+most `most` rows, as far as these are of several keys (`spill`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
+from dataclasses import field, replace
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -22,14 +24,16 @@ from zipline.engines.contract import Report
 from zipline.engines.local.assembly import KeySet, LeftRows, are_mature, beside
 from zipline.engines.local.bootstrap import given_by
 from zipline.engines.local.demands import Given, demands_of, derive_uncovered, in_type
-from zipline.engines.local.group_by import Left, Readings, aggregate
+from zipline.engines.local.group_by import Readings
 from zipline.engines.local.left import DAY, TIME
 from zipline.engines.local.output import finish, with_day
 from zipline.engines.local.read import Rows
 from zipline.engines.local.reported import count_orphans, count_strange_snapshots
+from zipline.engines.spark.condensing import Condensed, Halves
 from zipline.engines.spark.facts import FACTS, add, counted, failed, with_facts
 from zipline.engines.spark.lanes import Lane, LaneKey, apart
-from zipline.engines.spark.packing import ROW, Packing, Shape
+from zipline.engines.spark.packing import PART, ROW, Packing, Shape
+from zipline.engines.spark.spill import pieces
 from zipline.engines.spark.workers import one_core
 from zipline.engines.spark.writing import Writing
 from zipline.errors import ZiplineError
@@ -109,6 +113,7 @@ class Outcome:
 
     table: pa.Table
     report: Report
+    range_of: int | None = None
 
 
 def answered(schema: pa.Schema, work: Callable[[], Outcome | None]) -> Iterator[pa.RecordBatch]:
@@ -121,7 +126,7 @@ def answered(schema: pa.Schema, work: Callable[[], Outcome | None]) -> Iterator[
         return
     if outcome is not None:
         outcome.report.seconds["tasks"] = monotonic() - began
-        yield from with_facts(outcome.table, schema, [counted(outcome.report)])
+        yield from with_facts(outcome.table, schema, [counted(outcome.report, outcome.range_of)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +139,13 @@ class Bootstrapping:
     left: LeftShape
     result: LeftShape
     schema: pa.Schema
+    most: int
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        return answered(self.schema, lambda: self._outcome(batches))
+        for piece in pieces(batches, self.most):
+            yield from answered(self.schema, partial(self._outcome, piece))
 
-    def _outcome(self, batches: Batches) -> Outcome | None:
+    def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
         if not tables:
             return None
@@ -159,6 +166,8 @@ class KeySetTask:
     """Left rows (lane 0) and every row that their keys can see, in a lane each -> the columns of all parts.
 
     `days` are those of the snapshots that exist, by reading. With an `assembly` the outcome is the output's rows.
+    `hot` are the partitions that are ranges of a hot key, with its hash; `cuts` says from when on rows are there as
+    they are, and not condensed for a part, in lanes after the others.
     """
 
     parts: tuple[PartPlan, ...]
@@ -167,32 +176,45 @@ class KeySetTask:
     left: LeftShape
     days: Mapping[Any, Ints]
     schema: pa.Schema
+    most: int
     assembly: Assembly | None = None
+    hot: Mapping[int, int] = field(default_factory=dict)
+    cuts: Mapping[int, int] = field(default_factory=dict)
+    condensed: tuple[Condensed, ...] = ()
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        return answered(self.schema, lambda: self._outcome(batches))
+        for piece in pieces(batches, self.most):
+            yield from answered(self.schema, partial(self._outcome, piece))
 
-    def _outcome(self, batches: Batches) -> Outcome | None:
+    def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
         if not tables or not tables[0].num_rows:
             return None
         connection, pool = one_core()
         report = Report()
+        partition = batches[0].column(PART)[0].as_py()
+        range_of = self.hot.get(partition)
         rows = self.left.rows(tables[0])
-        computed = self._compute(rows, self._readings(tables[1:]), connection, pool, report)
+        readings = self._readings(tables[1 : 1 + len(self.lanes)])
+        laid: dict[int, Rows] = {}
+        if range_of is not None:
+            earlier = zip(self.condensed, tables[1 + len(self.lanes) :], strict=True)
+            laid = {id(each.part): each.laid_together(readings, rows, self.cuts[partition]) for each, rows in earlier}
+        computed = self._compute(rows, readings, laid, connection, pool, report)
         if self.assembly is not None:
             order = {name: tables[0].column(name) for name in self.left.order}
-            return self.assembly.outcome(rows, order, computed, connection, report)
+            return replace(self.assembly.outcome(rows, order, computed, connection, report), range_of=range_of)
         columns: dict[str, Any] = {name: tables[0].column(name) for name in (ROW, "__ds") if name in self.schema.names}
         for number, part in enumerate(self.parts):
             for n, (name, dtype) in enumerate(part.own_columns):
                 columns[f"p{number}_{n}"] = in_type(name, computed[id(part)].column(n), dtype)
-        return Outcome(pa.table(columns), report)
+        return Outcome(pa.table(columns), report, range_of)
 
     def _compute(
         self,
         rows: LeftRows,
         readings: Mapping[LaneKey, Rows],
+        laid: Mapping[int, Rows],
         connection: duckdb.DuckDBPyConnection,
         pool: ThreadPoolExecutor,
         report: Report,
@@ -203,7 +225,8 @@ class KeySetTask:
         for parts, lanes in apart(self.parts):
             own: Readings = {read: readings[lane] for read, lane in lanes.items()}
             key_set = KeySet(parts, {id(part): asked[id(part)] for part in parts if id(part) in asked})
-            computed |= key_set.compute(rows, own, _features(own, pool), connection, pool)
+            halves = Halves(own, {id(each.part): each for each in self.condensed} if laid else {}, laid, pool)
+            computed |= key_set.compute(rows, own, halves.aggregate, connection, pool)
             count_orphans(report, own, parts)
             count_strange_snapshots(report, own, parts)
         nulls = KeySet(self.parts, {}).null_keys(rows)
@@ -218,10 +241,6 @@ class KeySetTask:
             rows.partitions = self.days.get(key[0], rows.partitions)
             found[key] = rows
         return found
-
-
-def _features(readings: Readings, pool: ThreadPoolExecutor) -> Callable[[Left, tuple[PartPlan, ...]], list[pa.Table]]:
-    return lambda left, parts: aggregate(left, parts, readings, pool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,11 +301,13 @@ class PuttingTogether:
     left: LeftShape
     assembly: Assembly
     schema: pa.Schema
+    most: int
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        return answered(self.schema, lambda: self._outcome(batches))
+        for piece in pieces(batches, self.most):
+            yield from answered(self.schema, partial(self._outcome, piece))
 
-    def _outcome(self, batches: Batches) -> Outcome | None:
+    def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
         if not tables:
             return None

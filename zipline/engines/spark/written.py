@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,24 @@ import pyarrow as pa
 
 from zipline.arrow import to_arrow
 from zipline.engines.contract import Report, refuse_strange_days
+from zipline.errors import EngineError
 from zipline.plan.chaining import DAY_COLUMN
 from zipline.tables.delta import DeltaOutput
+from zipline.tables.storage import joined, scheme_of
 from zipline.tables.written import WrittenDay, WrittenFile
 from zipline.types import DataType
+
+
+def visible(output: DeltaOutput, files: Mapping[str, Sequence[WrittenFile]]) -> Mapping[str, Sequence[WrittenFile]]:
+    """The same files; EngineError where executors wrote them on a disk that this machine does not see."""
+    if scheme_of(output.uri) is None:
+        for file in (file for of_day in files.values() for file in of_day):
+            if not os.path.exists(joined(output.uri, file.name)):
+                raise EngineError(
+                    f"executors wrote {file.name} of {output.uri}, which is not there on this machine",
+                    hint="nothing is published; let [warehouse] url be a folder or a bucket that all machines share",
+                )
+    return files
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,211 @@
+"""The rows of a set of left keys: what its left rows see of every source, in a lane each, and where each row goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zipline.algebra.windows import floor
+from zipline.clock import DAY
+from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
+from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
+from zipline.engines.spark.hot import fraction, look
+from zipline.engines.spark.lanes import Lane, LaneKey, lanes_of
+from zipline.engines.spark.packing import PART, Packing
+from zipline.engines.spark.skew import FOREVER, Bounds, Division, Range, Span, left_hash
+from zipline.engines.spark.statements import key_hash
+from zipline.engines.spark.tasks import LeftShape
+from zipline.expressions.dialects import identifier
+from zipline.plan.steps import PartPlan, SourceRead
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from zipline.engines.spark.run import NumberedLeft, Run
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What queries can see of a lane: `low` <= time < `high`, or the snapshots of `days` (both inclusive)."""
+
+    low: int | None = None
+    high: int | None = None
+    days: tuple[str, str] | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of the number that `Lane.seen_by` stands for."""
+        if self.days is None:
+            return self.low, self.high
+        first, last = (int(np.datetime64(day, "D").astype(np.int64)) for day in self.days)
+        return first, last + 1
+
+
+EVERYTHING = Seen()
+
+
+@dataclass(eq=False)
+class KeySetRows:
+    """What one shuffle brings together for parts that share their left keys."""
+
+    run: Run
+    parts: Sequence[PartPlan]
+    left: NumberedLeft
+    shape: LeftShape
+
+    @cached_property
+    def lanes(self) -> dict[LaneKey, Lane]:
+        return lanes_of(self.parts)
+
+    @cached_property
+    def packing(self) -> Packing:
+        """Left rows, the lanes, and the condensed rows of parts."""
+        shapes = [lane.shape for lane in self.lanes.values()] + [each.shape for each in self.condensed]
+        return Packing((self.shape.shape, *shapes))
+
+    @property
+    def condensed(self) -> tuple[Condensed, ...]:
+        return () if self._earlier is None else self._condensed
+
+    @cached_property
+    def days(self) -> dict[Any, Any]:
+        """Reading -> the days of the snapshots that exist."""
+        return {key[0]: self._days(lane) for key, lane in self.lanes.items()}
+
+    @cached_property
+    def counts(self) -> list[int | None]:
+        return [self.left.rows, *map(self.run.rows, self.lanes.values())]
+
+    @cached_property
+    def ordinary(self) -> int:
+        """Partitions by key: one where there are no keys, for then all rows see each other."""
+        return self.run.sizing.partitions(self.counts) if self.parts[0].left_keys else 1
+
+    @cached_property
+    def division(self) -> Division:
+        """Where rows go: a look at their keys, if they are many."""
+        most = self.run.sizing.most_of_a_key(self.counts)
+        if most is None:
+            return Division(self.ordinary)
+        known = None if None in self.counts else sum(filter(None, self.counts))
+        left = (self.left.frame, left_hash(self._left_keys), "unix_micros(__t)")
+        frames = [(frame, key_hash(lane.typed_keys), lane.first_seen) for lane, frame in self._frames]
+        with self._at("looking for hot keys"):
+            sample = look([left, *frames], fraction(known, most))
+        return Division.of(self.ordinary, list(sample.hot(most)))
+
+    @contextmanager
+    def _at(self, what: str) -> Iterator[None]:
+        """A step of its own within a run's."""
+        before = self.run.steps.now
+        self.run.at(f"{what} of {', '.join(self.parts[0].left_keys) or 'all rows'}")
+        yield
+        self.run.steps.at(before)
+
+    def packed(self) -> DataFrame:
+        """All rows with their partitions."""
+        found = [self.division.left(self.left.frame, self._left_keys)]
+        for key, (lane, rows) in zip(self.lanes, self._frames, strict=True):
+            clocks = lane.seen_by, lane.available
+            found.append(self.division.lane(rows, lane.typed_keys, clocks, partial(self._span, key, lane)))
+        found += [self._before(number) for number in range(len(self.condensed))]
+        return self.packing.pack([frame for frame, _ in found], [part for _, part in found])
+
+    @property
+    def cuts(self) -> dict[int, int]:
+        """Partition of a range -> when the day begins on which its first query asks."""
+        first, last = self.left.first, self.left.last
+        return {each.partition: floor(each.times(first, last)[0], DAY) for each in self.division.ranges}
+
+    @cached_property
+    def _condensed(self) -> tuple[Condensed, ...]:
+        is_split = len({each.hash for each in self.division.ranges}) < len(self.division.ranges)
+        return condensed_parts(self.parts, self.shape.given) if is_split and self.run.sizing.condenses else ()
+
+    @cached_property
+    def _earlier(self) -> DataFrame | None:
+        """The condensed rows of hot keys, written down; None where there are none."""
+        if not self._condensed:
+            return None
+        keys = {key for each in self._condensed for key in each.lanes}
+        lanes = {key: lane for key, lane in self.lanes.items() if key in keys}
+        packing = Packing(tuple(lane.shape for lane in lanes.values()))
+        own = [(lane, rows) for key, (lane, rows) in zip(self.lanes, self._frames, strict=True) if key in keys]
+        hot = [self.division.only_hot(rows, lane.typed_keys, str(lane.seen_by), _own_times) for lane, rows in own]
+        packed = packing.pack([frame for frame, _ in hot], [f"{part} - {self.ordinary}" for _, part in hot])
+        task = Condensing(self._condensed, lanes, packing, self._condensing)
+        frame = packed.repartitionById(len(self.division.ranges), PART).mapInArrow(task, task.ddl)
+        with self._at("condensing hot keys"):
+            return self.run.sizing.checked(frame, self.run.report)
+
+    @property
+    def _condensing(self) -> Packing:
+        return Packing(tuple(each.shape for each in self._condensed))
+
+    def _before(self, number: int) -> tuple[DataFrame, str]:
+        """For every range the condensed rows of one part that its queries see."""
+        each = self.condensed[number]
+        assert self._earlier is not None
+        keys = [(identifier("spark", name), dtype) for name, dtype in each.part.group_by.keys]
+        rows = self._condensing.unpacked(self._earlier, number)
+        return self.division.only_hot(rows, keys, "unix_date(__day)", partial(self._days_before, each.part))
+
+    def _days_before(self, part: PartPlan, range_: Range) -> Bounds:
+        times = np.array(range_.times(self.left.first, self.left.last))
+        low, _ = time_range(times, [part])
+        return None if low is None else low // DAY, self.cuts[range_.partition] // DAY
+
+    @property
+    def _left_keys(self) -> list[Any]:
+        return self.shape.keys(self.parts[0].left_keys)
+
+    @cached_property
+    def _frames(self) -> list[tuple[Lane, DataFrame]]:
+        return [
+            (lane, self.run.source_frame(lane, self._seen(key, lane, self.left.times)))
+            for key, lane in self.lanes.items()
+        ]
+
+    def _seen_in(self, key: LaneKey, lane: Lane, range_: Range) -> Bounds:
+        times = np.array(range_.times(self.left.first, self.left.last))
+        return self._seen(key, lane, times).bounds
+
+    def _span(self, key: LaneKey, lane: Lane, range_: Range) -> Span:
+        """What queries of a range see of a lane but what is condensed for all parts."""
+        bounds = self._seen_in(key, lane, range_)
+        if not any(key in each.lanes for each in self.condensed):
+            return Span(bounds)
+        condensed = {id(each.part) for each in self.condensed}
+        others = [part for part in lane.parts if id(part) not in condensed]
+        times = np.array(range_.times(self.left.first, self.left.last))
+        sure = time_range(times, others)[0] if others else FOREVER
+        return Span(bounds, sure, self.cuts[range_.partition])
+
+    def _seen(self, key: LaneKey, lane: Lane, times: Any) -> Seen:
+        """What queries between the least and the greatest of `times` can see."""
+        first, days = lane.first, None
+        if first.kind == "snapshots":
+            offset = max(part.offset or 0 for part in lane.parts)
+            days = snapshot_range(times, self.days[key[0]], SourceRead((first,), (), None, offset))
+            return Seen(days=days)
+        if first.kind == "mutations":
+            return Seen(*change_range(self.run, times, first, lane.parts))
+        return Seen(*time_range(times, lane.parts))
+
+    def _days(self, lane: Lane) -> Any:
+        table = self.run.table(lane.first.table)
+        is_there = lane.first.kind == "snapshots" and table.schema
+        return snapshot_days(table, lane.first) if is_there else np.zeros(0, np.int64)
+
+
+def _own_times(range_: Range) -> Bounds:
+    """Of rows as if they asked: so each is in one range."""
+    return range_.first, None if range_.last == FOREVER else range_.last + 1
+
+
+__all__ = ["EVERYTHING", "KeySetRows", "Seen"]
