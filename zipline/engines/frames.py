@@ -174,9 +174,9 @@ def run_join_of(engine: str) -> Callable[..., Result]:
     """The engine's `run_join`."""
     if engine == "spark":
         from zipline.engines.spark import run as on_spark
-        from zipline.engines.spark.session import local_session
+        from zipline.engines.spark.session import session_of
 
-        return partial(on_spark.run_join, spark=local_session())
+        return partial(on_spark.run_join, spark=session_of(load_project()))
     from zipline.engines.local.run import run_join
 
     return run_join
@@ -186,9 +186,9 @@ def run_group_by_of(engine: str) -> Callable[..., Result]:
     """The engine's `run_group_by`."""
     if engine == "spark":
         from zipline.engines.spark import run as on_spark
-        from zipline.engines.spark.session import local_session
+        from zipline.engines.spark.session import session_of
 
-        return partial(on_spark.run_group_by, spark=local_session())
+        return partial(on_spark.run_group_by, spark=session_of(load_project()))
     from zipline.engines.local.run import run_group_by
 
     return run_group_by

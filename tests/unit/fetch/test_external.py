@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -140,15 +141,34 @@ def test_an_integer_beyond_its_type_is_an_error() -> None:
 Reply = Callable[[dict[str, Any]], tuple[int, bytes, float]]
 
 
+class Server(ThreadingHTTPServer):
+    """Closing it waits for every answer, so none ends, or says that its caller has left, within another test."""
+
+    daemon_threads = False
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.closing = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def close(self) -> None:
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+
 @pytest.fixture
 def service() -> Iterator[Callable[[Reply], str]]:
-    servers: list[ThreadingHTTPServer] = []
+    servers: list[Server] = []
 
     def start(reply: Reply) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 status, body, wait = reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                time.sleep(wait)
+                server.closing.wait(wait)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -157,15 +177,14 @@ def service() -> Iterator[Callable[[Reply], str]]:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = Server(Handler)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}/credit?v=1"
 
     yield start
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.close()
 
 
 def test_a_service_is_asked_by_post(service: Callable[[Reply], str]) -> None:

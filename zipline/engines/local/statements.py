@@ -100,15 +100,16 @@ def _instant(time: Expression) -> str:
     return f"CAST({time.sql('duckdb')} AS TIMESTAMPTZ)"
 
 
-def between(sql: str, low: int | None, high: int | None) -> list[str]:
+def between(sql: str, low: int | None, high: int | None, dialect: Dialect = "duckdb") -> list[str]:
     """Conditions that a time is low <= time < high, or null; what is beyond the calendar bounds nothing."""
     bounds = []
     if low is not None and low > FIRST_INSTANT:
-        bounds.append(f"({sql} >= TIMESTAMPTZ '{_literal(min(low, LAST_INSTANT))}' OR ({sql}) IS NULL)")
+        bounds.append(f"({sql} >= {_literal(min(low, LAST_INSTANT), dialect)} OR ({sql}) IS NULL)")
     if high is not None and high <= LAST_INSTANT:
-        bounds.append(f"({sql} < TIMESTAMPTZ '{_literal(max(high, FIRST_INSTANT))}' OR ({sql}) IS NULL)")
+        bounds.append(f"({sql} < {_literal(max(high, FIRST_INSTANT), dialect)} OR ({sql}) IS NULL)")
     return bounds
 
 
-def _literal(instant: int) -> str:
-    return to_text(instant).replace("Z", "+00")
+def _literal(instant: int, dialect: Dialect) -> str:
+    text = to_text(instant)
+    return f"TIMESTAMP '{text}'" if dialect == "spark" else f"TIMESTAMPTZ '{text.replace('Z', '+00')}'"

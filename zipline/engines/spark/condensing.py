@@ -49,10 +49,11 @@ Done = TypeVar("Done")
 
 def else_from_rows(run: Callable[[Sizing], Done], sizing: Sizing) -> Done:
     """Once more without condensed rows, where only rows can tell a value, or what is wrong with one."""
-    try:
-        return run(sizing)
-    except NotCondensable:
-        return run(replace(sizing, condenses=False))
+    with sizing.of_one_run() as own:
+        try:
+            return run(own)
+        except NotCondensable:
+            return run(replace(own, condenses=False))
 
 
 @dataclass(frozen=True, eq=False)

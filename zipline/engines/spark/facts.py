@@ -95,6 +95,3 @@ def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = [table.column(field.name) for field in schema]
     cast = [c if c.type == f.type else c.cast(f.type) for c, f in zip(columns, schema, strict=True)]
     return pa.table(cast, schema=schema)
-
-
-__all__ = ["FACTS", "add", "counted", "failed", "most_keys", "with_facts"]

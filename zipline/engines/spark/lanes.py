@@ -17,9 +17,9 @@ from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local.group_by import needed_columns
 from zipline.engines.local.read import Rows, conditions_of, rows_from
-from zipline.engines.local.statements import all_of, guarded
+from zipline.engines.local.statements import all_of, between, guarded
 from zipline.engines.spark.packing import Shape, spelled
-from zipline.engines.spark.statements import between, clock, is_no_key, numbered_events
+from zipline.engines.spark.statements import clock, is_no_key, numbered_events
 from zipline.expressions.dialects import identifier
 from zipline.plan.reads import read_key
 from zipline.plan.steps import PartPlan, Projection
@@ -138,7 +138,7 @@ class Lane:
             found = [" OR ".join(f"({all_of(where, 'spark')})" for where in wheres)]
         time = first.mutation_time or first.time
         if first.kind != "snapshots" and time is not None:
-            found += between(clock(time), low, high)
+            found += between(clock(time), low, high, "spark")
         return found
 
     def empty(self) -> pa.Table:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zipline.engines.local.left import snapshot_days_of
-from zipline.engines.local.statements import within
+from zipline.engines.local.statements import between, within
 from zipline.engines.spark.packing import ROW, spelled
 from zipline.engines.spark.scans import INDEX, Days, Scan
-from zipline.engines.spark.statements import between, clock, numbered_events
+from zipline.engines.spark.statements import clock, numbered_events
 from zipline.expressions.dialects import identifier
 from zipline.plan.chaining import Span
 from zipline.plan.steps import Projection
@@ -38,7 +38,7 @@ def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, sp
         undated = "" if left.partition else f" OR {day} IS NULL"
         conditions.append(f"{day} BETWEEN '{bounds[0]}' AND '{bounds[1]}'{undated}")
     if span is not None:
-        conditions += between(time, span.low, span.high)
+        conditions += between(time, span.low, span.high, "spark")
     for condition in conditions:
         rows = rows.where(condition)
     types = left.column_types

@@ -216,7 +216,7 @@ class Run:
         left = NumberedLeft(left_frame(found, plan.left, bounds, span), shape, table.statistics().rows)
         if plan.bootstrap:
             left = self._bootstrapped(plan, left)
-        if not isinstance(table, MemoryTable):
+        elif not isinstance(table, MemoryTable):
             left.frame = self.sizing.materialised(left.frame, "left")
         if bounds is not None or self._are_times_needed(parts):
             self._bound(left)

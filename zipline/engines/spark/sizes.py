@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from zipline.engines.contract import Report
@@ -14,6 +16,7 @@ from zipline.engines.spark.outputs import Output
 from zipline.engines.spark.scans import FrameTable
 from zipline.engines.spark.session import scratch_of
 from zipline.errors import UsageError
+from zipline.tables.storage import normalised, scheme_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -70,6 +73,16 @@ class Sizing:
         if rows < self.many:
             return None
         return min(self.rows_per_task, -(-rows // (2 * self.cores)))
+
+    @contextmanager
+    def of_one_run(self) -> Iterator[Sizing]:
+        """The same with a scratch folder of its own, which is gone afterwards where it is a folder and no URL."""
+        place = f"{self.scratch or tempfile.gettempdir()}/zipline-{uuid.uuid4().hex}"
+        try:
+            yield replace(self, scratch=place)
+        finally:
+            if scheme_of(place) is None:
+                shutil.rmtree(normalised(place), ignore_errors=True)
 
     def materialised(self, frame: DataFrame, name: str) -> DataFrame:
         """The same rows, written down: reading them again never gives others."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zipline.clock import to_text
-from zipline.engines.local.statements import FIRST_INSTANT, LAST_INSTANT, event_order
+from zipline.engines.local.statements import event_order
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
 from zipline.types import DOUBLE, DataType, DecimalType
@@ -14,20 +13,6 @@ from zipline.types import DOUBLE, DataType, DecimalType
 def clock(expression: Expression) -> str:
     """An instant."""
     return f"CAST({expression.sql('spark')} AS TIMESTAMP)"
-
-
-def between(sql: str, low: int | None, high: int | None) -> list[str]:
-    """Conditions that a time is low <= time < high, or null; what is beyond the calendar bounds nothing."""
-    bounds = []
-    if low is not None and low > FIRST_INSTANT:
-        bounds.append(f"({sql} >= {instant(min(low, LAST_INSTANT))} OR ({sql}) IS NULL)")
-    if high is not None and high <= LAST_INSTANT:
-        bounds.append(f"({sql} < {instant(max(high, FIRST_INSTANT))} OR ({sql}) IS NULL)")
-    return bounds
-
-
-def instant(micros: int) -> str:
-    return f"TIMESTAMP '{to_text(micros)}'"
 
 
 def numbered_events(source: Projection) -> tuple[str, str]:

@@ -152,8 +152,7 @@ class Bootstrapping:
         one_core()
         rows = self.left.rows(tables[0]).table
         of_read = {id(r): lane.rows(t) for r, lane, t in zip(self.reads, self.lanes, tables[1:], strict=True)}
-        found: Callable[[BootstrapRead], Rows | None] = lambda read: of_read[id(read)]  # noqa: E731
-        given, counts = given_by(self.reads, rows, found)
+        given, counts = given_by(self.reads, rows, lambda read: of_read[id(read)])
         table = tables[0]
         for name in self.result.given:
             table = table.append_column(f"g:{name}", given[name].values)
