@@ -89,21 +89,26 @@ def _record(project: Project, result: Compilation) -> None:
     if not (result.created or result.changed or result.deleted or result.forced):
         return
     from zipline.plan.compiled_texts import summary_of
-    from zipline.registry import Compiled, open_registry
+    from zipline.registry import Compiled, record_compilation
+
+    definitions = [
+        Compiled(
+            name=name,
+            kind=each.kind,
+            fingerprint=each.fingerprint,
+            canonical=each.canonical,
+            owner=each.owner,
+            location=each.location,
+            needs=each.needs,
+        )
+        for name, each in ((name, summary_of(text)) for name, text in result.texts.items())
+    ]
+    record_compilation(project, definitions)
+    if not result.forced:
+        return
+    from zipline.registry import open_registry
 
     with open_registry(project) as registry:
-        registry.record(
-            Compiled(
-                name=name,
-                kind=each.kind,
-                fingerprint=each.fingerprint,
-                canonical=each.canonical,
-                owner=each.owner,
-                location=each.location,
-                needs=each.needs,
-            )
-            for name, each in ((name, summary_of(text)) for name, text in result.texts.items())
-        )
         for each in result.forced:
             registry.override(
                 str(each["name"]), str(each["reason"]), from_fingerprint=each["from"], to_fingerprint=each["to"]

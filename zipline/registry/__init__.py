@@ -11,7 +11,7 @@ A registry is one SQLite file (`.zipline/registry.db`) or a PostgreSQL database,
 `zipline.toml`. Rows that come out are frozen values; instants are microseconds UTC. Each subject has a module:
 `versions`, `overrides`, `runs`, `locks`; `schema` and `migrations` say how they are kept, `database` how they are
 reached. This package and nothing else imports SQLAlchemy, which takes a fifth of a second: names are imported when they
-are first used, and `has_registry` and `finished_runs` answer without it.
+are first used, and `has_registry`, `finished_runs` and `record_compilation` do without it where a file is the registry.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from zipline.registry.places import file_of, url_of
 
 if TYPE_CHECKING:
     from zipline.project import Project
-    from zipline.registry.history import finished_runs
+    from zipline.registry.file import finished_runs, record_compilation
     from zipline.registry.locks import Holder, Lock
     from zipline.registry.overrides import Override
+    from zipline.registry.recording import Changes, Compiled
     from zipline.registry.registry import Registry, find_registry, open_registry
     from zipline.registry.run import Measures, Outcome, Run
-    from zipline.registry.versions import Changes, Compiled, Version
+    from zipline.registry.versions import Version
 
 _MODULES = {
-    "Changes": "versions",
-    "Compiled": "versions",
+    "Changes": "recording",
+    "Compiled": "recording",
     "Holder": "locks",
     "Lock": "locks",
     "Measures": "run",
@@ -42,8 +43,9 @@ _MODULES = {
     "Run": "run",
     "Version": "versions",
     "find_registry": "registry",
-    "finished_runs": "history",
+    "finished_runs": "file",
     "open_registry": "registry",
+    "record_compilation": "file",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "finished_runs",
     "has_registry",
     "open_registry",
+    "record_compilation",
 ]
 
 

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from zipline.errors import UsageError
 from zipline.registry.database import Database
+from zipline.registry.recording import author
 from zipline.registry.schema import overrides
-from zipline.registry.versions import author
 from zipline.values import dataclass
 
 

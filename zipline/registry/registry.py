@@ -11,8 +11,9 @@ from zipline.registry.locks import Locks
 from zipline.registry.migrations import migrate
 from zipline.registry.overrides import Override, Overrides
 from zipline.registry.places import file_of, scope_of, url_of
+from zipline.registry.recording import Changes, Compiled
 from zipline.registry.runs import Runs
-from zipline.registry.versions import Changes, Compiled, Versions
+from zipline.registry.versions import Versions
 
 
 class Registry:
