@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from zipline.errors import UsageError
@@ -118,7 +118,7 @@ def _texts_in(path: Path) -> Iterator[tuple[str, str]]:
     for folder in sorted(_entries(path), key=lambda entry: entry.name):
         for entry in _entries(folder.path) if folder.is_dir() else ():
             if entry.name.endswith(".json"):
-                with open(entry.path, "rb") as file:
+                with open(entry.path, "rb", buffering=0) as file:
                     yield f"{folder.name}/{entry.name}", file.read().decode("utf-8", "surrogatepass")
 
 
@@ -139,5 +139,6 @@ def _linked(there: str, here: str) -> bool:
     return True
 
 
+@cache
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
