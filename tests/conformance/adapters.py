@@ -21,7 +21,7 @@ from zipline.types import parse_type
 from . import oracle
 from .batches import are_batchable, merged, split
 from .oracle import Result
-from .spark_session import spark_session
+from .spark_session import divided
 from .tables import AggregateCase, BackfillCase, Case, Row, Table
 
 LAYOUTS: dict[str, pa.DataType] = {
@@ -74,7 +74,7 @@ class Arrow(Adapter):
         import zipline
 
         if self.name == "spark":
-            spark_session()
+            divided(case)
         if isinstance(case, AggregateCase):
             return zipline.aggregate(case.group_by, queries, tables=tables, engine=self.name)
         return zipline.backfill(case.join, tables=tables, engine=self.name, training=case.training, as_of=case.as_of)

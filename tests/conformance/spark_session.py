@@ -5,12 +5,26 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .tables import AggregateCase, Case
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+LEAST, TASKS = 25, 8
+"""Rows of a task at least, and tasks of a larger case."""
 
 
 @cache
 def spark_session() -> SparkSession:
+    """Its JVM is not to optimise what runs once: the suite is a thousand different small queries."""
     from zipline.engines.spark.session import local_session
 
-    return local_session(delta=False, **{"spark.zipline.rowsPerTask": "25", "spark.ui.enabled": "false"})
+    java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    return local_session(**{"spark.ui.enabled": "false", "spark.driver.extraJavaOptions": java})
+
+
+def divided(case: Case) -> None:
+    """The session divides the case from now on, in a few tasks."""
+    tables = [*case.tables.values(), *([case.queries] if isinstance(case, AggregateCase) else [])]
+    rows = sum(len(table.rows) for table in tables)
+    spark_session().conf.set("spark.zipline.rowsPerTask", str(max(LEAST, rows // TASKS)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from zipimport import zipimporter
 
 import duckdb
 
@@ -21,14 +21,14 @@ def one_core() -> tuple[duckdb.DuckDBPyConnection, ThreadPoolExecutor]:
     return connection, ThreadPoolExecutor(1)
 
 
-@cache
 def _settle() -> None:
     """Before each task Spark lets Python look anew at what is on its path; of archives it would read the directories.
 
-    That takes longer than a small task, and an archive that a worker has opened does not change while it runs.
+    That takes several times as long as a small task, and an archive that a worker has opened does not change while it
+    runs. There is a finder for every folder of an archive that anything was imported from, so more with time.
     """
-    for place, finder in sys.path_importer_cache.items():
-        if finder is not None and place.endswith((".jar", ".zip")):
+    for finder in sys.path_importer_cache.values():
+        if isinstance(finder, zipimporter):
             setattr(finder, "invalidate_caches", _unchanged)  # noqa: B010 (its own, not that of its class)
 
 
