@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import ArithmeticException
 
 from tests.conformance.spark_session import spark_session
 from zipline import Aggregation, Derivation, EventSource, GroupBy, Join, JoinPart, Operation, Query, backfill
@@ -79,7 +80,7 @@ def test_an_equal_expression_of_another_table_is_not_blamed(tables: dict[str, st
 
 def test_a_condition_and_a_clock_that_do_not_convert_are_named(tables: dict[str, str]) -> None:
     with pytest.raises(
-        DataError, match=r"reading 'payments', CAST\(shop AS DOUBLE\) > 1: 'x' is not a value of DOUBLE"
+        DataError, match=r"reading 'payments', CAST\(shop AS DOUBLE\) > 1: '[xy]' is not a value of DOUBLE"
     ):
         on_spark(logins(spend(where="CAST(shop AS DOUBLE) > 1")), tables)
     write(Path(tables["payments"]) / "two.parquet", customer=["bob"], amount=["2"], shop=["y"], paid_at=["soon"])
@@ -205,6 +206,12 @@ def test_what_a_cluster_says_is_understood(text: str, said: str) -> None:
     error = error_of(text, step="parts by customer")
     assert error.what.startswith(f"parts by customer: {said}")
     assert error.hint
+
+
+def test_errors_of_the_session_that_are_not_ours_are_raised_as_ever(tables: dict[str, str]) -> None:
+    on_spark(logins(spend()), tables)
+    with pytest.raises(ArithmeticException):
+        spark_session().sql("SELECT 1 / (id - id) FROM range(3)").toArrow()
 
 
 def test_jobs_are_described_and_settings_come_back(tables: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ what nobody foresaw the exception stays the cause of ours.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -161,14 +160,22 @@ def plain(expression: str) -> str:
     return column.group(1) if column else " ".join(expression.split())
 
 
+_LOGS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
+"""Where Spark writes an error down before it raises it."""
+
+
 @contextmanager
 def translated(subject: str, readings: Sequence[Reading] = (), step: Callable[[], str] = str) -> Iterator[None]:
     """Raises what Spark raises within as one of our errors: of `subject`, in the `step` at which it is then."""
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
+    from pyspark.logger import PySparkLogger
 
-    log = logging.getLogger("SQLQueryContextLogger")
-    was_silent, log.disabled = log.disabled, True
+    # A logger that Python's own `getLogger` makes first lacks what Spark's has: its errors could not be raised.
+    logs = [PySparkLogger.getLogger(name) for name in _LOGS]
+    were_silent = [log.disabled for log in logs]
+    for log in logs:
+        log.disabled = True
     try:
         yield
     except (PySparkException, Py4JError, ConnectionRefusedError) as failure:
@@ -177,7 +184,8 @@ def translated(subject: str, readings: Sequence[Reading] = (), step: Callable[[]
         is_known = type(error) is not EngineError or not error.what.startswith("Spark failed")
         raise error from (None if is_known else failure)
     finally:
-        log.disabled = was_silent
+        for log, was_silent in zip(logs, were_silent, strict=True):
+            log.disabled = was_silent
 
 
 def error_of(text: str, readings: Sequence[Reading] = (), step: str = "") -> ZiplineError:
