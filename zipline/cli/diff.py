@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import load_definitions, open_project, output_name, project_options, without_collection
+from zipline.cli.options import load_definitions, open_project, project_options, without_collection
 from zipline.cli.screen import plural, print_json, ranges
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def stored_days(project: Project) -> DaysOf:
 
     def days_of(join: str) -> Sequence[str]:
         from zipline.tables.delta import DeltaOutput
+        from zipline.tables.stored_rows import output_name
 
         tables = (project.table_uri(output_name(join, training)) for training in (True, False))
         return sorted(set[str]().union(*(DeltaOutput(uri, project.storage_options).days() for uri in tables)))

@@ -184,8 +184,8 @@ def _tables(project: Project) -> Finding:
 
 
 def _outputs(project: Project) -> Finding:
-    from zipline.cli.options import output_name
     from zipline.tables.delta import DeltaOutput
+    from zipline.tables.stored_rows import output_name
 
     joins = load_definitions(project).joins if (project.root / project.configs).is_dir() else ()
     names = [output_name(join.title, training) for join in joins for training in (True, False)]

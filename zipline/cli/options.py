@@ -120,11 +120,6 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def output_name(join: str, training: bool) -> str:
-    """The table that holds a join's output: rows to score are no training set, so they have a table of their own."""
-    return join if training else f"{join}.scoring"
-
-
 def arguments_again(training: bool, project: str | None, environment: str | None, as_of: int | None = None) -> str:
     """What a suggested command must repeat of this one, with a space before it."""
     from zipline.clock import to_text

@@ -8,7 +8,6 @@ from zipline.cli.options import (
     check_range,
     load_definitions,
     open_project,
-    output_name,
     with_known_expressions,
 )
 from zipline.errors import TableError, UsageError
@@ -19,6 +18,7 @@ from zipline.plan.steps import Column, JoinPlan
 from zipline.project import Project
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.delta import DeltaOutput
+from zipline.tables.stored_rows import output_name
 from zipline.values import dataclass
 
 

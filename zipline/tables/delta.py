@@ -26,7 +26,8 @@ from zipline.errors import TableError, UsageError
 from zipline.tables.columns import canonical, check_names, checked_day
 from zipline.tables.commits import DAY, MILLISECOND, Version, commit_of, digest_of_files, version_of
 from zipline.tables.delta_log import arrow_schema, failed, live_files, open_log
-from zipline.tables.storage import DataFile, Storage, delta_options, joined
+from zipline.tables.storage import Storage, delta_options, joined
+from zipline.tables.stored_rows import StoredRows
 from zipline.tables.written import WrittenDay
 from zipline.types import DataType
 from zipline.values import dataclass
@@ -180,14 +181,21 @@ class DeltaOutput:
 
         `version` reads the table as it was then. TableError where there is no table, version or column.
         """
+        return self.rows(days, version, columns).table()
+
+    def rows(
+        self,
+        days: Collection[str] | None = None,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> StoredRows:
+        """What `read` reads, not read yet: the files are those of now, whatever is committed later."""
         log = open_log(self.uri, self._options, version)
         if log is None:
             raise TableError(f"there is no table {self.uri}", hint="write it first", next_command="zipline backfill")
         schema = _selected(arrow_schema(log), columns, self.uri)
-        files = [file for file in live_files(log) if days is None or file.partition[DAY] in days]
-        storage = Storage(self.uri, self._options)
-        tables = [_read_file(storage, file, schema) for file in files]
-        return pa.concat_tables([schema.empty_table(), *tables])
+        files = tuple(file for file in live_files(log) if days is None or file.partition[DAY] in days)
+        return StoredRows(Storage(self.uri, self._options), files, schema)
 
     def _history(self) -> Iterator[Version]:
         log = open_log(self.uri, self._options)
@@ -371,29 +379,6 @@ def _selected(schema: pa.Schema, columns: Sequence[str] | None, uri: str) -> pa.
         if column not in schema.names:
             raise TableError(f"{uri} has no column {column!r}", asked=column, valid=schema.names)
     return schema if columns is None else pa.schema([schema.field(column) for column in columns])
-
-
-def _read_file(storage: Storage, file: DataFile, schema: pa.Schema) -> pa.Table:
-    try:
-        with storage.open(file.path) as opened:
-            parquet = pq.ParquetFile(opened)
-            stored = set(parquet.schema_arrow.names)
-            rows = parquet.read(columns=[name for name in schema.names if name in stored])
-            count = parquet.metadata.num_rows
-    except (pa.ArrowException, OSError) as wrong:
-        hint = "put the file back from a copy, or write its day anew with --force"
-        raise failed(f"the file {file.path} of the table cannot be read", wrong, hint) from None
-    columns = dict(zip(rows.column_names, rows.columns, strict=True))
-    return pa.Table.from_arrays([_column(columns, each, file, count) for each in schema], schema=schema)
-
-
-def _column(columns: Mapping[str, pa.ChunkedArray], wanted: pa.Field, file: DataFile, count: int) -> Any:
-    if wanted.name in file.partition:
-        return pa.repeat(pa.scalar(file.partition[wanted.name], wanted.type), count)
-    column = columns.get(wanted.name)
-    if column is None:
-        return pa.nulls(count, wanted.type)
-    return column if column.type == wanted.type else column.cast(wanted.type)
 
 
 def _remove(storage: Storage, paths: Iterable[str]) -> None:

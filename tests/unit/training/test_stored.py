@@ -1,0 +1,105 @@
+"""What a backfill stored, read for training: in batches, by several readers, as of the moment it was asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from training.stored import frames, matrix, stored_rows
+from zipline.errors import TableError
+from zipline.project import Project, load_project
+from zipline.tables.delta import DeltaOutput
+
+JOIN = "shop.visits"
+DAYS = ["2024-05-01", "2024-05-02", "2024-05-03"]
+
+
+def day(number: int, rows: int) -> pa.Table:
+    first = number * 100
+    return pa.table(
+        {
+            "user": [f"u{first + place}" for place in range(rows)],
+            "spent": [None if place == 1 else float(first + place) for place in range(rows)],
+            "is_late": [place % 2 == 0 for place in range(rows)],
+            "label_late": pa.array([place % 2 for place in range(rows)], pa.int64()),
+        }
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "zipline.toml").write_text('name = "shop"\n')
+    return load_project(tmp_path)
+
+
+@pytest.fixture
+def output(project: Project) -> DeltaOutput:
+    found = DeltaOutput(project.table_uri(JOIN))
+    found.replace_days({name: day(number, 5 + number) for number, name in enumerate(DAYS)})
+    return found
+
+
+def test_batches_are_the_table_in_its_order(project: Project, output: DeltaOutput) -> None:
+    rows = stored_rows(JOIN, project=project)
+    batches = list(rows.batches(2))
+    assert max(batch.num_rows for batch in batches) == 2
+    assert pa.Table.from_batches(batches) == rows.table() == output.read()
+
+
+def test_days_and_columns_are_chosen_before_anything_is_read(project: Project, output: DeltaOutput) -> None:
+    rows = stored_rows(JOIN, project=project, start="2024-05-02", end="2024-05-03", columns=["ds", "spent"])
+    assert rows.table() == output.read(["2024-05-02", "2024-05-03"], columns=["ds", "spent"])
+    assert [file.partition["ds"] for file in rows.files] == ["2024-05-02", "2024-05-03"]
+    assert stored_rows(JOIN, project=project, columns=["ds"]).table().column("ds").to_pylist() == sorted(
+        DAYS[:1] * 5 + DAYS[1:2] * 6 + DAYS[2:] * 7
+    )
+
+
+def test_readers_share_the_files(project: Project, output: DeltaOutput) -> None:
+    rows = stored_rows(JOIN, project=project)
+    users = [
+        user for n in range(2) for batch in rows.share(n, 2).batches() for user in batch.column("user").to_pylist()
+    ]
+    assert sorted(users) == sorted(rows.table().column("user").to_pylist())
+    assert stored_rows(JOIN, project=project).share(5, 9).table().num_rows == 0
+
+
+def test_what_is_committed_later_changes_nothing(project: Project, output: DeltaOutput) -> None:
+    rows = stored_rows(JOIN, project=project)
+    before = rows.table()
+    output.replace("2024-05-01", day(7, 2))
+    assert rows.table() == before
+    assert stored_rows(JOIN, project=project).table() != before
+    assert stored_rows(JOIN, project=project, version=0).table() == before
+
+
+def test_frames_are_pandas(project: Project, output: DeltaOutput) -> None:
+    found = list(frames(stored_rows(JOIN, project=project), 4))
+    assert [len(frame) for frame in found] == [4, 1, 4, 2, 4, 3]
+    assert found[0]["user"].tolist() == ["u0", "u1", "u2", "u3"]
+
+
+def test_a_matrix_has_a_row_for_each_and_nan_where_there_is_no_value(project: Project, output: DeltaOutput) -> None:
+    batch = next(stored_rows(JOIN, project=project).batches(3))
+    expected = np.array([[0, 1], [np.nan, 0], [2, 1]], np.float32)
+    np.testing.assert_array_equal(matrix(batch, ["spent", "is_late"]), expected)
+
+
+def test_days_that_are_not_there_are_named_with_what_makes_them(project: Project, output: DeltaOutput) -> None:
+    with pytest.raises(TableError) as raised:
+        stored_rows(JOIN, project=project, start="2024-05-03", end="2024-05-05")
+    assert "has no day 2024-05-04 and 1 others" in str(raised.value)
+    assert raised.value.next_command == "zipline backfill shop.visits --start 2024-05-04 --end 2024-05-05"
+
+
+def test_an_output_that_is_not_there(project: Project) -> None:
+    with pytest.raises(TableError, match=r"nothing is stored of shop\.visits"):
+        stored_rows(JOIN, project=project)
+
+
+def test_a_file_that_is_gone_is_named(project: Project, output: DeltaOutput) -> None:
+    rows = stored_rows(JOIN, project=project)
+    Path(rows.files[1].path).unlink()
+    with pytest.raises(TableError, match="cannot be read"):
+        list(rows.batches())
