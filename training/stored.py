@@ -4,7 +4,7 @@
     rows.table()                                  # Arrow, all of it
     for batch in rows.batches(): ...              # Arrow, a batch at a time
     frames(rows)                                  # pandas, a frame at a time
-    torch_rows(rows, features, label)             # a torch IterableDataset, shared by its workers
+    matrix(batch, features)                       # numpy float32, null as NaN
 
 Files are read where they lie, by the process that wants the rows: nothing passes through Spark, whichever engine wrote
 them. What is committed later changes nothing of rows that were asked for before.
@@ -19,15 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from zipline.clock import days as days_between
-from zipline.errors import TableError, UsageError
+from zipline.errors import TableError
 from zipline.project import Project, load_project
 from zipline.tables.delta import DeltaOutput
 from zipline.tables.stored_rows import BATCH, StoredRows, output_name
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_NUMBERS = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
 
 
 def stored_rows(
@@ -65,27 +63,6 @@ def stored_rows(
 def frames(rows: StoredRows, size: int = BATCH) -> Iterator[pd.DataFrame]:
     """pandas frames of at most `size` rows."""
     return (batch.to_pandas() for batch in rows.batches(size))
-
-
-def torch_rows(
-    rows: StoredRows, features: Sequence[str], label: str | None = None, *, size: int = 1024, seed: int | None = None
-) -> Any:
-    """A torch `IterableDataset` of batches: (float32 rows x features, float32 labels), or the features alone.
-
-    Null is NaN, booleans are 0 and 1. Each worker of a DataLoader reads files of its own, so give the loader
-    `batch_size=None`. With a `seed` the files come in an order drawn anew in each epoch, and the rows of a batch are
-    shuffled. UsageError where a column is no number.
-    """
-    from training.torch_rows import TorchRows
-
-    wanted = [*features, *([label] if label is not None else [])]
-    for name in wanted:
-        if name not in rows.schema.names:
-            raise UsageError(f"the rows have no column {name!r}", asked=name, valid=rows.schema.names)
-        dtype = rows.schema.field(name).type
-        if not any(is_number(dtype) for is_number in _NUMBERS):
-            raise UsageError(f"the column {name!r} is {dtype}, which is no number", hint="encode it, or leave it out")
-    return TorchRows(rows, tuple(features), label, size, seed)
 
 
 def matrix(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:

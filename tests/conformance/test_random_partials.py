@@ -19,7 +19,7 @@ import pytest
 from zipline import EventSource, Join, JoinPart, Query
 from zipline.arrow import schema_of
 from zipline.engines.contract import Result
-from zipline.engines.local import partials
+from zipline.engines.local import choice
 from zipline.engines.local.run import run_join
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.tables.catalog import open_catalog
@@ -107,7 +107,7 @@ def judge_moments(case: AggregateCase, table: pa.Table) -> int:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_partials_give_the_bits_of_rows(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partials, "MOST_ROWS", 1.0)
+    monkeypatch.setattr(choice, "MOST_ROWS", 1.0)
     case, count = job_of(scenario)
     for name, table in case.tables.items():
         write(tmp_path / name, Draw(f"files of {scenario.name} {name}"), table)

@@ -109,6 +109,15 @@ class Condensation:
     def projection(self) -> Projection:
         return _projection(self)
 
+    @property
+    def clocks(self) -> tuple[str, str | None]:
+        """Columns of condensed rows where these are a table: the time, and `known_at` where a source declares it."""
+        taken = {name for name, _ in self.group_by.keys} | {column.name for column in self.stored}
+        time, known = "#t", "#known"
+        while {time, known} & taken:
+            time, known = f"#{time}", f"#{known}"
+        return time, known if any(source.known_at is not None for source in self.group_by.sources) else None
+
     @cached_property
     def bucket_types(self) -> Mapping[str, DataType]:
         """Column of condensed rows -> type, of the buckets."""
@@ -297,15 +306,15 @@ def _projection(condensed: Condensation) -> Projection:
     columns += [(column.name, column.type) for column in condensed.stored]
     types = dict(columns)
     select = tuple((name, parse(quoted(name), types)) for name in types)
-    clock = parse_time('"t"', {"t": TIMESTAMP})
+    time, known = (None if name is None else parse_time(quoted(name), {name: TIMESTAMP}) for name in condensed.clocks)
     return Projection(
         table=f"partials of {group_by.name} {group_by.fingerprint} {id(condensed)}",
         kind="events",
         select=select,
         types=tuple(types.values()),
         where=(),
-        time=clock,
-        known_at=None,
+        time=time,
+        known_at=known,
         event_id=None,
         partition=None,
         start=None,

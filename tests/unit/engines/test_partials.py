@@ -17,7 +17,7 @@ import pytest
 
 from zipline import Accuracy, Aggregation, EventSource, GroupBy, Join, JoinPart, LabelPart, Query
 from zipline.engines.contract import Result
-from zipline.engines.local import partials
+from zipline.engines.local import choice
 from zipline.engines.local.run import run_join
 from zipline.errors import DataError
 from zipline.plan.build import plan_group_by, plan_join
@@ -61,7 +61,7 @@ Row = Mapping[str, Any]
 @pytest.fixture(autouse=True)
 def _few_rows_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Partials are taken however small the tables are."""
-    monkeypatch.setattr(partials, "MOST_ROWS", 1.0)
+    monkeypatch.setattr(choice, "MOST_ROWS", 1.0)
 
 
 class World:
@@ -570,7 +570,7 @@ def _run(plan: Any, catalog: Catalog, store: PartialStore | None) -> Result:
 def test_where_most_is_of_the_queries_own_days_everything_is_read_as_rows(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partials, "MOST_ROWS", 0.3)
+    monkeypatch.setattr(choice, "MOST_ROWS", 0.3)
     world.write("d1", [event(1, 1.0)])
     world.write("today", [event(-0.01, 1.0), event(-0.02, 1.0)])
     world.ask(("a", TODAY + 5 * HOUR))

@@ -102,10 +102,7 @@ class Extents:
         self, connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, units: Sequence[Unit]
     ) -> None:
         """Asks the files themselves."""
-        found = dict.fromkeys((unit.name for unit in units), NOTHING)
-        for relation, names in by_unit(connection, table, source, units):
-            for file, *facts in _rows(query(connection, _question(relation, source), source.table)):
-                found[names[str(file)]] = Extent(*(int(fact) for fact in facts))
+        found = extents_of(connection, table, source, units)
         for unit in units:
             self.note(unit, found[unit.name])
 
@@ -115,6 +112,17 @@ class Extents:
             kept = {name: self._known[name] for name in self._live.values() if name in self._known}
             self._store.write(self._group, NAME, _table(kept))
             self._is_new = False
+
+
+def extents_of(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, units: Sequence[Unit]
+) -> dict[str, Extent]:
+    """Name of each file -> its extent, by reading their clocks and what the conditions are about."""
+    found = dict.fromkeys((unit.name for unit in units), NOTHING)
+    for relation, names in by_unit(connection, table, source, units):
+        for file, *facts in _rows(query(connection, _question(relation, source), source.table)):
+            found[names[str(file)]] = Extent(*(int(fact) for fact in facts))
+    return found
 
 
 def _question(relation: str, source: Projection) -> str:

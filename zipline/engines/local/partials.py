@@ -28,18 +28,16 @@ from numpy.typing import NDArray
 from zipline.clock import now
 from zipline.engines.contract import Report
 from zipline.engines.local import read
-from zipline.engines.local.by_unit import is_inside
+from zipline.engines.local.choice import choose
 from zipline.engines.local.condense import T, condense, rows_of, together
-from zipline.engines.local.eligibility import refused
 from zipline.engines.local.expansion import expand
 from zipline.engines.local.extents import NAME as EXTENTS
-from zipline.engines.local.extents import Extent, Extents, identity
+from zipline.engines.local.extents import Extent
 from zipline.engines.local.group_by import Left, aggregate
-from zipline.engines.local.scope import BEGINNING, BLOCK, LEVELS, Reach
-from zipline.engines.local.sources import Sources
-from zipline.engines.local.substitutes import Substitute, substitute
+from zipline.engines.local.scope import BEGINNING, BLOCK, LEVELS
+from zipline.engines.local.sources import Sources, stored_name
+from zipline.engines.local.substitutes import Substitute
 from zipline.errors import DataError, ZiplineError
-from zipline.plan.condensed import condensation
 from zipline.plan.reads import read_key
 from zipline.plan.steps import PartPlan, SourceRead
 from zipline.tables.catalog import Catalog
@@ -52,8 +50,6 @@ Readings = dict[tuple[Any, ...], read.Rows]
 Stored = dict[str, Future[pa.Table | None]]
 """What is being read: the name of a block, or of a file -> its partial."""
 
-MOST_ROWS = 0.3
-"""The share of a part's rows that may have to be read as rows; above it, everything is."""
 FEW = 4
 """So many files of which nothing is known are simply read."""
 
@@ -129,50 +125,15 @@ class Partials:
 
     def _choose(self, part: PartPlan, times: Ints) -> list[Sources] | str:
         """What is read of every source of a part, or why all of it is computed from rows."""
-        reason = refused(part, self.catalog, self.store.least_rows)
-        if reason or not len(times):
-            return reason or "no query has a time"
-        condensed = condensation(part.group_by)
-        substituted = substitute(part, condensed)
-        if substituted is None:
-            return "no feature has a condensed form"
-        reach = Reach.of(substituted, int(times.min()), int(times.max()))
-        found = []
-        for source in part.group_by.sources:
-            table = self.catalog.table(source.table)
-            group = condensed.identity(source)[:32]
-            found.append(Sources(substituted, source, table, reach, group, Extents(self.store, group)))
-        counted = [self._sort(each) for each in found]
-        as_rows, every = (sum(each) for each in zip(*counted, strict=True))
-        if as_rows > MOST_ROWS * every:
-            return "most that the queries see must be read as rows"
+        found = choose(part, times, self.catalog, self.store, self._learn)
+        for reading in () if isinstance(found, str) else found:
+            self._hide(reading.source.table, reading.hidden)
         return found
 
-    def _sort(self, reading: Sources) -> tuple[int, int]:
-        """Decides the form of every file of a source; (rows to be read as rows, rows in all)."""
-        source, reach, extents = reading.source, reading.reach, reading.extents
-        units = [
-            unit for unit in reading.table.units(source.partition) if unit.day is None or is_inside(unit.day, source)
-        ]
-        unknown = extents.unknown(units)
+    def _learn(self, reading: Sources, unknown: Sequence[Unit]) -> None:
         if len(unknown) > FEW:
-            extents.learn(self.connection, reading.table, source, unknown)
-            extents.save()
-        as_rows = every = hidden = 0
-        for unit in units:
-            extent = extents.of(unit)
-            form = "rows" if extent is None else reach.form(extent)
-            hidden += extent.hidden if extent is not None else 0
-            if form is None:
-                continue
-            reading.units[unit.name] = unit
-            reading.forms[unit.name] = form
-            rows = extent.rows if extent is not None else unit.rows or 0
-            every += rows
-            is_read = form == "rows" or (extent is not None and extent.last >= reach.rows_from)
-            as_rows += rows if is_read else 0
-        self._hide(source.table, hidden)
-        return as_rows, every
+            reading.extents.learn(self.connection, reading.table, reading.source, unknown)
+            reading.extents.save()
 
     def _read(self, chosen: Sequence[Sources]) -> None:
         """Reads partials while DuckDB reads files; what a damaged partial stands for is read last."""
@@ -194,7 +155,7 @@ class Partials:
             block = merged.get(name)
             if block is not None and block in reading.names:
                 wanted[block] = (block, reading.columns)
-            elif form in LEVELS and (stored := _name(reading.units[name], form)) in reading.names:
+            elif form in LEVELS and (stored := stored_name(reading.units[name], form)) in reading.names:
                 wanted[name] = (stored, reading.columns if block is None else None)
         return {name: pool.submit(self.store.read, reading.group, *asked) for name, asked in wanted.items()}
 
@@ -268,7 +229,7 @@ class Partials:
         if form in LEVELS:
             self._take(reading, self._condense(reading, unit, expanded, form))
         for level in sorted(reading.levels - {form}):
-            if _name(unit, level) not in reading.names:
+            if stored_name(unit, level) not in reading.names:
                 self._later.append(self.pool.submit(self._store, reading, unit, expanded, level))
 
     def _store(self, reading: Sources, unit: Unit, expanded: read.Rows, level: str) -> None:
@@ -276,7 +237,7 @@ class Partials:
 
     def _condense(self, reading: Sources, unit: Unit, expanded: read.Rows, level: str) -> pa.Table:
         table = condense(expanded, reading.substitute.condensation, LEVELS[level])
-        self.store.write(reading.group, _name(unit, level), table)
+        self.store.write(reading.group, stored_name(unit, level), table)
         return table
 
     def _lay_together(self, substituted: Substitute, readings: Sequence[Sources]) -> None:
@@ -294,7 +255,3 @@ class Partials:
     def _hide(self, table: str, hidden: int) -> None:
         if hidden:
             self.report.without_time[table] = max(self.report.without_time.get(table, 0), hidden)
-
-
-def _name(unit: Unit, level: str) -> str:
-    return f"{identity(unit)}-{level}"

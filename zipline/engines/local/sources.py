@@ -10,7 +10,7 @@ from zipline.algebra.windows import floor, hop
 from zipline.clock import DAY
 from zipline.engines.local.condense import KNOWN, T
 from zipline.engines.local.extents import NAME as EXTENTS
-from zipline.engines.local.extents import Extent, Extents, block
+from zipline.engines.local.extents import Extent, Extents, block, identity
 from zipline.engines.local.read import Rows
 from zipline.engines.local.scope import BLOCK, Reach
 from zipline.engines.local.substitutes import Substitute
@@ -23,7 +23,8 @@ from zipline.values import dataclass
 class Sources:
     """The files of one source of a part, by name: `forms` says how each is read.
 
-    `group` is where the partials are stored, `names` which there are. `pieces` are the rows read so far.
+    `group` is where the partials are stored, `names` which there are. `pieces` are the rows read so far, `hidden`
+    counts rows without a clock.
     """
 
     substitute: Substitute
@@ -36,6 +37,7 @@ class Sources:
     forms: dict[str, str] = field(default_factory=dict)
     pieces: list[Rows] = field(default_factory=list)
     names: frozenset[str] = frozenset()
+    hidden: int = 0
 
     @property
     def levels(self) -> set[str]:
@@ -88,3 +90,8 @@ def _hull(extents: Sequence[Extent]) -> Extent:
         sum(each.rows for each in extents),
         sum(each.hidden for each in extents),
     )
+
+
+def stored_name(unit: Unit, level: str) -> str:
+    """Of the partial of a file."""
+    return f"{identity(unit)}-{level}"
