@@ -127,6 +127,8 @@ def _recorded(
 
 
 def _engine(name: str, work: Work, todo: BackfillPlan, progress: Callable[[Progress], None]) -> Engine:
+    from zipline.orchestration.partials import partial_store
+
     if name == "spark":
         from zipline.engines.spark.run import run_days
         from zipline.engines.spark.session import session_of
@@ -135,9 +137,9 @@ def _engine(name: str, work: Work, todo: BackfillPlan, progress: Callable[[Progr
         def tell(step: str) -> None:
             progress(Progress(0, 0, step=step))
 
-        return partial(run_days, spark=session_of(work.project), output=todo.target, tell=tell)
+        spark = session_of(work.project)
+        return partial(run_days, spark=spark, output=todo.target, tell=tell, partials=partial_store(work.project))
     from zipline.engines.local.run import run_join
-    from zipline.orchestration.partials import partial_store
 
     return partial(run_join, partials=partial_store(work.project))
 

@@ -109,7 +109,7 @@ def rows_of(table: pa.Table, condensed: Condensation) -> Rows:
 
 def condense(rows: Rows, condensed: Condensation, hop: int) -> pa.Table:
     """The condensed rows of hops of this length, in the order of their keys. `rows` are expanded or condensed ones."""
-    rows = _visible(rows, condensed.projection)
+    rows = visible(rows, condensed.projection)
     runs = _Runs(rows, condensed, hop)
     if condensed.group_by.lookup:
         tables = [runs.latest_rows()]
@@ -141,7 +141,7 @@ def _order(table: pa.Table, condensed: Condensation) -> pa.Array:
     return pc.sort_indices(table, sort_keys=[(name, "ascending") for name in [*names, T]])
 
 
-def _visible(rows: Rows, projection: Projection) -> Rows:
+def visible(rows: Rows, projection: Projection) -> Rows:
     seen, mask = rows.seen, rows.mask(projection)
     if seen is None and mask is None:
         return rows

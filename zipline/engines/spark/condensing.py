@@ -171,30 +171,33 @@ class Condensing:
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Aggregates the parts of a range: from condensed rows where a part has them, from `readings` all else."""
+    """Aggregates parts: from `readings`; in a range of a hot key from condensed rows, where a part has them; and where
+    it has a substitute, whose condensed rows are one of the readings, from that."""
 
     readings: Readings
     condensed: Mapping[int, Condensed]
     laid: Mapping[int, Rows]
+    substitutes: Mapping[int, Substitute]
     pool: ThreadPoolExecutor
 
     def aggregate(self, left: Left, parts: tuple[PartPlan, ...]) -> list[pa.Table]:
         """As `group_by.aggregate`. NotCondensable where rows might tell more than their partials."""
-        if not self.condensed:
+        chosen = [self._substitute(part) for part in parts]
+        if not any(chosen):
             return aggregate(left, parts, self.readings, self.pool)
-        found = [self.condensed.get(id(part)) for part in parts]
-        halves = [(p,) if each is None else each.substitute.parts for p, each in zip(parts, found, strict=True)]
-        own = {
-            read_key(each.substitute.condensation.projection): self.laid[id(each.part)]
-            for each in found
-            if each is not None
-        }
+        halves = [(part,) if each is None else each[0].parts for part, each in zip(parts, chosen, strict=True)]
+        own = {read_key(each[0].condensation.projection): each[1] for each in chosen if each is not None}
         try:
             tables = iter(aggregate(left, tuple(h for group in halves for h in group), self.readings | own, self.pool))
         except DataError as wrong:
             raise NotCondensable(wrong.what) from wrong
         made = [[next(tables) for _ in group] for group in halves]
-        return [
-            tables_of[0] if each is None else each.substitute.features(tables_of, self.laid[id(each.part)])
-            for each, tables_of in zip(found, made, strict=True)
-        ]
+        return [of[0] if each is None else each[0].features(of, each[1]) for each, of in zip(chosen, made, strict=True)]
+
+    def _substitute(self, part: PartPlan) -> tuple[Substitute, Rows] | None:
+        """What stands for a part, and its condensed rows."""
+        if (each := self.condensed.get(id(part))) is not None:
+            return each.substitute, self.laid[id(part)]
+        if (found := self.substitutes.get(id(part))) is not None:
+            return found, self.readings[read_key(found.condensation.projection)]
+        return None

@@ -14,7 +14,7 @@ from zipline.clock import DAY
 from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
 from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
 from zipline.engines.spark.hot import fraction, look
-from zipline.engines.spark.lanes import Lane, LaneKey, lanes_of
+from zipline.engines.spark.lanes import Lane, LaneKey, in_their_stead, lanes_of
 from zipline.engines.spark.packing import PART, Packing
 from zipline.engines.spark.skew import FOREVER, Bounds, Division, Range, Span, left_hash
 from zipline.engines.spark.statements import key_hash
@@ -59,8 +59,13 @@ class KeySetRows:
     shape: LeftShape
 
     @cached_property
+    def computed(self) -> tuple[PartPlan, ...]:
+        """What is computed: of parts with partials what stands for them."""
+        return in_their_stead(self.parts, self.run.substitutes)
+
+    @cached_property
     def lanes(self) -> dict[LaneKey, Lane]:
-        return lanes_of(self.parts)
+        return lanes_of(self.computed)
 
     @cached_property
     def packing(self) -> Packing:
@@ -125,7 +130,10 @@ class KeySetRows:
     @cached_property
     def _condensed(self) -> tuple[Condensed, ...]:
         is_split = len({each.hash for each in self.division.ranges}) < len(self.division.ranges)
-        return condensed_parts(self.parts, self.shape.given) if is_split and self.run.sizing.condenses else ()
+        if not is_split or not self.run.sizing.condenses:
+            return ()
+        from_rows = (part for part in self.parts if id(part) not in self.run.substitutes)
+        return condensed_parts(from_rows, self.shape.given)
 
     @cached_property
     def _earlier(self) -> DataFrame | None:

@@ -6,7 +6,7 @@ rows belong to several keys. Rows without a key are nobody's and are left behind
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from zipline.clock import DAY
 from zipline.engines.local.group_by import needed_columns
 from zipline.engines.local.read import Rows, conditions_of, rows_from
 from zipline.engines.local.statements import all_of, between, guarded
+from zipline.engines.local.substitutes import Substitute
 from zipline.engines.spark.packing import Shape, spelled
 from zipline.engines.spark.statements import clock, is_no_key, numbered_events
 from zipline.expressions.dialects import identifier
@@ -179,16 +180,28 @@ def lanes_of(parts: Sequence[PartPlan]) -> dict[LaneKey, Lane]:
     return lanes
 
 
+def in_their_stead(parts: Iterable[PartPlan], substitutes: Mapping[int, Substitute]) -> tuple[PartPlan, ...]:
+    """The parts, and for those that have a substitute what is computed in their stead."""
+    groups = (substitutes[id(part)].parts if id(part) in substitutes else (part,) for part in parts)
+    return tuple(each for group in groups for each in group)
+
+
 def lane_key(part: PartPlan, source: Projection) -> LaneKey:
     """Equal for what is read together and has the same keys."""
     return (read_key(source), *(column_sql(source, name) for name, _ in part.group_by.keys))
 
 
-def apart(parts: Sequence[PartPlan]) -> list[tuple[tuple[PartPlan, ...], Mapping[Any, LaneKey]]]:
-    """Parts in groups of which each takes every reading by one lane: (parts, reading -> lane)."""
+def apart(
+    parts: Sequence[PartPlan], substitutes: Mapping[int, Substitute]
+) -> list[tuple[tuple[PartPlan, ...], Mapping[Any, LaneKey]]]:
+    """Parts in groups of which each takes every reading by one lane: (parts, reading -> lane).
+
+    Of a part with a substitute (by its id) these are the readings of what stands for it.
+    """
     groups: list[tuple[list[PartPlan], dict[Any, LaneKey]]] = []
     for part in parts:
-        own = {read_key(source): lane_key(part, source) for source in part.projections}
+        computed = in_their_stead([part], substitutes)
+        own = {read_key(source): lane_key(each, source) for each in computed for source in each.projections}
         fitting = (group for group in groups if all(group[1].get(key, lane) == lane for key, lane in own.items()))
         group = next(fitting, None)
         if group is None:

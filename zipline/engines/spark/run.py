@@ -14,6 +14,7 @@ from zipline.arrow import from_arrow
 from zipline.clock import days as days_between
 from zipline.engines.contract import Report, Result
 from zipline.engines.local.statements import within
+from zipline.engines.local.substitutes import Substitute
 from zipline.engines.spark.condensing import else_from_rows
 from zipline.engines.spark.failures import reading_of_lane, reading_of_left
 from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
@@ -27,6 +28,7 @@ from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan
 from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.skew import Division
 from zipline.engines.spark.statements import PIECES, home
+from zipline.engines.spark.stored_partials import substituted
 from zipline.engines.spark.tasks import Assembly, Bootstrapping, KeySetTask, LeftShape, PuttingTogether
 from zipline.engines.spark.writing import FILES, Writing
 from zipline.engines.spark.written import WrittenResult, visible
@@ -36,6 +38,7 @@ from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
 from zipline.tables.delta import DeltaOutput
 from zipline.tables.memory import MemoryTable
+from zipline.tables.partials import PartialStore
 from zipline.types import STRING, DataType
 
 if TYPE_CHECKING:
@@ -79,13 +82,17 @@ def run_days(
     as_of: int | None = None,
     sizing: Sizing | None = None,
     tell: Telling | None = None,
+    partials: PartialStore | None = None,
 ) -> WrittenResult:
-    """The rows of these days, written into the folder of an output and not published. `tell` hears of the steps."""
+    """The rows of these days, written into the folder of an output and not published. `tell` hears of the steps.
+
+    From `partials`, which executors must see, what can be is computed, and there what is missing is kept.
+    """
     with course(spark, f"{plan.name} {start}..{end}", tell) as steps:
         writing = Writing(output.uri, output.storage_options)
 
         def computed(own: Sizing) -> WrittenResult:
-            run = Run(spark, catalog, own, steps)
+            run = Run(spark, catalog, own, steps, partials=partials if own.condenses else None)
             done = run.join(plan, start=start, end=end, training=training, as_of=as_of, writing=writing)
             return WrittenResult(output, done.columns, visible(output, done.files_written()), done.report)
 
@@ -137,6 +144,8 @@ class Run:
     report: Report = field(default_factory=Report)
     frames: dict[str, FrameTable] = field(default_factory=dict)
     parent: str = ""
+    partials: PartialStore | None = None
+    substitutes: dict[int, Substitute] = field(default_factory=dict)
 
     def at(self, step: str) -> None:
         self.steps.at(f"{self.parent}: {step}" if self.parent else step)
@@ -163,6 +172,8 @@ class Run:
         left = self._left(plan, bounds, span, parts)
         if plan.left.parent is None:
             self._parents(None, parts, _span(left), to_newest=to_newest)
+        if self.partials is not None:
+            self.substitutes |= substituted(self, parts, left, self.partials)
         mature_until = None
         if training and plan.labels:
             self.at("the end of the labels")
@@ -304,6 +315,7 @@ class Run:
             {each.partition: each.hash for each in rows.division.ranges},
             rows.cuts,
             rows.condensed,
+            tuple(self.substitutes[id(part)] for part in parts if id(part) in self.substitutes),
         )
         return rows.packed().repartitionById(rows.division.partitions, PART).mapInArrow(task, schema.ddl)
 

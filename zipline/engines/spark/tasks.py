@@ -29,6 +29,7 @@ from zipline.engines.local.left import DAY, TIME
 from zipline.engines.local.output import finish, with_day
 from zipline.engines.local.read import Rows
 from zipline.engines.local.reported import count_orphans, count_strange_snapshots
+from zipline.engines.local.substitutes import Substitute
 from zipline.engines.spark.condensing import Condensed, Halves
 from zipline.engines.spark.facts import FACTS, add, counted, failed, with_facts
 from zipline.engines.spark.lanes import Lane, LaneKey, apart
@@ -180,6 +181,7 @@ class KeySetTask:
     hot: Mapping[int, int] = field(default_factory=dict)
     cuts: Mapping[int, int] = field(default_factory=dict)
     condensed: tuple[Condensed, ...] = ()
+    substitutes: tuple[Substitute, ...] = ()
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
         for piece in pieces(batches, self.most):
@@ -218,13 +220,15 @@ class KeySetTask:
         pool: ThreadPoolExecutor,
         report: Report,
     ) -> dict[int, pa.Table]:
+        stead = {id(each.part): each for each in self.substitutes}
         demands = {id(part): demands_of(part, rows.given, len(rows.times)) for part in self.parts}
         asked = {part: found for part, found in demands.items() if found is not None}
         computed: dict[int, pa.Table] = {}
-        for parts, lanes in apart(self.parts):
+        for parts, lanes in apart(self.parts, stead):
             own: Readings = {read: readings[lane] for read, lane in lanes.items()}
             key_set = KeySet(parts, {id(part): asked[id(part)] for part in parts if id(part) in asked})
-            halves = Halves(own, {id(each.part): each for each in self.condensed} if laid else {}, laid, pool)
+            condensed = {id(each.part): each for each in self.condensed} if laid else {}
+            halves = Halves(own, condensed, laid, stead, pool)
             computed |= key_set.compute(rows, own, halves.aggregate, connection, pool)
             count_orphans(report, own, parts)
             count_strange_snapshots(report, own, parts)
