@@ -24,7 +24,7 @@ from zipline.engines.spark.left import left_days, left_frame
 from zipline.engines.spark.outputs import Output, Schema, collected, part_schema, typed
 from zipline.engines.spark.packing import PART, ROW, Packing
 from zipline.engines.spark.progress import Steps, Telling, course, named
-from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan
+from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan, sent
 from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.skew import Division
 from zipline.engines.spark.statements import PIECES, home
@@ -195,7 +195,7 @@ class Run:
         columns = {f"l:{name}": typed(queries.column(name), dtype) for name, dtype in types.items()}
         times = queries.column("ts")
         columns |= {"__t": times, ROW: pa.array(range(queries.num_rows), pa.int64())}
-        left = NumberedLeft(self.spark.createDataFrame(pa.table(columns)), LeftShape(types), queries.num_rows)
+        left = NumberedLeft(sent(self.spark, pa.table(columns)), LeftShape(types), queries.num_rows)
         asked = micros(whole(times.drop_null()))
         if len(asked):
             left.first, left.last = int(asked.min()), int(asked.max())
@@ -239,7 +239,7 @@ class Run:
         """No rows, of a table of which no column is known."""
         names = {column for _, expression in left.select for column in expression.columns} | left.table_columns
         fields = [*((name, pa.string()) for name in sorted(names)), (INDEX, pa.int64())]
-        return Scan(self.spark.createDataFrame(pa.schema(fields).empty_table()), (INDEX,))
+        return Scan(sent(self.spark, pa.schema(fields).empty_table()), (INDEX,))
 
     def _are_times_needed(self, parts: Sequence[PartPlan]) -> bool:
         """Whether knowing the query times saves reading: not where all is in memory anyway."""
@@ -349,7 +349,7 @@ class Run:
         """The rows of a lane that queries can see."""
         table, first = self.table(lane.first.table), lane.first
         if not table.schema:
-            return self.spark.createDataFrame(lane.empty())
+            return sent(self.spark, lane.empty())
         low, high = within(first, seen.days)
         with self.steps.reading(first.table):
             rows = scan(self.spark, table, Days(first.partition, low, high)).frame

@@ -108,8 +108,15 @@ def _sent(spark: SparkSession, table: MemoryTable, days: Days, *, numbered: bool
     rows = _rows(table, days, None)
     if numbered:
         rows = rows.append_column(INDEX, pa.array(range(rows.num_rows), pa.int64()))
-    frame = spark.createDataFrame(rows)
+    frame = sent(spark, rows)
     return Scan(frame.coalesce(1) if rows.nbytes < SMALL else frame, (INDEX,) if numbered else ())
+
+
+def sent(spark: SparkSession, rows: pa.Table) -> DataFrame:
+    """Rows of this process as a DataFrame. Of no rows Spark wants a piece of each column all the same."""
+    if rows.num_rows == 0:
+        rows = pa.table([pa.array([], field.type) for field in rows.schema], schema=rows.schema)
+    return spark.createDataFrame(rows)
 
 
 def _rows(table: Table, days: Days, unit: str | None) -> pa.Table:
@@ -173,7 +180,7 @@ def _delta(spark: SparkSession, table: DeltaSource, days: Days, *, numbered: boo
 def _by_file(spark: SparkSession, table: Table, days: Days) -> Scan:
     """Each task reads a file by the table's own reader, and numbers its rows."""
     names = [unit.name for unit in table.units(None)]
-    units = spark.createDataFrame(pa.table({"unit": pa.array(names, pa.string())})).repartition(max(1, len(names)))
+    units = sent(spark, pa.table({"unit": pa.array(names, pa.string())})).repartition(max(1, len(names)))
     schema = ", ".join(f"{identifier('spark', n)} {spelled(d)}" for n, d in table.schema.items())
     frame = units.mapInArrow(FileReading(table, days), f"{schema}, {FILE} STRING, {INDEX} BIGINT")
     return Scan(frame, (FILE, INDEX))
@@ -197,7 +204,7 @@ class FileReading:
 def _empty(spark: SparkSession, schema: Mapping[str, DataType], order: Iterable[str]) -> DataFrame:
     own = {FILE: pa.string(), INDEX: pa.int64()}
     fields = [(name, to_arrow(dtype)) for name, dtype in schema.items()] + [(name, own[name]) for name in order]
-    return spark.createDataFrame(pa.schema(fields).empty_table())
+    return sent(spark, pa.schema(fields).empty_table())
 
 
 class FrameTable:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from zipline.engines.local.statements import FIRST_INSTANT, LAST_INSTANT
 from zipline.engines.spark.hot import HotKey
 from zipline.engines.spark.packing import ROW
+from zipline.engines.spark.scans import sent
 from zipline.engines.spark.statements import home, is_no_key, key_hash
 from zipline.types import DataType
 from zipline.values import dataclass
@@ -146,7 +147,7 @@ def _routed(
     }
     is_raw = f" AND ({clock} >= __sure OR {available} >= __cut)" if available else ""
     on = f"{key} = __hot_key AND (__hot < 0 OR ({clock} >= __low AND {clock} < __high{is_raw}))"
-    hot = broadcast(frame.sparkSession.createDataFrame(pa.table(columns)))
+    hot = broadcast(sent(frame.sparkSession, pa.table(columns)))
     return frame.join(hot, expr(on), how).drop("__hot_key", "__low", "__high", "__sure", "__cut")
 
 

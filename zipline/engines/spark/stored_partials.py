@@ -34,7 +34,7 @@ from zipline.engines.local.sources import Sources, stored_name
 from zipline.engines.local.substitutes import NotCondensable, Substitute
 from zipline.engines.spark.facts import FACTS, failed, with_facts
 from zipline.engines.spark.packing import spelled
-from zipline.engines.spark.scans import FrameTable
+from zipline.engines.spark.scans import FrameTable, sent
 from zipline.engines.spark.workers import one_core
 from zipline.errors import ZiplineError
 from zipline.expressions.dialects import identifier
@@ -109,7 +109,7 @@ def _in_tasks(run: Run, items: Sequence[Mapping[str, Any]]) -> DataFrame:
     """What there is to do, as text, spread over tasks."""
     texts = pa.table({"item": pa.array([json.dumps(item) for item in items], pa.string())})
     tasks = max(1, min(len(items), MOST_TASKS))
-    numbered = run.spark.createDataFrame(texts.append_column("n", pa.array(range(len(items)), pa.int32())))
+    numbered = sent(run.spark, texts.append_column("n", pa.array(range(len(items)), pa.int32())))
     return numbered.selectExpr("item", f"pmod(n, {tasks}) AS n").repartitionById(tasks, "n").select("item")
 
 
