@@ -14,7 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conformance.spark_session import spark_session
-from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Query
+from zipline import (
+    Accuracy,
+    Aggregation,
+    BootstrapPart,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    JoinSource,
+    LabelPart,
+    Query,
+)
 from zipline.engines.spark.costs import Estimate
 from zipline.engines.spark.run import run_days
 from zipline.engines.spark.sizes import Sizing
@@ -109,6 +120,7 @@ def write(folder: Path, rows: int, seed: int) -> str:
     midnight = int(MIDNIGHT.timestamp()) * 10**6
     times = np.sort(random.integers(0, DAYS * 86_400 * 10**6, rows)) + midnight
     columns = {
+        "row": np.arange(rows),
         "id": random.integers(0, rows, rows),
         "user": random.integers(0, rows // 20, rows),
         "item": [f"item-{number:06}" for number in random.integers(0, rows // 50, rows)],
@@ -164,3 +176,28 @@ def test_rows_of_one_event_id_are_a_shuffle_more(tmp_path: Path) -> None:
     predicted, measured = run_of(join, tables, tmp_path / "output", 1_000)
     assert predicted.total.shuffles == len(measured.shuffles) == 2 + 1 + 2
     assert predicted.total.tasks + predicted.total.reading_tasks == sum(stage.tasks for stage in measured.stages)
+
+
+def test_parents_given_values_and_labels_are_counted_too(tmp_path: Path) -> None:
+    counts = {"orders": 2_000, "clicks": 4_000, "visits": 2_000, "known": 300}
+    tables = {name: write(tmp_path / name, rows, seed) for seed, (name, rows) in enumerate(counts.items())}
+    visited = EventSource("visits", Query(["user", "item"], time="at"))
+    parent = Join(visited, [totals("of_item", CLICKS, "item")], name="parent")
+    chained = JoinSource(parent, Query({"user": "user", "price": "of_item_price_sum_1d"}))
+    given = BootstrapPart("known", ["clicked_price_sum_2h"], Query({"row": "row", "clicked_price_sum_2h": "price"}))
+    next_day = [Aggregation("price", "SUM", windows=["1d"])]
+    bought = JoinPart(GroupBy(["user"], [CLICKS], next_day, name="bought", accuracy=Accuracy.SNAPSHOT))
+    join = Join(
+        EventSource("orders", Query(["row", "user", "item"], time="at")),
+        [totals("clicked", CLICKS, "user"), totals("chained", chained, "user"), totals("other", CLICKS, "item")],
+        labels=LabelPart([bought], offset="1d"),
+        row_id=["row"],
+        bootstrap=[given],
+        name="whole",
+    )
+    predicted, measured = run_of(join, tables, tmp_path / "output", 1_000)
+    assert predicted.total.shuffles == len(measured.shuffles) == 1 + 1 + 2 + 1
+    assert predicted.total.tasks + predicted.total.reading_tasks == sum(stage.tasks for stage in measured.stages)
+    moved = sum(stage.rows_shuffled for stage in measured.shuffles)
+    assert moved == pytest.approx(predicted.total.rows_shuffled, rel=0.02)
+    assert sum(measured.sizes) + 4 * moved == pytest.approx(predicted.total.bytes_shuffled, rel=0.05)
