@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zipline.cli.estimate import (
+    estimate_facts,
+    estimate_options,
+    expected_on_spark,
+    refuse_what_is_no_estimate,
+    show_estimate,
+)
 from zipline.cli.leaks import fail_if_strict, leak_options, leaks_of, refuse_strict_alone, show_leaks
 from zipline.cli.options import project_options, range_options
 from zipline.cli.screen import number, plural, print_json, print_table, ranges, size
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 @click.argument("join")
 @range_options
 @leak_options
+@estimate_options
 @project_options
 def command(
     join: str,
@@ -30,6 +38,10 @@ def command(
     as_of: int | None,
     check_leaks: bool,
     strict: bool,
+    engine: str,
+    estimate: bool,
+    rows: tuple[tuple[str, float], ...],
+    cores: int | None,
     project: str | None,
     environment: str | None,
     as_json: bool,
@@ -43,11 +55,17 @@ def command(
     Examples:
       zipline plan flights.training.departures --start 2013-07-01 --end 2013-07-31
       zipline plan flights.training.departures --check-leaks --strict
+      zipline plan flights.training.departures --engine spark --estimate --rows flights=1e9 --cores 200
     """
     from zipline.cli.outputs import open_work
 
     refuse_strict_alone(check_leaks, strict)
+    refuse_what_is_no_estimate(engine, estimate, rows, cores)
     work = open_work(join, project, environment, start, end, training, as_of)
+    if estimate:
+        found = estimate_facts(work, expected_on_spark(work, rows, cores))
+        print_json(found) if as_json else show_estimate(found)
+        return
     facts = plan_facts(work, as_of)
     reports = [leaks_of(work.join, work.catalog, work.project)] if check_leaks else []
     if as_json:

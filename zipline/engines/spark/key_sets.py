@@ -174,10 +174,13 @@ class KeySetRows:
 
     @cached_property
     def _frames(self) -> list[tuple[Lane, DataFrame]]:
-        return [
-            (lane, self.run.source_frame(lane, self._seen(key, lane, self.left.times)))
-            for key, lane in self.lanes.items()
-        ]
+        lanes = zip(self.lanes.values(), self.seen, strict=True)
+        return [(lane, self.run.source_frame(lane, seen)) for lane, seen in lanes]
+
+    @property
+    def seen(self) -> list[Seen]:
+        """What all queries can see of each lane."""
+        return [self._seen(key, lane, self.left.times) for key, lane in self.lanes.items()]
 
     def _seen_in(self, key: LaneKey, lane: Lane, range_: Range) -> Bounds:
         times = np.array(range_.times(self.left.first, self.left.last))

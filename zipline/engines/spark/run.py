@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
 from zipline.engines.spark.labels import label_end
 from zipline.engines.spark.lanes import Lane
 from zipline.engines.spark.left import left_days, left_frame
+from zipline.engines.spark.moves import bootstrap_lane, given_values, is_one_move, key_sets_of, left_of, together
 from zipline.engines.spark.outputs import Output, Schema, collected, part_schema, typed
 from zipline.engines.spark.packing import PART, ROW, Packing
 from zipline.engines.spark.progress import Steps, Telling, course, named
@@ -33,7 +34,7 @@ from zipline.engines.spark.tasks import Assembly, Bootstrapping, KeySetTask, Lef
 from zipline.engines.spark.writing import FILES, Writing
 from zipline.engines.spark.written import WrittenResult, visible
 from zipline.plan.chaining import DAY_COLUMN, Span, days_span, parent_table, parents_of, wanted_parents
-from zipline.plan.steps import BootstrapRead, GroupByPlan, JoinPlan, PartPlan, Projection
+from zipline.plan.steps import GroupByPlan, JoinPlan, PartPlan, Projection
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
 from zipline.tables.delta import DeltaOutput
@@ -43,9 +44,6 @@ from zipline.types import STRING, DataType
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-MOST_FILES = 64
-"""Of a run of one set of keys, so many files are written by day and task; more, and days are brought together first."""
 
 
 def run_join(
@@ -229,7 +227,7 @@ class Run:
             left = self._bootstrapped(plan, left)
         elif not isinstance(table, MemoryTable):
             left.frame = self.sizing.materialised(left.frame, "left")
-        if bounds is not None or self._are_times_needed(parts):
+        if bounds is not None or self.are_times_needed(parts):
             self._bound(left)
         if bounds is not None:
             left.frame = left.frame.where("__ds IS NOT NULL")
@@ -241,7 +239,7 @@ class Run:
         fields = [*((name, pa.string()) for name in sorted(names)), (INDEX, pa.int64())]
         return Scan(sent(self.spark, pa.schema(fields).empty_table()), (INDEX,))
 
-    def _are_times_needed(self, parts: Sequence[PartPlan]) -> bool:
+    def are_times_needed(self, parts: Sequence[PartPlan]) -> bool:
         """Whether knowing the query times saves reading: not where all is in memory anyway."""
         sources = [source for part in parts for source in part.projections]
         return any(
@@ -258,11 +256,8 @@ class Run:
     def _bootstrapped(self, plan: JoinPlan, left: NumberedLeft) -> NumberedLeft:
         """One shuffle by row id: rows with the values that tables give them."""
         self.at("left rows with given values")
-        lanes = [_bootstrap_lane(read) for read in plan.bootstrap]
-        given: dict[str, DataType] = {}
-        for read in plan.bootstrap:
-            given |= {name: given.get(name, dtype) for name, dtype in read.columns}
-        result = replace(left.shape, given=given)
+        lanes = [bootstrap_lane(read) for read in plan.bootstrap]
+        result = given_values(plan.bootstrap, left.shape)
         packing = Packing((left.shape.shape, *(lane.shape for lane in lanes)))
         partitions = self.sizing.partitions([left.rows, *map(self.rows, lanes)])
         keys = left.shape.keys(plan.bootstrap[0].row_id)
@@ -285,15 +280,13 @@ class Run:
     ) -> Output:
         columns = _output_columns(plan, assembly)
         schema = Schema(columns, left.shape.order) if assembly.writing is None else Schema(FILES, ())
-        by_keys: dict[tuple[str, ...], list[PartPlan]] = {}
-        for part in parts:
-            by_keys.setdefault(part.left_keys, []).append(part)
-        self.at("; ".join(map(named, by_keys.values())) or "the output")
+        key_sets = key_sets_of(parts)
+        self.at("; ".join(map(named, key_sets)) or "the output")
         listed = [] if assembly.writing is None or bounds is None else days_between(*bounds)
-        if len(by_keys) == 1 and len(listed) * KeySetRows(self, parts, left, left.shape).ordinary <= MOST_FILES:
+        partitions = KeySetRows(self, parts, left, left.shape).ordinary if len(key_sets) == 1 else 0
+        if is_one_move(key_sets, len(listed), partitions):
             frame = self._key_set(parts, left, left.shape, (assembly, schema))
         else:
-            key_sets = [tuple(sharing) for sharing in by_keys.values()]
             frame = self._together(key_sets, left, assembly, schema, listed)
         return Output(frame, columns, schema.own, left.shape.files, self.report)
 
@@ -328,13 +321,11 @@ class Run:
         days: Sequence[str],
     ) -> DataFrame:
         """The output from left rows and the outcomes of all sets of keys, by the number of the row, or by its day."""
-        frames, shapes = [left.frame], [left.shape.shape]
+        frames = [left.frame]
         for parts in key_sets:
-            given = [column for part in parts for column, _ in part.columns]
             of_parts = part_schema(parts, has_day=bool(days))
-            frames.append(self._key_set(parts, left, left.shape.of(parts[0].left_keys, given), (None, of_parts)))
-            shapes.append(of_parts.shape)
-        packing = Packing(tuple(shapes))
+            frames.append(self._key_set(parts, left, left_of(parts, left.shape), (None, of_parts)))
+        packing = together(key_sets, left.shape, has_day=bool(days))
         partitions = self.sizing.partitions([left.rows] * len(frames))
         packed = packing.pack(frames, [_row_home(partitions, days)] * len(frames))
         task = PuttingTogether(tuple(key_sets), packing, left.shape, assembly, schema.arrow, self.sizing.most)
@@ -371,13 +362,6 @@ def _row_home(partitions: int, days: Sequence[str]) -> str:
     pieces = max(1, partitions // len(days))
     day = f"coalesce(datediff(CAST(__ds AS DATE), DATE '{days[0]}'), 0)"
     return f"CAST(pmod({day} * {pieces} + pmod(coalesce({ROW}, 0), {pieces}), {partitions}) AS INT)"
-
-
-def _bootstrap_lane(read: BootstrapRead) -> Lane:
-    lane = Lane(read.source)
-    lane.keys = tuple(lane.take(read.source, read.row_id))
-    lane.take(read.source, [name for name, _ in read.columns if name not in read.row_id])
-    return lane
 
 
 def _output_columns(plan: JoinPlan, assembly: Assembly) -> dict[str, DataType]:

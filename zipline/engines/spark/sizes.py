@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 ROWS_PER_TASK = "spark.zipline.rowsPerTask"
+PARTITIONS = "spark.sql.shuffle.partitions"
 MANY = 200_000
 """Rows from which on all cores are worth their tasks."""
 
@@ -48,11 +49,15 @@ class Sizing:
     @classmethod
     def of(cls, spark: SparkSession) -> Sizing:
         """As the session's settings say."""
-        rows = spark.conf.get(ROWS_PER_TASK, None) or str(cls.rows_per_task)
+        return cls.by(lambda name: spark.conf.get(name, None), cls.cores, scratch_of(spark))
+
+    @classmethod
+    def by(cls, setting: Callable[[str], str | None], cores: int, scratch: str | None = None) -> Sizing:
+        """As settings say by their names; `cores` is where they say nothing of them."""
+        rows = setting(ROWS_PER_TASK) or str(cls.rows_per_task)
         if not rows.isdigit() or int(rows) < 1:
             raise UsageError(f"{ROWS_PER_TASK} is {rows!r}, not a number of rows", hint="2000000 is the default")
-        cores = int(spark.conf.get("spark.sql.shuffle.partitions", None) or cls.cores)
-        return cls(int(rows), cores, scratch_of(spark))
+        return cls(int(rows), int(setting(PARTITIONS) or cores), scratch)
 
     def partitions(self, counts: Iterable[int | None]) -> int:
         """For so many rows of each kind; of those of which nothing is known all cores take part."""

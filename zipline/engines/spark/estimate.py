@@ -1,0 +1,361 @@
+"""What a run will cost on a cluster, before there is one: rows and bytes moved, rows sorted, tasks, bytes written.
+
+It walks the steps of a run and asks the objects that the run itself would ask: the same lanes, packing, sizing and
+ranges of times, so that what is predicted cannot drift from what is done. No session and no pyspark is needed. Sizes
+of tables are given (`Amounts`); what is not known is at most: rows without a key are counted, days are whole, files are
+before compression. Keys are taken to be even: a hot key adds tasks and rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from zipline.clock import DAY, day_text, to_micros
+from zipline.clock import days as days_between
+from zipline.engines.local.statements import within
+from zipline.engines.spark.costs import Amount, Amounts, Estimate, StepEstimate
+from zipline.engines.spark.key_sets import KeySetRows, Seen
+from zipline.engines.spark.left import left_days
+from zipline.engines.spark.moves import (
+    bootstrap_lane,
+    given_values,
+    is_one_move,
+    key_sets_of,
+    left_of,
+    together,
+)
+from zipline.engines.spark.packing import Packing
+from zipline.engines.spark.run import NumberedLeft, Run
+from zipline.engines.spark.scans import FILE, INDEX, Days
+from zipline.engines.spark.skew import Division
+from zipline.engines.spark.splits import Sized, even_files, path_letters, reading_tasks, tasks_of
+from zipline.engines.spark.tasks import LeftShape
+from zipline.engines.spark.widths import (
+    DAY_LETTERS,
+    beyond,
+    column_bytes,
+    lengths_of,
+    moved_bytes,
+    own_lengths_of,
+    row_bytes,
+)
+from zipline.plan.chaining import Span, days_span, parent_table, parents_of, wanted_parents
+from zipline.plan.steps import JoinPlan, PartPlan, Projection
+from zipline.tables.memory import MemoryTable
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    from zipline.engines.spark.lanes import Lane
+    from zipline.engines.spark.sizes import Sizing
+    from zipline.expressions import Expression
+    from zipline.tables.catalog import Catalog
+    from zipline.tables.contract import Table
+
+FACTS_LETTERS = 120
+"""Of what a task counts."""
+
+
+def estimate(
+    plan: JoinPlan,
+    catalog: Catalog,
+    amounts: Amounts,
+    sizing: Sizing,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    training: bool = True,
+    supposed: Mapping[str, Sized] | None = None,
+) -> Estimate:
+    """The cost of one run: of the days `start`..`end`, which are written, or of the whole join in memory.
+
+    `supposed` tables stand for those of the catalog.
+    """
+    run = Run(cast(Any, None), catalog, sizing, cast(Any, None), frames=dict(supposed or {}))
+    course = _Course(run, amounts)
+    course.join(plan, (start, end) if start and end else None, None, training=training, is_written=bool(start and end))
+    return Estimate(tuple(course.steps), sizing.rows_per_task, sizing.cores, tuple(dict.fromkeys(course.unknown)))
+
+
+class _OnPaper(KeySetRows):
+    """Keys that are even: nobody looks at them."""
+
+    @cached_property
+    def division(self) -> Division:
+        return Division(self.ordinary)
+
+
+@dataclass(eq=False)
+class _LeftRows:
+    """Left rows, the letters of their own columns that are text, and the tasks that read them (again)."""
+
+    numbered: NumberedLeft
+    own: Mapping[str, int]
+    reading_tasks: int
+
+    @property
+    def rows(self) -> int:
+        return self.numbered.rows or 0
+
+    @property
+    def shape(self) -> LeftShape:
+        return self.numbered.shape
+
+
+@dataclass(eq=False)
+class _Course:
+    """The walk, which goes as `Run.join` does."""
+
+    run: Run
+    amounts: Amounts
+    steps: list[StepEstimate] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    parent: str = ""
+
+    def add(self, title: str, **measures: float) -> None:
+        whole = {name: round(measure) for name, measure in measures.items()}
+        self.steps.append(StepEstimate(f"{self.parent}: {title}" if self.parent else title, **whole))
+
+    def join(
+        self,
+        plan: JoinPlan,
+        bounds: tuple[str, str] | None,
+        span: Span | None,
+        *,
+        training: bool,
+        is_written: bool,
+    ) -> tuple[int, int]:
+        """(rows, tasks) of the output."""
+        parts = (*plan.parts, *(plan.labels if training else ()))
+        if plan.left.parent is not None:
+            self._parents(plan.left, parts, days_span(plan.left, *(bounds or (None, None))), to_newest=training)
+        left = self._left(plan, bounds, span, parts)
+        if plan.left.parent is None:
+            low, high = left.numbered.first, left.numbered.last
+            self._parents(None, parts, Span() if low is None or high is None else Span(low, high), to_newest=training)
+        if training and plan.labels:
+            self._label_end(plan.labels)
+        return self._output(plan, parts, left, bounds, training=training, is_written=is_written)
+
+    def _parents(self, left: Projection | None, parts: Sequence[PartPlan], span: Span, *, to_newest: bool) -> None:
+        projections = [s for part in parts for s in part.group_by.sources] + ([left] if left is not None else [])
+        names = [parent_table(parent) for parent in parents_of(projections)]
+        given = [name for name in names if name in self.run.frames or self.run.catalog.is_given(name)]
+        for name, wanted in wanted_parents(left, parts, span, to_newest=to_newest, given=given).items():
+            inner = _Course(self.run, self.amounts, self.steps, self.unknown, wanted.plan.name)
+            rows, tasks = inner.join(wanted.plan, None, wanted.span, training=False, is_written=False)
+            columns = dict(wanted.plan.scoring_columns)
+            written = rows * column_bytes(columns.items(), lengths_of(wanted.plan.parts))
+            self.steps[-1] = replace(self.steps[-1], bytes_scratch=round(written))
+            inner.add("what tasks counted", reading_tasks=tasks_of(even_files(written, tasks), self.cores))
+            self.run.frames[name] = Sized(name, columns, rows, written, files=tasks)
+
+    @property
+    def cores(self) -> int:
+        return self.run.sizing.cores
+
+    def _left(
+        self, plan: JoinPlan, bounds: tuple[str, str] | None, span: Span | None, parts: Sequence[PartPlan]
+    ) -> _LeftRows:
+        read, table = plan.left, self.run.table(plan.left.table)
+        amount = self._amount(read, [read.where])
+        low, high = bounds or _days_of(span)
+        rows, size = amount.within(low, high) if amount is not None else (0.0, 0.0)
+        order = (INDEX,) if isinstance(table, MemoryTable) else (FILE, INDEX)
+        shape = LeftShape(dict(read.column_types), {}, True, order, (), bounds is not None)
+        first, last = _times(amount, low, high)
+        numbered = NumberedLeft(cast(Any, None), shape, round(rows), first, last)
+        own = {"__ds": DAY_LETTERS if bounds or span else 0, FILE: path_letters(table), "__facts": 0}
+        reading = reading_tasks(table, left_days(read, bounds, span), self.cores)
+        left = _LeftRows(numbered, own, reading)
+        self._numbered(read, read.table_columns)
+        measures = {"rows": rows, "bytes_read": size * self._share(read.table, read.table_columns)}
+        if plan.bootstrap:
+            left = self._bootstrapped(plan, left, table, measures)
+        elif not isinstance(table, MemoryTable):
+            written = rows * (column_bytes(shape.packed.items(), {}) + 3 * 8)
+            self.add("left rows", reading_tasks=reading, bytes_scratch=written, **measures)
+            left.reading_tasks = tasks_of(even_files(written, reading), self.cores)
+        if bounds is not None or self.run.are_times_needed(parts):
+            self.add("first and last query time", rows=rows, reading_tasks=left.reading_tasks, tasks=1)
+        return left
+
+    def _bootstrapped(self, plan: JoinPlan, left: _LeftRows, table: Table, of_left: Mapping[str, float]) -> _LeftRows:
+        lanes = [bootstrap_lane(read) for read in plan.bootstrap]
+        packing = Packing((left.shape.shape, *(lane.shape for lane in lanes)))
+        partitions = self.run.sizing.partitions([table.statistics().rows, *map(self.run.rows, lanes)])
+        readings = [self._reading(lane, Seen()) for lane in lanes]
+        counts = [left.rows, *(rows for rows, _, _ in readings)]
+        result = given_values(plan.bootstrap, left.shape)
+        written = left.rows * (column_bytes(result.packed.items(), {}) + 3 * 8)
+        again = tasks_of(even_files(written, partitions), self.cores)
+        self.add(
+            "left rows with given values",
+            rows=sum(counts),
+            reading_tasks=left.reading_tasks + sum(tasks for *_, tasks in readings) + again,
+            tasks=partitions,
+            shuffles=1,
+            rows_shuffled=sum(counts),
+            bytes_shuffled=moved_bytes(packing, counts, left.own),
+            rows_sorted=sum(counts),
+            bytes_read=of_left["bytes_read"] + sum(size for _, size, _ in readings),
+            bytes_scratch=written,
+        )
+        return _LeftRows(replace(left.numbered, shape=result), left.own, again)
+
+    def _label_end(self, parts: Sequence[PartPlan]) -> None:
+        for source in dict.fromkeys(source for part in parts for source in part.group_by.sources):
+            read = source.mutations if source.kind == "snapshots" else source
+            if read is None or read.parent is not None or (read.mutation_time or read.time) is None:
+                continue
+            clock = read.mutation_time or read.time
+            amount = self._amount(read, [read.where])
+            rows, size = amount.within(None, None) if amount is not None else (0.0, 0.0)
+            tasks = reading_tasks(self.run.table(read.table), Days(read.partition, read.start, read.end), self.cores)
+            share = self._share(read.table, clock.columns if clock is not None else ())
+            self.add(
+                f"the end of the labels in {read.table}",
+                rows=rows,
+                reading_tasks=tasks,
+                tasks=1,
+                bytes_read=size * share,
+            )
+
+    def _output(
+        self,
+        plan: JoinPlan,
+        parts: Sequence[PartPlan],
+        left: _LeftRows,
+        bounds: tuple[str, str] | None,
+        *,
+        training: bool,
+        is_written: bool,
+    ) -> tuple[int, int]:
+        columns = dict(plan.columns if training and plan.labels else plan.scoring_columns)
+        made = left.rows * column_bytes(columns.items(), lengths_of(parts)) if is_written else 0
+        key_sets = key_sets_of(parts)
+        days = days_between(*bounds) if is_written and bounds is not None else []
+        ordinary = _OnPaper(self.run, parts, left.numbered, left.shape).ordinary if len(key_sets) == 1 else 0
+        if is_one_move(key_sets, len(days), ordinary):
+            return left.rows, self._key_set(parts, left, left.shape, made)
+        tasks = [self._key_set(sharing, left, left_of(sharing, left.shape), 0) for sharing in key_sets]
+        packing = together(key_sets, left.shape, has_day=bool(days))
+        facts = [min(number, left.rows) for number in tasks]
+        counts = [left.rows, *(left.rows + number for number in facts)]
+        partitions = self.run.sizing.partitions([left.rows] * len(counts))
+        lengths = [own_lengths_of(sharing) for sharing in key_sets]
+        told = FACTS_LETTERS * sum(facts)
+        self.add(
+            "bringing together",
+            rows=sum(counts),
+            reading_tasks=left.reading_tasks,
+            tasks=partitions,
+            shuffles=1,
+            rows_shuffled=sum(counts),
+            bytes_shuffled=moved_bytes(packing, counts, left.own, [{}, *lengths]) + told,
+            rows_sorted=sum(counts),
+            bytes_output=made,
+        )
+        return left.rows, partitions
+
+    def _key_set(self, parts: Sequence[PartPlan], left: _LeftRows, shape: LeftShape, made: float) -> int:
+        """The tasks of one shuffle."""
+        rows = _OnPaper(self.run, parts, left.numbered, shape)
+        keys = ", ".join(parts[0].left_keys) or "no key"
+        is_looked_at = self.run.sizing.most_of_a_key(rows.counts) is not None
+        for lane in [*rows.lanes.values()] * (2 if is_looked_at else 1):
+            self._numbered(lane.first, _columns_of(lane))
+        readings = [self._reading(lane, seen) for lane, seen in zip(rows.lanes.values(), rows.seen, strict=True)]
+        counts = [left.rows, *(count for count, _, _ in readings)]
+        reading = left.reading_tasks + sum(tasks for *_, tasks in readings)
+        if is_looked_at:
+            looked = sum(
+                size * self._key_share(lane) for lane, (_, size, _) in zip(rows.lanes.values(), readings, strict=True)
+            )
+            self.add(f"looking for hot keys of {keys}", rows=sum(counts), reading_tasks=reading, bytes_read=looked)
+        self.add(
+            f"{len(parts)} {'part' if len(parts) == 1 else 'parts'} by {keys}",
+            rows=sum(counts),
+            reading_tasks=reading,
+            tasks=rows.division.partitions,
+            shuffles=1,
+            rows_shuffled=sum(counts),
+            bytes_shuffled=moved_bytes(rows.packing, counts, left.own),
+            rows_sorted=sum(counts),
+            bytes_read=sum(size for _, size, _ in readings),
+            bytes_output=made,
+        )
+        return rows.division.partitions
+
+    def _reading(self, lane: Lane, seen: Seen) -> tuple[int, float, int]:
+        """(rows, bytes of the columns' share of files, tasks) of a lane."""
+        first = lane.first
+        amount = self._amount(first, [source.where for source in lane.projections])
+        low, high = seen.days or _days_of(Span(seen.low, seen.high))
+        rows, size = amount.within(None if first.kind == "mutations" else low, high) if amount else (0.0, 0.0)
+        table = self.run.table(first.table)
+        days = Days(first.partition, *within(first, seen.days))
+        share = self._share(first.table, _columns_of(lane))
+        return round(rows), size * share, reading_tasks(table, days, self.cores)
+
+    def _numbered(self, read: Projection, columns: Iterable[str]) -> None:
+        """Of several rows with one event id one is taken: a shuffle of Spark's own, by the id, in every reading."""
+        if read.event_id is None:
+            return
+        amount, schema = self._amount(read, [read.where]), self.run.table(read.table).schema
+        rows = amount.within(None, None)[0] if amount is not None else 0.0
+        types = [schema[name] for name in columns if name in schema]
+        self.add(
+            f"one row of each event id of {read.title}",
+            rows=rows,
+            tasks=self.cores,
+            shuffles=1,
+            rows_shuffled=rows,
+            bytes_shuffled=rows * row_bytes(len(types), sum(map(beyond, types))),
+            rows_sorted=rows,
+        )
+
+    def _amount(self, read: Projection, conditions: Sequence[Sequence[Expression]]) -> Amount | None:
+        found = self.amounts(read, conditions)
+        if found is None:
+            self.unknown.append(read.table)
+        return found
+
+    def _key_share(self, lane: Lane) -> float:
+        """Of what a lane reads, its keys and clocks."""
+        first = lane.first
+        clocks = [each for each in (first.time, first.known_at, first.mutation_time) if each is not None]
+        names = {key for part in lane.parts for key, _ in part.group_by.keys}
+        used = [first.columns[name] for name in names if name in first.columns] + clocks
+        own = frozenset[str]().union(*(each.columns for each in used))
+        return self._share(first.table, own) / (self._share(first.table, _columns_of(lane)) or 1.0)
+
+    def _share(self, table: str, columns: Iterable[str]) -> float:
+        """The part of a table's bytes that columns are likely to have."""
+        schema = self.run.table(table).schema
+        whole = column_bytes(schema.items(), {})
+        return column_bytes(((name, schema[name]) for name in columns if name in schema), {}) / whole if whole else 1.0
+
+
+def _columns_of(lane: Lane) -> frozenset[str]:
+    """The columns of the table that a lane reads."""
+    return frozenset[str]().union(*(source.table_columns for source in lane.projections))
+
+
+def _days_of(span: Span | None) -> tuple[str | None, str | None]:
+    """The days of times low <= t < high."""
+    if span is None:
+        return None, None
+    low = None if span.low is None else day_text(span.low)
+    return low, None if span.high is None else day_text(span.high - 1)
+
+
+def _times(amount: Amount | None, low: str | None, high: str | None) -> tuple[int | None, int | None]:
+    """The first and the last query time of these days, as far as days are known."""
+    days = list(amount.days) if amount is not None else []
+    first, last = low or (days[0] if days else None), high or (days[-1] if days else None)
+    if first is None or last is None:
+        return None, None
+    return to_micros(first), to_micros(last) + DAY - 1
