@@ -24,6 +24,8 @@ from tests.performance import data
 from tests.performance.comparison import differences
 from tests.performance.measure import Figures, measure, median
 from tests.performance.spark.by_hand import FORMULATIONS
+from zipline.project import load_project
+from zipline.tables.delta import DeltaOutput
 
 MILLION = 1_000_000
 SCALES = {"tiny": 20_000, "small": MILLION, "full": 10 * MILLION}
@@ -42,8 +44,9 @@ totals = GroupBy(
     ["k"],
     [EventSource({events!r}, Query(time="t"))],
     [Aggregation("v", operation, windows=["1h", "1d", "7d", "30d"]) for operation in ("SUM", "COUNT", "MIN", "MAX")],
+    owner="bench",
 )
-features = Join(EventSource({queries!r}, Query(time="ts")), [JoinPart(totals)])
+features = Join(EventSource({queries!r}, Query(time="ts")), [JoinPart(totals)], owner="bench")
 '''
 
 
@@ -85,14 +88,14 @@ def measured(folder: Path, events: int, rounds: int) -> Iterator[Row]:
     ours = _side(
         "ours", project=str(project), arguments=["bench.features", "--start", FIRST, "--end", LAST], rounds=rounds
     )
-    mine = _read(project / ".zipline" / "warehouse" / "dev_bench.features")
+    mine = _ordered(DeltaOutput(load_project(project).table_uri("bench.features")).read().drop_columns(["ds"]))
     size = f"{events // 1000:,}k events x {events // 10_000:,}k rows x 16 features"
     by_hand: dict[str, Figures] = {}
     for formulation in FORMULATIONS:
         out = str(folder / "by_hand.parquet")
         named = {"tables": tables, "out": out, "rounds": rounds, "settings": ALONE}
         by_hand[formulation] = _side("by_hand", formulation=formulation, **named)
-        if found := differences(mine, _read(Path(out))):
+        if found := differences(mine, _ordered(pq.read_table(out))):
             raise AssertionError(f"{formulation} does not compute the same: {'; '.join(found)}")
     best = min(by_hand, key=lambda name: _warm(by_hand[name]))
     others = "; ".join(f"{name}: {_warm(run):.1f} s" for name, run in by_hand.items() if name != best)
@@ -154,10 +157,9 @@ def _local(tables: dict[str, str], folder: Path) -> Figures:
     return measure("ours", {"case": "windows", **tables, "out": str(folder / "local.parquet")})
 
 
-def _read(place: Path) -> pa.Table:
-    """All rows, in one order whatever wrote them."""
-    table = pq.read_table([str(path) for path in sorted(place.rglob("*.parquet"))], partitioning=None)
-    return table.sort_by([(name, "ascending") for name in table.column_names])
+def _ordered(rows: pa.Table) -> pa.Table:
+    """In one order whatever wrote them; rows of one key and time have the same values."""
+    return rows.sort_by([("k", "ascending"), ("ts", "ascending")])
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
