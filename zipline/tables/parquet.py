@@ -112,7 +112,10 @@ class ParquetTable:
             return None
         return within(partition, self._columns[partition], start, end)
 
-    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
+    def relation_by_file(
+        self, connection: duckdb.DuckDBPyConnection, files: Collection[str], columns: Collection[str] | None = None
+    ) -> str:
+        del columns
         self._storage.attach(connection)
         return self._query([each for each in self._stored if is_named(each.file, files)], None, with_file=True)
 
