@@ -65,8 +65,8 @@ def command(
     if isinstance(definitions.get(join), StagingQuery):
         from zipline.cli.staging import backfill_staging
 
-        how = {"step_days": step_days, "force": force, "as_json": as_json}
-        backfill_staging(opened, definitions, join, start, end, engine, **how)
+        asked = (join, start, end, engine)
+        backfill_staging(opened, definitions, *asked, step_days=step_days, force=force, as_json=as_json)
         return
     again = arguments_again(training, project, environment, as_of)
     again += f" --engine {engine}" if engine != "local" else ""

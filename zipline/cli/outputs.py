@@ -57,11 +57,12 @@ def open_work(
     end: str | None,
     training: bool,
     as_of: int | None = None,
+    engine: str = "local",
 ) -> Work:
     """Plans the join; DefinitionError and UsageError say what does not fit."""
     opened = open_project(project, environment)
     again = arguments_again(training, project, environment, as_of)
-    return work_of(opened, load_definitions(opened), name, start, end, training, again)
+    return work_of(opened, load_definitions(opened), name, start, end, training, again, engine)
 
 
 def work_of(

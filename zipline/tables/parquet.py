@@ -55,12 +55,18 @@ class _Stored:
 
 
 class ParquetTable:
-    """One or more Parquet files of one schema."""
+    """One or more Parquet files of one schema. `declared` are types of folders' keys that somebody knows better."""
 
-    def __init__(self, name: str, storage: Storage, files: Sequence[DataFile]) -> None:
+    def __init__(
+        self,
+        name: str,
+        storage: Storage,
+        files: Sequence[DataFile],
+        declared: Mapping[str, DataType] | None = None,
+    ) -> None:
         self.name = name
         self._storage = storage
-        self._keys = folder_keys(name, files)
+        self._keys = {key: (declared or {}).get(key, dtype) for key, dtype in folder_keys(name, files).items()}
         self._stored = _read_footers(storage, files)
         self._columns = _common_schema(name, self._stored, self._keys)
 

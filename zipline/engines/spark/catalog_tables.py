@@ -31,7 +31,7 @@ from zipline.tables.days import partitions_of_files, statistics_of, units_of_fil
 from zipline.tables.delta_source import DeltaSource
 from zipline.tables.parquet import ParquetTable
 from zipline.tables.storage import DataFile, Storage, normalised
-from zipline.types import DataType
+from zipline.types import DATE, STRING, DataType
 
 if TYPE_CHECKING:
     import duckdb
@@ -137,7 +137,8 @@ def _as_parquet(
     if entry.format != "parquet" or not files:
         return None
     try:
-        table = ParquetTable(own.name, Storage(entry.location, options), files)
+        declared = {key: dtype for key, dtype in own.schema.items() if dtype in (STRING, DATE) or dtype.is_integer}
+        table = ParquetTable(own.name, Storage(entry.location, options), files, declared)
     except TableError:
         return None
     return table if table.schema == own.schema else None
@@ -164,8 +165,9 @@ class CatalogFrame(FrameTable):
                 f"a stored backfill must see which files of {self._known_as} are late or changed; that cannot be told "
                 f"of it: {self._why}",
                 subject=f"table {self.name!r}",
-                hint="make a table of it (CREATE TABLE ... USING delta AS SELECT ...) and name that in [tables.NAME]; "
-                "or give spark.table(...) to zipline.backfill, which stores nothing",
+                hint="write it as a StagingQuery over the tables that it reads, or name a table that is made of it "
+                "(CREATE TABLE ... USING delta AS SELECT ...); zipline.backfill in Python, which stores nothing, takes "
+                "it as it is",
             )
         return self._of_files
 
