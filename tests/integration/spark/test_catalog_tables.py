@@ -62,10 +62,12 @@ def test_what_spark_reads_and_what_is_opened_as_files(seen: dict[str, Any]) -> N
     assert opened["rows without the stray folder"], "a folder that is no partition of the table was read"
 
 
-def test_what_cannot_be_told_of_a_view_is_an_error_with_the_remedy(seen: dict[str, Any]) -> None:
+def test_a_table_whose_files_cannot_be_told_is_an_error_with_the_remedy(seen: dict[str, Any]) -> None:
     assert "sales.large are late or changed; that cannot be told of it: it is a view" in seen["opened"]["view"]
     assert "CREATE TABLE" in seen["opened"]["view"]
     assert "there is no table `sales`.`x` in the catalog" in seen["opened"]["none"]
+    assert "or they lie outside of" in seen["opened"]["apart"]
+    assert seen["opened"]["rows apart"] == "2024-03-01", "Spark reads it all the same"
 
 
 def test_the_output_is_a_table_of_the_catalog_with_the_same_rows(seen: dict[str, Any]) -> None:

@@ -168,6 +168,11 @@ def opened(spark: Any, company: Company) -> dict[str, Any]:
     known = spark.table("sales.payments").count()
     found["rows without the stray folder"] = tables["payments"].statistics().rows == known
     shutil.rmtree(stray)
+    spark.sql("CREATE TABLE sales.apart (a INT) PARTITIONED BY (ds STRING) STORED AS PARQUET")
+    spark.sql(f"ALTER TABLE sales.apart ADD PARTITION (ds='2024-03-01') LOCATION '{company.root.parent}/apart'")
+    spark.sql("INSERT INTO sales.apart PARTITION (ds='2024-03-01') VALUES (1), (2)")
+    apart = open_table(spark, "apart", "sales.apart")
+    found["apart"], found["rows apart"] = refusal(lambda: apart.units("ds")), apart.partitions("ds")[0].day
     found["view"] = refusal(lambda: tables["large"].units(None))
     found["none"] = refusal(lambda: open_table(spark, "x", "sales.x"))
     return found

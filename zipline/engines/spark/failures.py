@@ -58,6 +58,18 @@ _RULES: Sequence[tuple[str, type[ZiplineError], str, str]] = (
         "SHOW TABLES lists what is there",
     ),
     (
+        r"REQUIRES_SINGLE_PART_NAMESPACE\] (\S+) requires",
+        TableError,
+        "a table of the catalog {} is named by its database and its own name",
+        'write it as "database.table"',
+    ),
+    (
+        r"UNSUPPORTED_DATA_TYPE_FOR_ARROW_CONVERSION\] (\w+)",
+        TableError,
+        "a column has the type {}, which the platform does not read",
+        "give it another type in a view, or leave it out",
+    ),
+    (
         r"Cannot find catalog plugin class for catalog '?(\w+)'?: ([\w.$]+\w)",
         EngineError,
         "the session has no jar with {1}, which is to be its catalog {0}",
