@@ -15,6 +15,7 @@ import sys
 
 from zipline.cli.train_set import check_target, write_table
 from zipline.engines.frames import ROWS, training_join
+from zipline.engines.spark.catalog_tables import opener
 from zipline.engines.spark.run import run_join
 from zipline.engines.spark.session import session_of
 from zipline.errors import ZiplineError
@@ -36,7 +37,7 @@ def main() -> int:
     definitions = load(project.root / project.configs)
     named = [definitions.get(name, name) for name in asked.features.split(",")]
     join = training_join(named, definitions)
-    catalog = open_catalog({ROWS: asked.rows}, project)
+    catalog = open_catalog({ROWS: asked.rows}, project, opener(project))
     plan = plan_join(join, lambda table: catalog.table(table).schema)
 
     rows = run_join(plan, catalog, spark=session_of(project)).table

@@ -13,6 +13,9 @@
     path = "data/flights.csv.gz"
     null_values = ["", "NA"]
 
+    [tables.orders]                      # a table of the catalog of a Spark session
+    catalog = "sales.orders"
+
     [spark]                              # `zipline backfill --engine spark`
     master = "local[*]"                  # or spark://host:7077, yarn, k8s://...
     [spark.settings]                     # of the session, as they are
@@ -41,9 +44,10 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
-from zipline import spark_settings
+from zipline import spark_settings, table_settings
 from zipline.errors import Location, ProjectError
 from zipline.spark_settings import Spark
+from zipline.table_settings import TableSettings as TableSettings
 from zipline.values import dataclass
 
 FILE = "zipline.toml"
@@ -64,7 +68,6 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 _FREE = {"storage": "options", "spark": "settings"}
 """Sections with one below them whose keys are not ours."""
 _TOP = ("name", "configs", "environment")
-_TABLE = ("path", "null_values", "delimiter")
 _SECRETS = ("secret_access_key", "session_token", "password")
 _URL_SECRET = re.compile(r"(://[^:/@]*:)[^@/]+(?=@)|(;token=)[^;]+")
 _MASK = "********"
@@ -77,15 +80,6 @@ class Setting:
     name: str
     value: str
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableSettings:
-    """A source outside the warehouse: where it is, and how its CSV is to be read."""
-
-    path: str
-    null_values: tuple[str, ...] = ("",)
-    delimiter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +224,10 @@ class _Settings:
         sections = [section for section in _DEFAULTS if section != "project"]
         self._check_names(self.content, (*_TOP, *sections, "tables", "environments"), "")
         self._check_sections(self.content, "")
-        for name, settings in self._section(self.content, "tables").items():
-            self._check_names(self._section(self.content["tables"], name, "tables"), _TABLE, f"tables.{name}")
-            if "path" not in settings:
-                raise self._wrong(f"[tables.{name}] needs a path", None, _TABLE, name, "tables")
+        for name in self._section(self.content, "tables"):
+            given = self._section(self.content["tables"], name, "tables")
+            self._check_names(given, table_settings.KEYS, f"tables.{name}")
+            self._check_table(name, given)
         for name in self.environments:
             own = self._section(self.environments, name, "environments")
             self._check_names(own, ("table_prefix", "key_prefix", *sections), f"environments.{name}")
@@ -339,29 +333,24 @@ class _Settings:
 
     def _spark(self, root: Path, given: Mapping[str, str]) -> Spark:
         scratch = _absolute(root, given["scratch"]) if given["scratch"] else ""
-        spark = Spark(given["master"], given["remote"], scratch, MappingProxyType(self._free("spark")))
+        places = {**given, "scratch": scratch}
+        spark = Spark(**places, settings=MappingProxyType(self._free("spark")))
         wrong = spark_settings.first_wrong(spark)
         if wrong is not None:
             what, key, valid = wrong
             raise self._wrong(what, None, valid, key, "spark")
         return spark
 
-    def _tables(self) -> dict[str, TableSettings]:
-        return {name: self._table(name, given) for name, given in self._section(self.content, "tables").items()}
+    def _check_table(self, name: str, given: Mapping[str, Any]) -> None:
+        wrong = table_settings.first_wrong(given, f"tables.{name}")
+        if wrong is not None:
+            what, key, valid = wrong
+            raise self._wrong(what, None, valid, key or name, f"tables.{name}" if key else "tables")
 
-    def _table(self, name: str, given: Mapping[str, Any]) -> TableSettings:
-        nulls, delimiter = given.get("null_values", [""]), given.get("delimiter")
-        if not isinstance(nulls, list) or not all(isinstance(each, str) for each in nulls):
-            raise self._wrong(
-                f"null_values is a list of texts, not {nulls!r}", None, (), "null_values", f"tables.{name}"
-            )
-        for key in ("path", "delimiter"):
-            if key in given and not isinstance(given[key], str):
-                raise self._wrong(f"{key} is text, not {given[key]!r}", None, (), key, f"tables.{name}")
-        if delimiter is not None and len(delimiter) != 1:
-            raise self._wrong(f"delimiter is one character, not {delimiter!r}", None, (), "delimiter", f"tables.{name}")
-        self.rows.append(Setting(f"tables.{name}", given["path"], FILE))
-        return TableSettings(given["path"], tuple(nulls), delimiter)
+    def _tables(self) -> dict[str, TableSettings]:
+        found = {n: table_settings.settings_of(given) for n, given in self._section(self.content, "tables").items()}
+        self.rows += [Setting(f"tables.{name}", table.place, FILE) for name, table in found.items()]
+        return found
 
     def _wrong(self, what: str, asked: str | None, valid: tuple[str, ...], key: str, section: str) -> ProjectError:
         where = Location(str(self.file), _line(self.text, section, key)) if self.file else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from zipline.values import dataclass
 
-DEFAULTS = {"master": "local[*]", "remote": "", "scratch": ""}
+DEFAULTS = {"master": "local[*]", "remote": "", "scratch": "", "output_database": ""}
 MASTERS = ("local[*]", "local[4]", "local-cluster[2,1,2048]", "spark://host:7077", "yarn", "k8s://https://host:443")
 _MASTER = re.compile(r"local(\[[^\]]+\])?|local-cluster\[\d+,\d+,\d+\]|yarn|(spark|k8s)://.+")
 _SECRET = re.compile(r"secret|password|token|credential|access.?key", re.IGNORECASE)
@@ -19,12 +19,14 @@ _SECRET = re.compile(r"secret|password|token|credential|access.?key", re.IGNOREC
 class Spark:
     """With a `remote` (Spark Connect, sc://...) the `master` is the server's affair.
 
-    `scratch` is a folder that driver and executors share, `settings` are those of the session.
+    `scratch` is a folder that driver and executors share, `settings` are those of the session. In `output_database` of
+    the session's catalog outputs are tables; where it is empty they are none.
     """
 
     master: str = DEFAULTS["master"]
     remote: str = field(default="", repr=False)
     scratch: str = ""
+    output_database: str = ""
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -55,6 +57,8 @@ def first_wrong(spark: Spark) -> tuple[str, str, tuple[str, ...]] | None:
         return f"{spark.master!r} is no master of Spark", "master", MASTERS
     if spark.remote and not spark.remote.startswith("sc://"):
         return f"{spark.remote!r} is no server of Spark Connect", "remote", ("sc://host:15002",)
+    if spark.output_database and not re.fullmatch(r"[A-Za-z0-9_]+", spark.output_database):
+        return f"{spark.output_database!r} is no name of a database", "output_database", ("features",)
     for key in ("master", "remote"):
         if f"spark.{key}" in spark.settings:
             return f"write {key} = ... in [spark]: spark.{key} is none of its settings", "settings", ()

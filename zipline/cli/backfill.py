@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from zipline.quality.gate import Gate
 
 
+STEP_DAYS = {"local": 30, "spark": 92}
+"""Of the local engine a step is held in memory; each step reads once more what its first day sees of earlier ones."""
+
+
+def _said(days: Mapping[str, int]) -> str:
+    return f"[default: {', '.join(f'{count} ({engine})' for engine, count in days.items())}]"
+
+
 @click.command()
 @click.argument("join")
 @range_options
-@click.option("--step-days", type=click.IntRange(min=1), default=30, show_default=True, help="Days held in memory.")
+@click.option("--step-days", type=click.IntRange(min=1), help=f"Days computed at a time. {_said(STEP_DAYS)}")
 @click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What computes.")
 @click.option("--force", is_flag=True, help="Also the days that are finished, and those that lost input.")
 @project_options
@@ -38,7 +46,7 @@ def command(
     end: str | None,
     training: bool,
     as_of: int | None,
-    step_days: int,
+    step_days: int | None,
     engine: str,
     force: bool,
     project: str | None,
@@ -60,17 +68,20 @@ def command(
     from zipline.cli.options import arguments_again, load_definitions, open_project
     from zipline.cli.outputs import work_of
 
+    step_days = step_days or STEP_DAYS[engine]
     opened = open_project(project, environment)
     definitions = load_definitions(opened)
     if isinstance(definitions.get(join), StagingQuery):
         from zipline.cli.staging import backfill_staging
 
-        backfill_staging(opened, definitions, join, start, end, step_days=step_days, force=force, as_json=as_json)
+        asked = (join, start, end, engine)
+        backfill_staging(opened, definitions, *asked, step_days=step_days, force=force, as_json=as_json)
         return
     again = arguments_again(training, project, environment, as_of)
-    work = work_of(opened, definitions, join, start, end, training, again)
+    again += f" --engine {engine}" if engine != "local" else ""
+    work = work_of(opened, definitions, join, start, end, training, again, engine)
     with progress_bar(shown=not as_json) as progress:
-        report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress, engine=engine)
+        report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress)
     lost = lost_input(work, report)
     if as_json:
         print_json(report_facts(work, report) | (lost.facts() if lost else {}))
@@ -87,17 +98,26 @@ def backfill(
     as_of: int | None,
     force: bool,
     progress: Callable[[Progress], None],
-    engine: str = "local",
 ) -> BackfillReport:
     """Checks are proved to fit the output before any work. What has something to do is recorded, and runs alone."""
     from zipline.quality.gate import Gate
 
     gate = Gate(work.plan, training=work.training)
-    if not any(staging.due(work.catalog) for staging in work.staging):
-        todo = planned(work, as_of, force=force)
-        if todo.is_done:
-            return _run(todo, work, gate, step_days, progress)
-    return _recorded(work, gate, step_days=step_days, as_of=as_of, force=force, progress=progress, engine=engine)
+    with _made_known(work):
+        if not any(staging.due(work.catalog) for staging in work.staging):
+            todo = planned(work, as_of, force=force)
+            if todo.is_done:
+                return _run(todo, work, gate, step_days, progress)
+        return _recorded(work, gate, step_days=step_days, as_of=as_of, force=force, progress=progress)
+
+
+def _made_known(work: Work) -> AbstractContextManager[None]:
+    """Within, what Spark publishes can be read by name in its catalog, where the project says so."""
+    if work.engine != "spark":
+        return nullcontext()
+    from zipline.engines.spark.published import published
+
+    return published(work.project, work.table, work.output)
 
 
 def _recorded(
@@ -108,28 +128,27 @@ def _recorded(
     as_of: int | None,
     force: bool,
     progress: Callable[[Progress], None],
-    engine: str,
 ) -> BackfillReport:
     """One run at a time for each output. What is to be done is found once nobody else is at it."""
     from zipline.cli.outputs import replanned
     from zipline.cli.recording import expect, recorded_work
 
-    arguments = {"step_days": step_days, "as_of": as_of, "force": force, "engine": engine}
+    arguments = {"step_days": step_days, "as_of": as_of, "force": force, "engine": work.engine}
     with recorded_work(work, "backfill", arguments) as run:
         if _bring_up(work, step_days=step_days, force=force):
             work = replanned(work)
         todo = planned(work, as_of, force=force)
         expect(run, work, [each.day for each in todo.work], step_days, as_of)
-        computing = run.counting(_engine(engine, work, todo, progress))
+        computing = run.counting(_engine(work, todo, progress))
         report = _run(todo, work, gate, step_days, progress, computing, run.check, run.facts)
         run.count(rows=report.rows, bytes_written=report.bytes)
         return report
 
 
-def _engine(name: str, work: Work, todo: BackfillPlan, progress: Callable[[Progress], None]) -> Engine:
+def _engine(work: Work, todo: BackfillPlan, progress: Callable[[Progress], None]) -> Engine:
     from zipline.orchestration.partials import partial_store
 
-    if name == "spark":
+    if work.engine == "spark":
         from zipline.engines.spark.run import run_days
         from zipline.engines.spark.session import session_of
         from zipline.orchestration.report import Progress
@@ -148,6 +167,7 @@ def _bring_up(work: Work, *, step_days: int, force: bool) -> bool:
     """Makes what is due of staging tables, each under a lock of its own: other joins may need them too."""
     if not work.staging:
         return False
+    from zipline.engines.frames import opener_of
     from zipline.orchestration.staging import bring_up
     from zipline.registry import open_registry
 
@@ -157,6 +177,7 @@ def _bring_up(work: Work, *, step_days: int, force: bool) -> bool:
             step_days=step_days,
             force=force,
             holding=lambda uri: registry.locks.acquire(uri, f"zipline backfill {work.plan.name}"),
+            opener=opener_of(work.engine, work.project),
         )
 
 

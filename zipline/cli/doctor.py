@@ -170,7 +170,8 @@ def _tables(project: Project) -> Finding:
     from zipline.tables.catalog import open_catalog
 
     catalog = open_catalog(project=project)
-    needed = sorted(_source_tables(project))
+    of_spark = {name for name, table in project.tables.items() if table.catalog}
+    needed = sorted(_source_tables(project) - of_spark)
     missing: dict[str, str] = {}
     for table in needed:
         try:

@@ -10,6 +10,7 @@ from zipline.cli.options import (
     open_project,
     with_known_expressions,
 )
+from zipline.engines.frames import opener_of
 from zipline.errors import TableError, UsageError
 from zipline.orchestration.staging import Staging, below
 from zipline.plan.build import plan_join
@@ -40,6 +41,8 @@ class Work:
     """What a suggested command must repeat of this one."""
     staging: tuple[Staging, ...] = ()
     """The staging queries whose tables it reads, those that others read first. Tables not made yet are empty here."""
+    engine: str = "local"
+    """What computes it: Spark's own opens the tables of its catalog."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -54,11 +57,12 @@ def open_work(
     end: str | None,
     training: bool,
     as_of: int | None = None,
+    engine: str = "local",
 ) -> Work:
     """Plans the join; DefinitionError and UsageError say what does not fit."""
     opened = open_project(project, environment)
     again = arguments_again(training, project, environment, as_of)
-    return work_of(opened, load_definitions(opened), name, start, end, training, again)
+    return work_of(opened, load_definitions(opened), name, start, end, training, again, engine)
 
 
 def work_of(
@@ -69,31 +73,33 @@ def work_of(
     end: str | None,
     training: bool,
     again: str = "",
+    engine: str = "local",
 ) -> Work:
     """The same for a project and definitions that are loaded; `again` is what a suggested command must repeat."""
     join: Join = definitions.find(name, Join)
     if start is not None and end is not None:
         check_range(start, end)
-    catalog = _plannable(opened, definitions, name)
+    catalog = _plannable(opened, definitions, name, engine)
     table = output_name(name, training)
     output = DeltaOutput(opened.table_uri(table), opened.storage_options)
     with with_known_expressions(opened):
         plan = plan_join(join, lambda table: catalog.table(table).schema)
         first, last = _days(plan, join, catalog, output, start, end)
     staging = tuple(below(definitions, name, opened))
-    work = Work(opened, definitions, join, plan, catalog, output, table, training, first, last, again, staging)
+    work = Work(opened, definitions, join, plan, catalog, output, table, training, first, last, again, staging, engine)
     _check_types(work)
     return work
 
 
 def replanned(work: Work) -> Work:
     """The same work over the tables as they are now."""
-    return work_of(work.project, work.definitions, work.plan.name, work.start, work.end, work.training, work.arguments)
+    days = (work.start, work.end)
+    return work_of(work.project, work.definitions, work.plan.name, *days, work.training, work.arguments, work.engine)
 
 
-def _plannable(project: Project, definitions: Definitions, name: str) -> Catalog:
+def _plannable(project: Project, definitions: Definitions, name: str, engine: str) -> Catalog:
     """The warehouse, where tables that staging queries have not made yet are empty."""
-    catalog = open_catalog(project=project)
+    catalog = open_catalog(project=project, opener=opener_of(engine, project))
     for staging in below(definitions, name, project):
         catalog = staging.plannable(catalog)
     return catalog

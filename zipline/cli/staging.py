@@ -21,19 +21,22 @@ def backfill_staging(
     name: str,
     start: str | None,
     end: str | None,
+    engine: str,
     *,
     step_days: int,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Makes what is due of the query's table, and of those that it reads."""
+    """Makes what is due of the query's table, and of those that it reads: DuckDB does; of `engine` are the tables."""
     from zipline.api import StagingQuery
+    from zipline.engines.frames import opener_of
     from zipline.orchestration.runs import recorded_run
     from zipline.orchestration.staging import Staging, below, bring_up
     from zipline.plan.staging import plan_staging
     from zipline.registry import open_registry
     from zipline.tables.catalog import open_catalog
 
+    opener = opener_of(engine, project)
     own = Staging(plan_staging(definitions.find(name, StagingQuery)), project, start, end)
     facts = {"start": start, "end": end, "step_days": step_days, "force": force}
     with (
@@ -47,8 +50,9 @@ def backfill_staging(
             step_days=step_days,
             tell=lambda report: None if as_json else tell(report),
             holding=lambda uri: registry.locks.acquire(uri, f"zipline backfill {name}"),
+            opener=opener,
         )
-        report = own.make(open_catalog(project=project), step_days=step_days, force=force)
+        report = own.make(open_catalog(project=project, opener=opener), step_days=step_days, force=force)
         run.count(rows=report.rows if report else 0)
     if as_json:
         print_json({"name": name, "uri": own.output.uri, "made": dataclasses.asdict(report) if report else None})

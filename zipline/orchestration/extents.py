@@ -131,6 +131,13 @@ def query_time(left: Projection) -> str:
     return f"TRY(CAST(CAST({quoted(left.partition)} AS DATE) + INTERVAL 1 DAY AS TIMESTAMPTZ))"
 
 
+def _clocks(projection: Projection) -> set[str]:
+    """The columns that say when a row happened, and whether it is a row of the left."""
+    clocks = (projection.time, projection.known_at, projection.mutation_time)
+    read = [*(each for each in clocks if each is not None), *projection.where]
+    return {projection.partition or "", *(column for expression in read for column in expression.columns)} - {""}
+
+
 def _by_partition(projection: Projection) -> bool:
     return projection.kind == "snapshots"
 
@@ -161,7 +168,7 @@ def _measure(
     measured: dict[str, list[list[int | None]]] = {}
     connection = connect()
     try:
-        for relation, names in by_unit(connection, table, projection, units):
+        for relation, names in by_unit(connection, table, projection, units, _clocks(projection)):
             for row in query(connection, _measures(relation, asked), projection.table).to_pylist():
                 measured.setdefault(names[row.pop("unit")], []).append(list(row.values()))
     finally:

@@ -23,7 +23,7 @@ from zipline.errors import DataError, TableError, UsageError
 from zipline.orchestration.coverage import steps_of
 from zipline.plan.definitions import Definitions
 from zipline.project import Project
-from zipline.tables.catalog import Catalog, open_catalog
+from zipline.tables.catalog import Catalog, Opener, open_catalog
 from zipline.tables.delta import DeltaOutput, write_source
 from zipline.values import dataclass
 
@@ -276,12 +276,16 @@ def bring_up(
     force: bool = False,
     tell: Callable[[StagingReport], None] = lambda _: None,
     holding: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    opener: Opener | None = None,
 ) -> bool:
-    """Makes what is due, in order; whether anything was. `holding(uri)` keeps others off a table that is made."""
+    """Makes what is due, in order; whether anything was. `holding(uri)` keeps others off a table that is made.
+
+    `opener` opens the tables of Spark's catalog.
+    """
     made = False
     for staging in needed:
         # Opened anew: what the query before has just made is read.
-        catalog = open_catalog(project=staging.project)
+        catalog = open_catalog(project=staging.project, opener=opener)
         if not force and not staging.due(catalog):
             continue
         with holding(staging.output.uri):

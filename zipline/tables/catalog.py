@@ -1,7 +1,8 @@
 """Names to tables: what the caller passed in memory, else the project's warehouse, else a path.
 
 `table(name)` looks, in this order, in the tables passed to `open_catalog`; in the `[tables.NAME]` sections of the
-project; in the warehouse, where an environment sees its own table (`table_prefix` + name) before the shared one of the
+project, of which those of Spark's catalog are opened by the `opener` that a command brings with its session; in the
+warehouse, where an environment sees its own table (`table_prefix` + name) before the shared one of the
 plain name; a name with a separator, a data file's extension or a URL scheme is opened as a path, below the project's
 root. A table is opened once.
 """
@@ -9,7 +10,7 @@ root. A table is opened once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -23,13 +24,17 @@ from zipline.tables.storage import Storage, joined
 if TYPE_CHECKING:
     from zipline.project import Project
 
+Opener = Callable[[str, str], Table]
+"""(name here, name in the catalog of a Spark session) -> the table."""
+
 
 class Catalog:
     """The tables that one piece of work can read."""
 
-    def __init__(self, tables: Mapping[str, object], project: Project | None) -> None:
+    def __init__(self, tables: Mapping[str, object], project: Project | None, opener: Opener | None = None) -> None:
         self._given = dict(tables)
         self._project = project
+        self._opener = opener
         self._opened: dict[str, Table] = {}
 
     def table(self, name: str) -> Table:
@@ -40,7 +45,7 @@ class Catalog:
 
     def with_tables(self, tables: Mapping[str, object]) -> Catalog:
         """The same catalog with more tables in memory, which win; what is open stays open."""
-        more = Catalog(self._given | dict(tables), self._project)
+        more = Catalog(self._given | dict(tables), self._project, self._opener)
         more._opened = {name: table for name, table in self._opened.items() if name not in tables}
         return more
 
@@ -58,6 +63,8 @@ class Catalog:
             return _open_given(name, self._given[name], self._options)
         if self._project and name in self._project.tables:
             settings = self._project.tables[name]
+            if settings.catalog:
+                return self._of_spark(name, settings.catalog)
             source = PathSource(settings.path, settings.null_values, settings.delimiter)
             return open_path(name, source, options=self._options, root=self._project.root)
         if is_path(name):
@@ -66,6 +73,14 @@ class Catalog:
         if found is None:
             raise self._unknown(name)
         return open_path(name, PathSource(found), options=self._options)
+
+    def _of_spark(self, name: str, known_as: str) -> Table:
+        if self._opener is None:
+            raise TableError(
+                f"the table {name!r} is {known_as} of Spark's catalog, which a session of Spark opens",
+                hint='run it with --engine spark, in Python with engine="spark"; or give a path in [tables.NAME]',
+            )
+        return self._opener(name, known_as)
 
     @property
     def _root(self) -> Path | None:
@@ -106,9 +121,14 @@ class Catalog:
         )
 
 
-def open_catalog(tables: Mapping[str, object] | None = None, project: Project | None = None) -> Catalog:
-    """The catalog of tables in memory (or at paths) and of a project's warehouse. Nothing is read yet."""
-    return Catalog(tables or {}, project)
+def open_catalog(
+    tables: Mapping[str, object] | None = None, project: Project | None = None, opener: Opener | None = None
+) -> Catalog:
+    """The catalog of tables in memory (at paths, or open already) and of a project's warehouse. Nothing is read yet.
+
+    Without an `opener` the project's tables of Spark's catalog cannot be read.
+    """
+    return Catalog(tables or {}, project, opener)
 
 
 def _open_given(name: str, rows: object, options: Mapping[str, str]) -> Table:
@@ -118,6 +138,8 @@ def _open_given(name: str, rows: object, options: Mapping[str, str]) -> Table:
         return open_path(name, PathSource(rows), options=options)
     if _are_paths(rows):
         return open_path(name, PathSource(rows), options=options)
+    if isinstance(rows, Table):
+        return rows
     return MemoryTable(name, to_table(name, rows))
 
 

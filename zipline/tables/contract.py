@@ -53,15 +53,21 @@ FILE = "__file"
 class ByFile(Protocol):
     """A table that can say of each row which file it stands in."""
 
-    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
-        """As `Table.relation` of the units with these names, with the column FILE besides."""
+    def relation_by_file(
+        self, connection: duckdb.DuckDBPyConnection, files: Collection[str], columns: Collection[str] | None = None
+    ) -> str:
+        """As `Table.relation` of the units with these names, with the column FILE besides.
+
+        Where `columns` are named no other is asked of it: a table that is copied to be read leaves out the rest.
+        """
         ...
 
     def paths(self) -> Mapping[str, str]:
-        """Path -> the unit's name."""
+        """Path -> the unit's name, as the newest `relation_by_file` spells it."""
         ...
 
 
+@runtime_checkable
 class Table(Protocol):
     """Rows with named, typed columns, readable by DuckDB."""
 

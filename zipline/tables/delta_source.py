@@ -73,7 +73,10 @@ class DeltaSource:
     def _is_told_by_log(self, partition: str) -> bool:
         return partition in self._keys and self._schema[partition] in (STRING, DATE)
 
-    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
+    def relation_by_file(
+        self, connection: duckdb.DuckDBPyConnection, files: Collection[str], columns: Collection[str] | None = None
+    ) -> str:
+        del columns
         self._storage.attach(connection)
         return self._query([file for file in self._files if is_named(file, files)], None, with_file=True)
 

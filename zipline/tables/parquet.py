@@ -55,12 +55,18 @@ class _Stored:
 
 
 class ParquetTable:
-    """One or more Parquet files of one schema."""
+    """One or more Parquet files of one schema. `declared` are types of folders' keys that somebody knows better."""
 
-    def __init__(self, name: str, storage: Storage, files: Sequence[DataFile]) -> None:
+    def __init__(
+        self,
+        name: str,
+        storage: Storage,
+        files: Sequence[DataFile],
+        declared: Mapping[str, DataType] | None = None,
+    ) -> None:
         self.name = name
         self._storage = storage
-        self._keys = folder_keys(name, files)
+        self._keys = {key: (declared or {}).get(key, dtype) for key, dtype in folder_keys(name, files).items()}
         self._stored = _read_footers(storage, files)
         self._columns = _common_schema(name, self._stored, self._keys)
 
@@ -112,7 +118,10 @@ class ParquetTable:
             return None
         return within(partition, self._columns[partition], start, end)
 
-    def relation_by_file(self, connection: duckdb.DuckDBPyConnection, files: Collection[str]) -> str:
+    def relation_by_file(
+        self, connection: duckdb.DuckDBPyConnection, files: Collection[str], columns: Collection[str] | None = None
+    ) -> str:
+        del columns
         self._storage.attach(connection)
         return self._query([each for each in self._stored if is_named(each.file, files)], None, with_file=True)
 

@@ -5,7 +5,7 @@ What asks files when their rows happened (`extents` here, and the extents that a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zipline.plan.steps import Projection
@@ -20,16 +20,21 @@ AT_ONCE = 64
 
 
 def by_unit(
-    connection: duckdb.DuckDBPyConnection, table: Table, source: Projection, units: Sequence[Unit]
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    source: Projection,
+    units: Sequence[Unit],
+    columns: Collection[str] | None = None,
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
     """SQL for FROM clauses, with the column FILE besides, and what FILE says -> the unit's name.
 
-    Together they are the rows of these units that lie within the partitions that the source is bounded by.
+    Together they are the rows of these units that lie within the partitions that the source is bounded by. `columns`
+    are those that will be asked of them, None is any.
     """
     if isinstance(table, ByFile) and _holds_whole_files(units, source):
         inside = frozenset(unit.name for unit in units if unit.day is None or is_inside(unit.day, source))
         if inside:
-            yield table.relation_by_file(connection, inside), table.paths()
+            yield table.relation_by_file(connection, inside, columns), table.paths()
         return
     for place in range(0, len(units), AT_ONCE):
         names = [unit.name for unit in units[place : place + AT_ONCE]]

@@ -57,6 +57,24 @@ _RULES: Sequence[tuple[str, type[ZiplineError], str, str]] = (
         "there is no table {} in the catalog of the session",
         "SHOW TABLES lists what is there",
     ),
+    (
+        r"REQUIRES_SINGLE_PART_NAMESPACE\] (\S+) requires",
+        TableError,
+        "a table of the catalog {} is named by its database and its own name",
+        'write it as "database.table"',
+    ),
+    (
+        r"UNSUPPORTED_DATA_TYPE_FOR_ARROW_CONVERSION\] (\w+)",
+        TableError,
+        "a column has the type {}, which the platform does not read",
+        "give it another type in a view, or leave it out",
+    ),
+    (
+        r"Cannot find catalog plugin class for catalog '?(\w+)'?: ([\w.$]+\w)",
+        EngineError,
+        "the session has no jar with {1}, which is to be its catalog {0}",
+        "name its package in spark.jars.packages of [spark.settings], or its jar in spark.jars",
+    ),
     (r"No space left on device|Errno 28|Disk quota exceeded", EngineError, "a disk is full", _ROOM),
     (
         r"PYTHON_VERSION_MISMATCH\D+([\d.]+)\D+([\d.]+)",

@@ -25,7 +25,10 @@ def left_days(left: Projection, bounds: tuple[str, str] | None, span: Span | Non
 
 
 def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> DataFrame:
-    """`l:` columns, `__t`, `__ds` (null without a range or span), `__row`, and the scan's order."""
+    """`l:` columns, `__t`, `__ds` (null without a range or span), `__row`, and the scan's order.
+
+    Rows of no order are numbered as they come: they must be written down before they are read twice.
+    """
     time = query_time(left)
     day = _day(left, time) if bounds or span else "CAST(NULL AS STRING)"
     rows = found.frame
@@ -45,7 +48,8 @@ def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, sp
     selected = [(name, time if e is left.time else column_of(e, "spark") or e.sql("spark")) for name, e in left.select]
     items = [f"CAST({sql} AS {spelled(types[name])}) AS {identifier('spark', f'l:{name}')}" for name, sql in selected]
     number_of = INDEX if found.order == (INDEX,) else "monotonically_increasing_id()"
-    return rows.selectExpr(*items, f"{time} AS __t", f"{day} AS __ds", f"{number_of} AS {ROW}", *found.order)
+    places = found.order or (f"{number_of} AS {INDEX}",)
+    return rows.selectExpr(*items, f"{time} AS __t", f"{day} AS __ds", f"{number_of} AS {ROW}", *places)
 
 
 def query_time(left: Projection) -> str:

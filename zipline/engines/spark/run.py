@@ -221,12 +221,12 @@ class Run:
             found = scan(self.spark, table, days, numbered=True) if table.schema else self._nothing(plan.left)
         self.steps.readings.append(reading_of_left(found.frame, plan.left))
         types = dict(plan.left.column_types)
-        shape = LeftShape(types, {}, True, found.order, found.files, bounds is not None)
+        shape = LeftShape(types, {}, True, found.order or (INDEX,), found.files, bounds is not None)
         left = NumberedLeft(left_frame(found, plan.left, bounds, span), shape, table.statistics().rows)
+        if not found.order or not (plan.bootstrap or isinstance(table, MemoryTable)):
+            left.frame = self.sizing.materialised(left.frame, "left")
         if plan.bootstrap:
             left = self._bootstrapped(plan, left)
-        elif not isinstance(table, MemoryTable):
-            left.frame = self.sizing.materialised(left.frame, "left")
         if bounds is not None or self.are_times_needed(parts):
             self._bound(left)
         if bounds is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from zipline.arrow import from_arrow, to_arrow
+from zipline.arrow import to_arrow
 from zipline.engines.local.session import connect, query
 from zipline.engines.spark.packing import spelled
 from zipline.errors import UnsupportedError
@@ -36,7 +36,7 @@ FILE, INDEX = "__file", "__index"
 
 @dataclass(frozen=True)
 class Scan:
-    """Rows of a table; of numbered ones `order` names the columns that say where each stands.
+    """Rows of a table; of numbered ones `order` names the columns that say where each stands; () is of no order.
 
     `files` are the paths of a table in its own order, where this is another than that of their names.
     """
@@ -89,7 +89,8 @@ SMALL = 1_000_000
 def scan(spark: SparkSession, table: Table, days: Days = EVER, *, numbered: bool = False) -> Scan:
     """The table's rows of these days."""
     if isinstance(table, FrameTable):
-        return _limited(Scan(table.frame, table.order, table.files), days, table.schema)
+        rows = table.frame.selectExpr(*in_types(table.schema, table.schema), *table.order)
+        return _limited(Scan(rows, table.order, table.files), days, table.schema)
     if isinstance(table, MemoryTable):
         return _sent(spark, table, days, numbered=numbered)
     if isinstance(table, ParquetTable):
@@ -97,6 +98,11 @@ def scan(spark: SparkSession, table: Table, days: Days = EVER, *, numbered: bool
     if isinstance(table, DeltaSource):
         return _delta(spark, table, days, numbered=numbered)
     return _by_file(spark, table, days)
+
+
+def in_types(columns: Iterable[str], schema: Mapping[str, DataType]) -> list[str]:
+    """The columns in the types of the schema."""
+    return [_item(name, None, schema[name]) for name in columns]
 
 
 def _limited(found: Scan, days: Days, schema: Mapping[str, DataType]) -> Scan:
@@ -208,7 +214,10 @@ def _empty(spark: SparkSession, schema: Mapping[str, DataType], order: Iterable[
 
 
 class FrameTable:
-    """Rows that are a DataFrame already: the output of a join that others read, a table of the session's catalog."""
+    """Rows that are a DataFrame already: the output of a join that others read, or what a caller gives as a table.
+
+    Without an `order` they come in that in which Spark gives them when they are written down.
+    """
 
     def __init__(
         self,
@@ -242,10 +251,7 @@ class FrameTable:
         return []
 
     def relation(self, *_: Any, **__: Any) -> str:
-        raise UnsupportedError(f"{self.name} is read by Spark", hint="run it with --engine spark")
-
-
-def schema_of_frame(frame: DataFrame) -> dict[str, DataType]:
-    """Column -> type of what Spark knows."""
-    empty = frame.limit(0).toArrow()
-    return {field.name: from_arrow(field.type, field.name) for field in empty.schema}
+        raise UnsupportedError(
+            f"{self.name} is read by Spark alone: neither staging queries nor explanations can read it",
+            hint=f"give it in memory, {self.name}.toArrow(), or where its files are",
+        )

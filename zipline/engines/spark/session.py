@@ -68,7 +68,7 @@ def _session(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
 
 
 def _made(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
-    setup.check(Spark(spark.master, spark.remote, spark.scratch, settings))
+    setup.check(Spark(spark.master, spark.remote, spark.scratch, settings=settings))
     own = {SCRATCH: spark.scratch} if spark.scratch else {}
     if spark.remote:
         return _connected(spark.remote, {**own, **settings})

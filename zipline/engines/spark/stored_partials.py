@@ -86,6 +86,9 @@ def _chosen(run: Run, part: PartPlan, left: NumberedLeft, store: PartialStore) -
             reading.extents.note(unit, extent)
         reading.extents.save()
 
+    tables = [source.table for source in part.group_by.sources if source.parent is None]
+    if unread := next((name for name in tables if isinstance(run.table(name), FrameTable)), None):
+        return f"{unread} is read by Spark alone"
     found = choose(part, left.times, run.catalog, store, learn)
     if not isinstance(found, str) and NULL in found[0].substitute.condensation.projection.types:
         return "nothing but null is known of a column"
