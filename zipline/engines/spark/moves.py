@@ -12,7 +12,7 @@ from zipline.engines.spark.tasks import LeftShape
 from zipline.plan.steps import BootstrapRead, PartPlan
 from zipline.types import DataType
 
-MOST_FILES = 64
+MOST_FILES = 512
 """Of a run of one set of keys, so many files are written by day and task; more, and days are brought together first."""
 
 KeySets = Sequence[tuple[PartPlan, ...]]

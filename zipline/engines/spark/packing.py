@@ -126,12 +126,12 @@ class Packing:
             return []
         table = pa.Table.from_batches(listed)
         lanes = table.column(LANE)
-        return [self._lane(table.filter(pc.equal(lanes, lane)), lane) for lane in range(len(self.shapes))]
+        return [self._own(table, lane).filter(pc.equal(lanes, lane)) for lane in range(len(self.shapes))]
 
-    def _lane(self, rows: pa.Table, lane: int) -> pa.Table:
+    def _own(self, packed: pa.Table, lane: int) -> pa.Table:
+        """The columns of a lane, under their names; the rows of all."""
         shape, places = self.shapes[lane], self.places(lane)
-        names = [*shape.own, *places]
-        return rows.select([*shape.own, *places.values()]).rename_columns(names)
+        return packed.select([*shape.own, *places.values()]).rename_columns([*shape.own, *places])
 
 
 def spelled(dtype: DataType) -> str:

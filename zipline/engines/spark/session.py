@@ -26,13 +26,15 @@ DELTA_SETTINGS = {
 RUN_SETTINGS = {
     **SESSIONS["spark"],
     "spark.sql.adaptive.enabled": "false",
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+    "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
 """Settings of a run, whatever the session's own are: they come back when it ends.
 
-Adaptive execution would merge the partitions that a run has sized itself.
+Adaptive execution would merge the partitions that a run has sized itself. A bound on the bytes of a batch (anything
+less than what stands for none) has Spark add up the sizes of all its columns after every row: half of a task's time.
 """
 SCRATCH = "spark.zipline.scratch"
 

@@ -279,12 +279,12 @@ class Assembly:
             output = with_day(plan, output, days if kept is None else days.filter(kept))
         report.rows = output.num_rows
         report.null_times = int((~rows.timed).sum())
-        for name, column in order.items():
-            output = output.append_column(name, column if kept is None else column.filter(kept))
-        if self.writing is None:
-            return Outcome(output, report)
-        ordered = output.sort_by([(name, "ascending") for name in order]).drop_columns(list(order))
-        return Outcome(self.writing.files(ordered), report)
+        places = {name: column if kept is None else column.filter(kept) for name, column in order.items()}
+        if self.writing is not None:
+            return Outcome(self.writing.files(output, places), report)
+        for name, column in places.items():
+            output = output.append_column(name, column)
+        return Outcome(output, report)
 
     def _mature(self, rows: LeftRows, report: Report) -> pa.Array:
         offset = self.plan.labels[0].offset or 0
