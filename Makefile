@@ -3,19 +3,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
+# On Spark: the conformance suite, and what else there is of it. They have Pythons of their own, for a JVM stays in them.
 SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spark.py
+# What starts clusters and servers of its own, or takes minutes: one after another, by test-spark.
+SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect skew submit))
 
-.PHONY: demo test test-spark bench lint setup clean
+.PHONY: demo test test-spark bench bench-spark lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SPARK_TESTS))
+	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance tests/integration/spark -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
 test-spark: $(VENV)/.dev
-	$(BIN)/python -m pytest $(SPARK_TESTS)
-	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest tests/conformance -k spark
+	$(BIN)/python -m pytest $(SPARK_ALONE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -25,6 +28,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.performance
+
+bench-spark: $(VENV)/.dev
+	$(BIN)/python -m tests.performance.spark
 
 setup: $(VENV)/.dev
 

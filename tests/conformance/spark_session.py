@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,12 @@ def spark_session() -> SparkSession:
     """Its JVM is not to optimise what runs once: the suite is a thousand different small queries."""
     from zipline.engines.spark.session import local_session
 
-    java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-    return local_session(**{"spark.ui.enabled": "false", "spark.driver.extraJavaOptions": java})
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="spark-warehouse-"),
+    }
+    return local_session(**settings)
 
 
 def divided(case: Case) -> None:
