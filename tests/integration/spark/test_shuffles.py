@@ -29,6 +29,7 @@ from zipline import (
     Query,
     backfill,
 )
+from zipline.engines.spark import moves
 from zipline.engines.spark.run import run_days
 from zipline.plan.build import plan_join
 from zipline.tables.catalog import open_catalog
@@ -151,12 +152,12 @@ def test_a_parent_is_computed_once_for_all_who_read_it(tables: dict[str, str]) -
     assert alone.shuffles == 1 + 1
 
 
-@pytest.mark.parametrize(("rows_per_task", "more"), [("1000", 0), ("25", 1)])
+@pytest.mark.parametrize(("most_files", "more"), [(moves.MOST_FILES, 0), (20, 1)])
 def test_days_are_brought_together_before_they_are_written_only_where_files_would_be_many(
-    tables: dict[str, str], tmp_path: Path, rows_per_task: str, more: int
+    tables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_files: int, more: int
 ) -> None:
+    monkeypatch.setattr(moves, "MOST_FILES", most_files)
     spark = spark_session()
-    spark.conf.set("spark.zipline.rowsPerTask", rows_per_task)
     catalog = open_catalog(tables)
     plan = plan_join(Join(LEFT, BY_USER, name="written"), lambda name: catalog.table(name).schema)
     before = set(_executions())
