@@ -42,7 +42,7 @@ from zipline.plan.condensed import Condensation
 from zipline.plan.steps import PartPlan, Projection, SourceRead
 from zipline.tables.contract import Table, Unit
 from zipline.tables.partials import PartialStore
-from zipline.types import NULL
+from zipline.types import NULL, TIMESTAMP
 from zipline.values import dataclass
 
 if TYPE_CHECKING:
@@ -155,8 +155,9 @@ def _condensed_rows(run: Run, condensed: Condensation, chosen: Sequence[Sources]
     for other in frames[1:]:
         frame = frame.unionAll(other)
     kept = run.sizing.checked(frame, run.report)
-    projection = condensed.projection
-    return FrameTable(projection.table, kept, dict(projection.column_types), rows=rows)
+    clocks = {name: TIMESTAMP for name in condensed.clocks if name is not None}
+    schema = dict(condensed.projection.column_types) | clocks
+    return FrameTable(condensed.projection.table, kept, schema, rows=rows)
 
 
 def _work(reading: Sources) -> Iterator[dict[str, Any]]:
