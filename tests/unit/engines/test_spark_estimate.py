@@ -21,7 +21,6 @@ from zipline import (
     Query,
 )
 from zipline.cli.outputs import open_work
-from zipline.engines.spark import moves
 from zipline.engines.spark.packing import Packing, Shape
 from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.splits import MOST, OPENING, tasks_of
@@ -202,7 +201,7 @@ def test_rows_can_be_supposed_only_of_tables_that_are_read(tables):
 
 
 def test_days_are_brought_together_where_files_would_be_many(tables, monkeypatch):
-    monkeypatch.setattr(moves, "MOST_FILES", 64)
+    monkeypatch.setattr("zipline.engines.spark.moves.MOST_FILES", 64)
     join = Join(LEFT, [totals("a", "user")], name="j")
     few = estimated(join, tables, "2024-03-01", "2024-03-04", sizing=Sizing(1_000, 2))
     many = estimated(join, tables, "2024-03-01", "2024-03-04", sizing=Sizing(10, 2))
