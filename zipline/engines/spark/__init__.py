@@ -8,6 +8,10 @@ compute. A run is, for the steps of a plan:
    partition of their key (`lanes`, `packing`), and there `local.assembly.KeySet` computes every part at once (`tasks`),
 3. one shuffle more, by the number of the left row, where the parts and the left rows are put together.
 
+A part whose files are mostly older than the days asked for is computed from stored hop partials (`stored_partials`),
+which are one more reading of step 2. Tables of the session's catalog are read by `catalog_tables`, outputs made known
+there by `published`. What a run will move and sort is foretold by `estimate` from the objects that a run builds.
+
 What a task finds out (counts for the report, errors in the data) travels with its rows (`facts`), so that a task that
 is repeated, or run twice at a time, says it once. No row passes through the driver but those of a table asked for.
 """
