@@ -6,7 +6,7 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
 # On Spark: the conformance suite, and what else there is of it. They have Pythons of their own, for a JVM stays in them.
 SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spark.py
 # What starts clusters and servers of its own, or takes minutes: one after another, by test-spark.
-SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect skew submit))
+SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect submit))
 
 .PHONY: demo test test-spark bench bench-spark lint setup clean
 

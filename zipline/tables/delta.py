@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from zipline.arrow import schema_of
 from zipline.clock import now
@@ -26,6 +25,7 @@ from zipline.errors import TableError, UsageError
 from zipline.tables.columns import canonical, check_names, checked_day
 from zipline.tables.commits import DAY, MILLISECOND, Version, commit_of, digest_of_files, version_of
 from zipline.tables.delta_log import arrow_schema, failed, live_files, open_log
+from zipline.tables.parquet_writing import write_parquet
 from zipline.tables.storage import Storage, delta_options, joined
 from zipline.tables.stored_rows import StoredRows
 from zipline.tables.written import WrittenDay
@@ -387,28 +387,4 @@ def _remove(storage: Storage, paths: Iterable[str]) -> None:
             storage.files.rm(path)
 
 
-def write_parquet(storage: Storage, path: str, rows: pa.Table) -> int:
-    """Writes a file, and gives its size in bytes."""
-    if storage.scheme is None:
-        storage.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    repeated = [leaf for field in rows.schema for leaf in _repeated(field.name, field.type)]
-    with storage.files.open(path, "wb") as opened:
-        pq.write_table(rows, opened, use_dictionary=repeated)
-    return int(storage.files.size(path))
-
-
-def _repeated(path: str, dtype: pa.DataType) -> Iterator[str]:
-    """The leaves of a column, as Parquet calls them, of which a dictionary is worth trying: all that is no float."""
-    if pa.types.is_map(dtype):
-        yield from _repeated(f"{path}.key_value.key", dtype.key_type)
-        yield from _repeated(f"{path}.key_value.value", dtype.item_type)
-    elif pa.types.is_list(dtype):
-        yield from _repeated(f"{path}.list.element", dtype.value_type)
-    elif pa.types.is_struct(dtype):
-        for field in dtype:
-            yield from _repeated(f"{path}.{field.name}", field.type)
-    elif not pa.types.is_floating(dtype):
-        yield path
-
-
-__all__ = ["DAY", "DeltaOutput", "Version", "write_parquet", "write_source"]
+__all__ = ["DAY", "DeltaOutput", "Version", "write_source"]

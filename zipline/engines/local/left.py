@@ -17,9 +17,9 @@ from zipline.engines.local.statements import (
     FIRST_INSTANT,
     LAST_INSTANT,
     between,
-    column_of,
     deduplicated,
     filtered,
+    left_items,
     tried,
     within,
 )
@@ -52,9 +52,7 @@ def read_left(
     time = _query_time(left)
     bounds = (start, end) if start and end else None
     day = _day(left, time) if bounds or span else "CAST(NULL AS VARCHAR)"
-    items = [
-        f"{time if e is left.time else column_of(e) or e.sql('duckdb')} AS {quoted(name)}" for name, e in left.select
-    ]
+    items = [f"{sql} AS {quoted(name)}" for name, sql in left_items(left, time)]
     items += [f"{time} AS __ts", f"{day} AS __ds"]
     # Rows of one event id are one event whatever the range, so the others are looked for in all partitions.
     by_partition = left.partition is not None and left.event_id is None

@@ -25,13 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from zipline.clock import now
 from zipline.engines.contract import Report
 from zipline.engines.local import read
 from zipline.engines.local.choice import choose
 from zipline.engines.local.condense import T, condense, rows_of, together
 from zipline.engines.local.expansion import expand
-from zipline.engines.local.extents import NAME as EXTENTS
 from zipline.engines.local.extents import Extent
 from zipline.engines.local.group_by import Left, aggregate
 from zipline.engines.local.scope import BEGINNING, BLOCK, LEVELS
@@ -148,7 +146,7 @@ class Partials:
     def _ask(self, reading: Sources, pool: ThreadPoolExecutor) -> Stored:
         """Begins to read the partials that there are: of blocks, else of files."""
         reading.names = self.store.names(reading.group)
-        self._sweep(reading)
+        self._later += [self.pool.submit(sweeping) for sweeping in reading.sweeping(self.store)]
         merged = {member: name for name, members in reading.blocks.items() for member in members}
         wanted: dict[str, tuple[str, Sequence[str] | None]] = {}
         for name, form in reading.forms.items():
@@ -158,14 +156,6 @@ class Partials:
             elif form in LEVELS and (stored := stored_name(reading.units[name], form)) in reading.names:
                 wanted[name] = (stored, reading.columns if block is None else None)
         return {name: pool.submit(self.store.read, reading.group, *asked) for name, asked in wanted.items()}
-
-    def _sweep(self, reading: Sources) -> None:
-        """Partials of files that are gone; where a group begins, another may have ended: all that is out of use."""
-        unneeded = reading.unneeded()
-        if unneeded:
-            self._later.append(self.pool.submit(self.store.remove, reading.group, unneeded))
-        if reading.names <= {EXTENTS}:
-            self._later.append(self.pool.submit(self.store.sweep, now()))
 
     def _unstored(self, reading: Sources, asked: Stored) -> set[str]:
         """The files of which the rows are wanted, or no partial is there."""

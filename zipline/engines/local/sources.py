@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
-from functools import cached_property
+from functools import cached_property, partial
 
 from zipline.algebra.windows import floor, hop
-from zipline.clock import DAY
+from zipline.clock import DAY, now
 from zipline.engines.local.condense import KNOWN, T
 from zipline.engines.local.extents import NAME as EXTENTS
 from zipline.engines.local.extents import Extent, Extents, block, identity
@@ -16,6 +16,7 @@ from zipline.engines.local.scope import BLOCK, Reach
 from zipline.engines.local.substitutes import Substitute
 from zipline.plan.steps import Projection
 from zipline.tables.contract import Table, Unit
+from zipline.tables.partials import PartialStore
 from zipline.values import dataclass
 
 
@@ -71,6 +72,14 @@ class Sources:
         blocks = {*map(block, spans.values()), *self.blocks, EXTENTS}
         live = set(self.extents.live.values())
         return [name for name in self.names if name not in blocks and name.partition("-")[0] not in live]
+
+    def sweeping(self, store: PartialStore) -> Iterator[Callable[[], None]]:
+        """What takes away partials of files that are gone and, where a group begins, for another may have ended, all
+        groups that are out of use."""
+        if unneeded := self.unneeded():
+            yield partial(store.remove, self.group, unneeded)
+        if self.names <= {EXTENTS}:
+            yield partial(store.sweep, now())
 
     @property
     def columns(self) -> list[str]:

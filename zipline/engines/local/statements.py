@@ -57,6 +57,11 @@ def column_of(expression: Expression, dialect: Dialect = "duckdb") -> str | None
     return identifier(dialect, name) if name in expression.columns else None
 
 
+def left_items(left: Projection, time: str, dialect: Dialect = "duckdb") -> list[tuple[str, str]]:
+    """(name, SQL) of what is selected of left rows: `time` where it is the query time, columns as they stand."""
+    return [(name, time if e is left.time else column_of(e, dialect) or e.sql(dialect)) for name, e in left.select]
+
+
 def filtered(relation: str, conditions: list[str]) -> str:
     return f"{relation} WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else relation
 

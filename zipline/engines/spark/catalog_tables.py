@@ -1,9 +1,8 @@
 """Tables of a session: DataFrames that are given, and those of its catalog (a Hive metastore, or any other it has).
 
-Where a table of the catalog is Parquet or Delta its files are opened as those of a path:
-Spark is asked which files the table has, so partitions that the catalog does not know are left out. Anything else (ORC,
-text, views) Spark itself reads, and so a Parquet table whose files say other columns than the catalog does, or of which
-some lie elsewhere.
+Where a table of the catalog is Parquet or Delta its files are opened as those of a path: Spark is asked which files the
+table has, so partitions that the catalog does not know are left out. Anything else (ORC, text, views) Spark itself
+reads, and so a Parquet table whose files say other columns than the catalog does, or of which some lie elsewhere.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zipline.engines.local.left import snapshot_days_of
-from zipline.engines.local.statements import between, column_of, within
+from zipline.engines.local.statements import between, left_items, within
 from zipline.engines.spark.packing import ROW, spelled
 from zipline.engines.spark.scans import INDEX, Days, Scan
 from zipline.engines.spark.statements import clock, numbered_events
@@ -45,8 +45,10 @@ def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, sp
     for condition in conditions:
         rows = rows.where(condition)
     types = left.column_types
-    selected = [(name, time if e is left.time else column_of(e, "spark") or e.sql("spark")) for name, e in left.select]
-    items = [f"CAST({sql} AS {spelled(types[name])}) AS {identifier('spark', f'l:{name}')}" for name, sql in selected]
+    items = [
+        f"CAST({sql} AS {spelled(types[name])}) AS {identifier('spark', f'l:{name}')}"
+        for name, sql in left_items(left, time, "spark")
+    ]
     number_of = INDEX if found.order == (INDEX,) else "monotonically_increasing_id()"
     places = found.order or (f"{number_of} AS {INDEX}",)
     return rows.selectExpr(*items, f"{time} AS __t", f"{day} AS __ds", f"{number_of} AS {ROW}", *places)

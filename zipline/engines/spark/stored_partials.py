@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,10 @@ import pyarrow as pa
 
 from zipline.algebra.columnar.values import whole
 from zipline.arrow import to_arrow
-from zipline.clock import now
 from zipline.engines.local import read
 from zipline.engines.local.choice import choose
 from zipline.engines.local.condense import KNOWN, T, condense, visible
 from zipline.engines.local.expansion import expand
-from zipline.engines.local.extents import NAME as EXTENTS
 from zipline.engines.local.extents import Extent, extents_of
 from zipline.engines.local.read import Rows
 from zipline.engines.local.scope import LEVELS
@@ -98,14 +96,11 @@ def _chosen(run: Run, part: PartPlan, left: NumberedLeft, store: PartialStore) -
 def _extents(run: Run, table: Table, source: Projection, units: Sequence[Unit]) -> Iterator[tuple[Unit, Extent]]:
     """Tasks ask the files for their clocks."""
     run.at(f"the times of {len(units)} files of {table.name}")
-    types = ", ".join(f"n{number} BIGINT" for number in range(len(astuple(_ANY))))
+    types = ", ".join(f"n{number} BIGINT" for number in range(len(fields(Extent))))
     frame = _in_tasks(run, [{"unit": unit.name} for unit in units])
     found = frame.mapInArrow(Asking(table, source, tuple(units)), f"unit STRING, {types}").toArrow()
     known = {name: Extent(*facts) for name, *facts in zip(*(c.to_pylist() for c in found.columns), strict=True)}
     return ((unit, known[unit.name]) for unit in units)
-
-
-_ANY = Extent(0, 0, 0, 0, 0, 0)
 
 
 def _in_tasks(run: Run, items: Sequence[Mapping[str, Any]]) -> DataFrame:
@@ -150,7 +145,8 @@ def _condensed_rows(run: Run, condensed: Condensation, chosen: Sequence[Sources]
         task = Condensing(reading.table, reading.source, condensed, store, reading.group, tuple(reading.columns))
         run.at(f"partials of {reading.source.title}")
         frames.append(_in_tasks(run, list(_work(reading))).mapInArrow(task, f"{task.ddl}, {FACTS} STRING"))
-        _sweep(reading, store)
+        for sweeping in reading.sweeping(store):
+            sweeping()
     frame = frames[0]
     for other in frames[1:]:
         frame = frame.unionAll(other)
@@ -176,14 +172,6 @@ def _file(reading: Sources, name: str) -> dict[str, Any]:
     wanted = {level: stored_name(unit, level) for level in sorted(reading.levels | ({form} & LEVELS.keys()))}
     missing = {level: stored for level, stored in wanted.items() if stored not in reading.names}
     return {"unit": name, "form": form, "stored": wanted.get(form), "missing": missing}
-
-
-def _sweep(reading: Sources, store: PartialStore) -> None:
-    """As the local engine does: partials of files that are gone, and where a group begins all that is out of use."""
-    if unneeded := reading.unneeded():
-        store.remove(reading.group, unneeded)
-    if reading.names <= {EXTENTS}:
-        store.sweep(now())
 
 
 @dataclass(frozen=True, eq=False)

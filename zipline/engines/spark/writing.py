@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipline.tables.delta import DAY, write_parquet
+from zipline.tables.delta import DAY
+from zipline.tables.parquet_writing import write_parquet
 from zipline.tables.storage import Storage, joined
 from zipline.types import BIGINT, STRING, DataType
 
