@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from zipline.arrow import from_arrow, schema_of, to_arrow
 from zipline.errors import TableError
+from zipline.tables.contract import ROW_NUMBER
 from zipline.types import BINARY, DATE, NULL, STRING, TIMESTAMP, ArrayType, DataType, DecimalType, MapType, StructType
 
 _SPELLED: dict[DataType, str] = {STRING: "VARCHAR", TIMESTAMP: "TIMESTAMPTZ", BINARY: "BLOB", NULL: '"NULL"'}
@@ -85,6 +86,11 @@ def empty_relation(schema: Mapping[str, DataType]) -> str:
     """A FROM item of no rows with the columns of `schema`."""
     items = [f"CAST(NULL AS {duckdb_type(dtype)}) AS {quoted(name)}" for name, dtype in schema.items()]
     return f"(SELECT {', '.join(items) or 'NULL'} WHERE FALSE)"
+
+
+def numbered(rows: tuple[int, int]) -> str:
+    """The SQL condition that a row of a file is one of these."""
+    return f"{quoted(ROW_NUMBER)} >= {rows[0]} AND {quoted(ROW_NUMBER)} < {rows[1]}"
 
 
 def day_expression(column: str, dtype: DataType) -> str:

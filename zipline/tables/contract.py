@@ -68,6 +68,33 @@ class ByFile(Protocol):
 
 
 @runtime_checkable
+class ByRow(Protocol):
+    """A table of which a stretch of a file can be read without the rest of it."""
+
+    def relation_of_rows(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        unit: str,
+        rows: tuple[int, int],
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        """As `Table.relation` of one unit and, of its rows as they lie there, those from the first to before the
+        second. Where a column has the name that the reader gives to their numbers the table cannot say (TableError):
+        `has_row_numbers` is False."""
+        ...
+
+    @property
+    def has_row_numbers(self) -> bool: ...
+
+
+ROW_NUMBER = "file_row_number"
+"""What DuckDB calls the place of a row in its file."""
+
+
+@runtime_checkable
 class Table(Protocol):
     """Rows with named, typed columns, readable by DuckDB."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from zipline.arrow import schema_of
 from zipline.errors import TableError
-from zipline.tables.columns import check_names, duckdb_type, empty_relation, listed, literal, quoted, within
-from zipline.tables.contract import FILE, Partition, Statistics, Unit
+from zipline.tables.columns import check_names, duckdb_type, empty_relation, listed, literal, numbered, quoted, within
+from zipline.tables.contract import FILE, ROW_NUMBER, Partition, Statistics, Unit
 from zipline.tables.days import (
     files_within,
     is_named,
@@ -59,10 +59,32 @@ class DeltaSource:
     ) -> str:
         self._storage.attach(connection)
         files = [file for file in self.files_within(partition, start, end) if is_named(file, units)]
-        limited = partition in self._schema and (start, end) != (None, None)
-        if not limited or partition is None or self._is_told_by_log(partition):
-            return self._query(files, None)
-        return self._query(files, within(partition, self._schema[partition], start, end))
+        return self._query(files, self._condition(partition, start, end))
+
+    def _condition(self, partition: str | None, start: str | None, end: str | None) -> str | None:
+        """What keeps the rows of these days, where the log does not tell."""
+        is_limited = partition in self._schema and (start, end) != (None, None)
+        if not is_limited or partition is None or self._is_told_by_log(partition):
+            return None
+        return within(partition, self._schema[partition], start, end)
+
+    def relation_of_rows(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        unit: str,
+        rows: tuple[int, int],
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        self._storage.attach(connection)
+        files = [file for file in self.files_within(partition, start, end) if file.name == unit]
+        return self._query(files, self._condition(partition, start, end), rows=rows)
+
+    @property
+    def has_row_numbers(self) -> bool:
+        return ROW_NUMBER not in self._schema
 
     def files_within(self, partition: str | None, start: str | None, end: str | None) -> Sequence[DataFile]:
         """The files of these days, as far as the log tells."""
@@ -94,7 +116,14 @@ class DeltaSource:
     def statistics(self) -> Statistics:
         return statistics_of(self._files)
 
-    def _query(self, files: Sequence[DataFile], condition: str | None, *, with_file: bool = False) -> str:
+    def _query(
+        self,
+        files: Sequence[DataFile],
+        condition: str | None,
+        *,
+        with_file: bool = False,
+        rows: tuple[int, int] | None = None,
+    ) -> str:
         """Files may lack columns that were added later: the empty relation gives them, as nulls."""
         if not files:
             return empty_relation(self._schema)
@@ -102,13 +131,15 @@ class DeltaSource:
             f"CAST({quoted(name)} AS {duckdb_type(dtype)}) AS {quoted(name)}" for name, dtype in self._schema.items()
         )
         items += f", {quoted(FILE)}" if with_file else ""
-        reader = self._reader(files, with_file=with_file)
-        query = f"SELECT * FROM {reader} UNION ALL BY NAME SELECT * FROM {empty_relation(self._schema)}"
+        reader = self._reader(files, with_file=with_file, with_number=rows is not None)
+        those = f" WHERE {numbered(rows)}" if rows else ""
+        query = f"SELECT * FROM {reader}{those} UNION ALL BY NAME SELECT * FROM {empty_relation(self._schema)}"
         return f"(SELECT {items} FROM ({query}){f' WHERE {condition}' if condition else ''})"
 
-    def _reader(self, files: Sequence[DataFile], *, with_file: bool = False) -> str:
+    def _reader(self, files: Sequence[DataFile], *, with_file: bool = False, with_number: bool = False) -> str:
         paths = listed(file.path for file in files)
         options = "union_by_name = true" + (f", filename = {literal(FILE)}" if with_file else "")
+        options += f", {ROW_NUMBER} = true" if with_number else ""
         if not self._keys:
             return f"read_parquet({paths}, {options}, hive_partitioning = false)"
         types = ", ".join(f"{quoted(key)}: {literal(duckdb_type(self._schema[key]))}" for key in self._keys)

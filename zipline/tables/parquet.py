@@ -24,10 +24,11 @@ from zipline.tables.columns import (
     exposed,
     listed,
     literal,
+    numbered,
     quoted,
     within,
 )
-from zipline.tables.contract import FILE, Partition, Statistics, Unit
+from zipline.tables.contract import FILE, ROW_NUMBER, Partition, Statistics, Unit
 from zipline.tables.days import (
     files_within,
     is_named,
@@ -86,6 +87,24 @@ class ParquetTable:
         self._storage.attach(connection)
         stored = [each for each in self._stored_within(partition, start, end) if is_named(each.file, units)]
         return self._query(stored, self._condition(partition, start, end))
+
+    def relation_of_rows(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        unit: str,
+        rows: tuple[int, int],
+        *,
+        partition: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> str:
+        self._storage.attach(connection)
+        stored = [each for each in self._stored_within(partition, start, end) if each.file.name == unit]
+        return self._query(stored, self._condition(partition, start, end), rows=rows)
+
+    @property
+    def has_row_numbers(self) -> bool:
+        return ROW_NUMBER not in self.schema
 
     def alike(
         self, partition: str | None, start: str | None, end: str | None
@@ -149,14 +168,23 @@ class ParquetTable:
     def _files(self) -> list[DataFile]:
         return [each.file for each in self._stored]
 
-    def _query(self, stored: Sequence[_Stored], condition: str | None, *, with_file: bool = False) -> str:
+    def _query(
+        self,
+        stored: Sequence[_Stored],
+        condition: str | None,
+        *,
+        with_file: bool = False,
+        rows: tuple[int, int] | None = None,
+    ) -> str:
         alike: dict[str, list[str]] = {}
         for each in stored:
             alike.setdefault(self._items(each.arrow), []).append(each.file.path)
         if not alike:
             return empty_relation(self.schema)
         named = f", {quoted(FILE)}" if with_file else ""
-        reads = [f"SELECT {items}{named} FROM {self._reader(p, with_file=with_file)}" for items, p in alike.items()]
+        those = f" WHERE {numbered(rows)}" if rows else ""
+        options = {"with_file": with_file, "with_number": rows is not None}
+        reads = [f"SELECT {items}{named} FROM {self._reader(p, **options)}{those}" for items, p in alike.items()]
         query = " UNION ALL ".join(reads)
         return f"(SELECT * FROM ({query}) WHERE {condition})" if condition else f"({query})"
 
@@ -168,8 +196,9 @@ class ParquetTable:
     def _key_items(self) -> list[str]:
         return [quoted(key) for key in self._keys]
 
-    def _reader(self, paths: Sequence[str], *, with_file: bool = False) -> str:
+    def _reader(self, paths: Sequence[str], *, with_file: bool = False, with_number: bool = False) -> str:
         named = f", filename = {literal(FILE)}" if with_file else ""
+        named += f", {ROW_NUMBER} = true" if with_number else ""
         return f"read_parquet({listed(paths)}, {reader_options(self._keys)}{named})"
 
 

@@ -12,12 +12,17 @@ import numpy as np
 from zipline.algebra.windows import floor
 from zipline.clock import DAY
 from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
+from zipline.engines.local.statements import within
+from zipline.engines.spark.bundles import DDL as BUNDLES
+from zipline.engines.spark.bundles import HOME, Bundling, can_be_hashed
 from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
 from zipline.engines.spark.hot import fraction, look
 from zipline.engines.spark.lanes import Lane, LaneKey, in_their_stead, lanes_of
-from zipline.engines.spark.packing import PART, Packing
+from zipline.engines.spark.packing import PART, ROWS, Packing, Shape
+from zipline.engines.spark.scans import Days
 from zipline.engines.spark.skew import FOREVER, Bounds, Division, Range, Span, left_hash
 from zipline.engines.spark.statements import key_hash
+from zipline.engines.spark.stretches import is_read_by_tasks, stretches
 from zipline.engines.spark.tasks import LeftShape
 from zipline.expressions.dialects import identifier
 from zipline.plan.steps import PartPlan, SourceRead
@@ -70,8 +75,19 @@ class KeySetRows:
     @cached_property
     def packing(self) -> Packing:
         """Left rows, the lanes, and the condensed rows of parts."""
-        shapes = [lane.shape for lane in self.lanes.values()] + [each.shape for each in self.condensed]
-        return Packing((self.shape.shape, *shapes))
+        lanes = [Shape((ROWS,), {}) if key in self.bundled else lane.shape for key, lane in self.lanes.items()]
+        return Packing((self.shape.shape, *lanes, *(each.shape for each in self.condensed)))
+
+    @cached_property
+    def bundled(self) -> frozenset[LaneKey]:
+        """The lanes that tasks read themselves, and whose rows they move in bundles; those of hot keys Spark routes."""
+        if self.division.ranges:
+            return frozenset()
+        return frozenset(key for key, lane in self.lanes.items() if self._is_read_by_tasks(lane))
+
+    def _is_read_by_tasks(self, lane: Lane) -> bool:
+        are_hashed = all(can_be_hashed(dtype) for _, dtype in lane.typed_keys)
+        return are_hashed and lane.first.event_id is None and is_read_by_tasks(self.run.table(lane.first.table))
 
     @property
     def condensed(self) -> tuple[Condensed, ...]:
@@ -99,7 +115,7 @@ class KeySetRows:
             return Division(self.ordinary)
         known = None if None in self.counts else sum(filter(None, self.counts))
         left = (self.left.frame, left_hash(self._left_keys), "unix_micros(__t)")
-        frames = [(frame, key_hash(lane.typed_keys), lane.first_seen) for lane, frame in self._frames]
+        frames = [(self._frames[key], key_hash(lane.typed_keys), lane.first_seen) for key, lane in self.lanes.items()]
         with self._at("looking for hot keys"):
             sample = look([left, *frames], fraction(known, most))
         return Division.of(self.ordinary, list(sample.hot(most)))
@@ -115,11 +131,21 @@ class KeySetRows:
     def packed(self) -> DataFrame:
         """All rows with their partitions."""
         found = [self.division.left(self.left.frame, self._left_keys)]
-        for key, (lane, rows) in zip(self.lanes, self._frames, strict=True):
-            clocks = lane.seen_by, lane.available
-            found.append(self.division.lane(rows, lane.typed_keys, clocks, partial(self._span, key, lane)))
+        for (key, lane), seen in zip(self.lanes.items(), self.seen, strict=True):
+            found.append((self._bundles(lane, seen), HOME) if key in self.bundled else self._divided(key, lane))
         found += [self._before(number) for number in range(len(self.condensed))]
         return self.packing.pack([frame for frame, _ in found], [part for _, part in found])
+
+    def _divided(self, key: LaneKey, lane: Lane) -> tuple[DataFrame, str]:
+        clocks = lane.seen_by, lane.available
+        return self.division.lane(self._frames[key], lane.typed_keys, clocks, partial(self._span, key, lane))
+
+    def _bundles(self, lane: Lane, seen: Seen) -> DataFrame:
+        table, first = self.run.table(lane.first.table), lane.first
+        days = Days(first.partition, *within(first, seen.days))
+        listed = stretches(table, days, self.run.sizing.cores)
+        task = Bundling(table, lane, listed, days, seen.low, seen.high, self.division.partitions)
+        return self.run.spark.range(0, len(listed), 1, max(1, len(listed))).mapInArrow(task, BUNDLES)
 
     @property
     def cuts(self) -> dict[int, int]:
@@ -143,8 +169,10 @@ class KeySetRows:
         keys = {key for each in self._condensed for key in each.lanes}
         lanes = {key: lane for key, lane in self.lanes.items() if key in keys}
         packing = Packing(tuple(lane.shape for lane in lanes.values()))
-        own = [(lane, rows) for key, (lane, rows) in zip(self.lanes, self._frames, strict=True) if key in keys]
-        hot = [self.division.only_hot(rows, lane.typed_keys, str(lane.seen_by), _own_times) for lane, rows in own]
+        hot = [
+            self.division.only_hot(self._frames[key], lane.typed_keys, str(lane.seen_by), _own_times)
+            for key, lane in lanes.items()
+        ]
         packed = packing.pack([frame for frame, _ in hot], [f"{part} - {self.ordinary}" for _, part in hot])
         task = Condensing(self._condensed, lanes, packing, self._condensing)
         frame = packed.repartitionById(len(self.division.ranges), PART).mapInArrow(task, task.ddl)
@@ -173,9 +201,9 @@ class KeySetRows:
         return self.shape.keys(self.parts[0].left_keys)
 
     @cached_property
-    def _frames(self) -> list[tuple[Lane, DataFrame]]:
-        lanes = zip(self.lanes.values(), self.seen, strict=True)
-        return [(lane, self.run.source_frame(lane, seen)) for lane, seen in lanes]
+    def _frames(self) -> dict[LaneKey, DataFrame]:
+        lanes = zip(self.lanes.items(), self.seen, strict=True)
+        return {key: self.run.source_frame(lane, seen) for (key, lane), seen in lanes}
 
     @property
     def seen(self) -> list[Seen]:

@@ -17,11 +17,11 @@ from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local.group_by import needed_columns
 from zipline.engines.local.read import Rows, conditions_of, rows_from
-from zipline.engines.local.statements import all_of, between, guarded
+from zipline.engines.local.statements import all_of, between, filtered, guarded, time_bounds
 from zipline.engines.local.substitutes import Substitute
-from zipline.engines.spark.packing import Shape, spelled
+from zipline.engines.spark.packing import OWN, OWN_ARROW, Shape, spelled
 from zipline.engines.spark.statements import clock, is_no_key, numbered_events
-from zipline.expressions.dialects import identifier
+from zipline.expressions.dialects import Dialect, identifier
 from zipline.plan.reads import read_key
 from zipline.plan.steps import PartPlan, Projection
 from zipline.types import BOOLEAN, NULL, DataType
@@ -74,14 +74,17 @@ class Lane:
 
     @property
     def clocks(self) -> dict[str, str]:
-        """Clock -> SQL."""
+        """Clock -> Spark SQL."""
+        return self._clocks("spark")
+
+    def _clocks(self, dialect: Dialect) -> dict[str, str]:
         first = self.first
         instants = (("__t", first.time), ("__known", first.known_at), ("__changed", first.mutation_time))
-        found = {name: clock(expression) for name, expression in instants if expression is not None}
+        found = {name: clock(expression, dialect) for name, expression in instants if expression is not None}
         if first.partition and first.kind == "snapshots":
-            found["__day"] = f"CAST({identifier('spark', first.partition)} AS DATE)"
+            found["__day"] = f"CAST({identifier(dialect, first.partition)} AS DATE)"
         if first.is_before is not None:
-            found["__before"] = f"CAST({first.is_before.sql('spark')} AS BOOLEAN)"
+            found["__before"] = f"CAST({first.is_before.sql(dialect)} AS BOOLEAN)"
         return found
 
     @property
@@ -123,31 +126,51 @@ class Lane:
         if self.first.event_id is not None:
             number, keep = numbered_events(self.first)
             rows = rows.selectExpr("*", f"{number} AS __number").where(keep)
-        for condition in self._conditions(low, high):
+        for condition in self._conditions(low, high, "spark"):
             rows = rows.where(condition)
-        masks = [f"coalesce({all_of(self._wheres[texts], 'spark')}, FALSE) AS {m}" for texts, m in self.masks.items()]
         items = [f"{_cast(sql, self.types[alias])} AS {alias}" for alias, sql in self.items.items()]
-        projected = rows.selectExpr(*items, *masks, *(f"{sql} AS {name}" for name, sql in self.clocks.items()))
-        for alias, dtype in self.typed_keys:
-            projected = projected.where(f"NOT {is_no_key(alias, dtype)}")
+        projected = rows.selectExpr(*items, *self._others("spark"))
+        for condition in self._keyed:
+            projected = projected.where(condition)
         return projected
 
-    def _conditions(self, low: int | None, high: int | None) -> list[str]:
+    def statement(self, relation: str, low: int | None, high: int | None) -> str:
+        """The same of a relation of DuckDB, in DuckDB's types; not of rows that are one event."""
+        sources = {alias: (source, name) for (source, name), alias in reversed(self.aliases.items())}
+        items = [f"{column_sql(*sources[alias], 'duckdb')} AS {alias}" for alias in self.items]
+        selected = ", ".join([*items, *self._others("duckdb")]) or "1 AS __one"
+        found = f"(SELECT {selected} FROM {filtered(relation, self._conditions(low, high, 'duckdb'))})"
+        return f"SELECT * FROM {filtered(found, self._keyed)}"
+
+    def _others(self, dialect: Dialect) -> list[str]:
+        """Masks and clocks."""
+        masks = {m: f"coalesce({all_of(self._wheres[texts], dialect)}, FALSE)" for texts, m in self.masks.items()}
+        return [f"{sql} AS {name}" for name, sql in (masks | self._clocks(dialect)).items()]
+
+    @property
+    def _keyed(self) -> list[str]:
+        """The conditions, the same in all dialects, that a row has a key."""
+        return [f"NOT {is_no_key(alias, dtype)}" for alias, dtype in self.typed_keys]
+
+    def _conditions(self, low: int | None, high: int | None, dialect: Dialect) -> list[str]:
         first, wheres = self.first, list(self._wheres.values())
-        found = [all_of(wheres[0], "spark")] if len(wheres) == 1 and wheres[0] else []
+        found = [all_of(wheres[0], dialect)] if len(wheres) == 1 and wheres[0] else []
         if len(wheres) > 1 and all(wheres):
-            found = [" OR ".join(f"({all_of(where, 'spark')})" for where in wheres)]
+            found = [" OR ".join(f"({all_of(where, dialect)})" for where in wheres)]
         time = first.mutation_time or first.time
         if first.kind != "snapshots" and time is not None:
-            found += between(clock(time), low, high, "spark")
+            found += time_bounds(time, low, high) if dialect == "duckdb" else between(clock(time), low, high, dialect)
         return found
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of its rows in memory."""
+        clocks = [(name, OWN_ARROW[OWN[name]]) for name in self.clocks]
+        return pa.schema([*((name, to_arrow(dtype)) for name, dtype in self.shape.columns.items()), *clocks])
 
     def empty(self) -> pa.Table:
         """No rows, of a table of which no column is known."""
-        instant = pa.timestamp("us", tz="UTC")
-        kinds = {"__t": instant, "__known": instant, "__changed": instant, "__day": pa.date32(), "__before": pa.bool_()}
-        own = [(name, kinds[name]) for name in self.clocks]
-        return pa.schema([*((n, to_arrow(d)) for n, d in self.shape.columns.items()), *own]).empty_table()
+        return self.schema.empty_table()
 
     def rows(self, table: pa.Table) -> Rows:
         """The reading as the kernels take it."""
@@ -157,9 +180,9 @@ class Lane:
         return rows_from(table, self.masks, self.aliases)
 
 
-def column_sql(source: Projection, name: str) -> str:
+def column_sql(source: Projection, name: str, dialect: Dialect = "spark") -> str:
     """A column of a source as far as the source's conditions let it be evaluated."""
-    return guarded(source.columns[name], all_of(source.where, "spark") if source.where else "", "spark")
+    return guarded(source.columns[name], all_of(source.where, dialect) if source.where else "", dialect)
 
 
 def _cast(sql: str, dtype: DataType) -> str:

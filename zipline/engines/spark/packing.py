@@ -23,17 +23,19 @@ from zipline.values import dataclass
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-PART, LANE, ROW = "__part", "__lane", "__row"
+PART, LANE, ROW, ROWS = "__part", "__lane", "__row", "__rows"
 CLOCKS = {"__t": "TIMESTAMP", "__known": "TIMESTAMP", "__changed": "TIMESTAMP", "__day": "DATE", "__before": "BOOLEAN"}
 PLACE = {"__file": "STRING", "__index": "BIGINT"}
-OWN = {ROW: "BIGINT", **CLOCKS, "__ds": "STRING", **PLACE, "__facts": "STRING"}
-"""Columns that stand for themselves, where a lane has them: a left row's number, day and place, clocks, facts."""
+OWN = {ROW: "BIGINT", **CLOCKS, "__ds": "STRING", **PLACE, "__facts": "STRING", ROWS: "BINARY"}
+"""Columns that stand for themselves, where a lane has them: a left row's number, day and place, clocks, facts; or many
+rows at once (`bundles`)."""
 OWN_ARROW = {
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
     "DATE": pa.date32(),
     "STRING": pa.string(),
     "BIGINT": pa.int64(),
     "BOOLEAN": pa.bool_(),
+    "BINARY": pa.binary(),
 }
 
 

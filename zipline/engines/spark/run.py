@@ -15,6 +15,7 @@ from zipline.clock import days as days_between
 from zipline.engines.contract import Report, Result
 from zipline.engines.local.statements import within
 from zipline.engines.local.substitutes import Substitute
+from zipline.engines.spark.bundles import AT_A_TIME
 from zipline.engines.spark.condensing import else_from_rows
 from zipline.engines.spark.failures import reading_of_lane, reading_of_left
 from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
@@ -26,6 +27,7 @@ from zipline.engines.spark.outputs import Output, Schema, collected, part_schema
 from zipline.engines.spark.packing import PART, ROW, Packing
 from zipline.engines.spark.progress import Steps, Telling, course, named
 from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan, sent
+from zipline.engines.spark.session import AT_ONCE
 from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.skew import Division
 from zipline.engines.spark.statements import PIECES, home
@@ -309,7 +311,11 @@ class Run:
             rows.cuts,
             rows.condensed,
             tuple(self.substitutes[id(part)] for part in parts if id(part) in self.substitutes),
+            rows.bundled,
+            rows.division.partitions,
         )
+        if rows.bundled:
+            self.spark.conf.set(AT_ONCE, str(AT_A_TIME))
         return rows.packed().repartitionById(rows.division.partitions, PART).mapInArrow(task, schema.ddl)
 
     def _together(

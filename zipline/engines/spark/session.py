@@ -23,10 +23,11 @@ DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
+AT_ONCE = "spark.sql.execution.arrow.maxRecordsPerBatch"
 RUN_SETTINGS = {
     **SESSIONS["spark"],
     "spark.sql.adaptive.enabled": "false",
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+    AT_ONCE: "50000",
     "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.legacy.parquet.nanosAsLong": "true",

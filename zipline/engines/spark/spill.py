@@ -7,7 +7,7 @@ many of these as fit the budget are one piece; one that is larger than the budge
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,24 +19,40 @@ from zipline.engines.spark.packing import PART
 Batches = Iterable[pa.RecordBatch]
 
 
-def pieces(batches: Batches, most: int) -> Iterator[list[pa.RecordBatch]]:
-    """The batches of a partition in pieces of at most `most` rows, as far as `__part` divides them."""
+def _rows(batch: pa.RecordBatch) -> int:
+    return int(batch.num_rows)
+
+
+def _as_it_is(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch
+
+
+def pieces(
+    batches: Batches,
+    most: int,
+    count: Callable[[pa.RecordBatch], int] = _rows,
+    divided: Callable[[pa.RecordBatch], pa.RecordBatch] = _as_it_is,
+) -> Iterator[list[pa.RecordBatch]]:
+    """The batches of a partition in pieces of at most `most` rows, as far as `__part` divides them.
+
+    `count` says for how many rows those of a batch stand, `divided` makes each stand for those of one piece.
+    """
     held: list[pa.RecordBatch] = []
     rows, rest = 0, iter(batches)
     for batch in rest:
         held.append(batch)
-        rows += batch.num_rows
+        rows += count(batch)
         if rows > most:
             break
     else:
         yield held
         return
     with TemporaryDirectory(prefix="zipline-", dir=_place()) as folder:
-        spilled = _Spilled(Path(folder))
+        spilled = _Spilled(Path(folder), count)
         while held:
-            spilled.add(held.pop())
+            spilled.add(divided(held.pop()))
         for batch in rest:
-            spilled.add(batch)
+            spilled.add(divided(batch))
         yield from spilled.pieces(most)
 
 
@@ -49,8 +65,8 @@ def _place() -> str | None:
 class _Spilled:
     """Rows on disk, a file for each `__part`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, count: Callable[[pa.RecordBatch], int]) -> None:
+        self._folder, self._count = folder, count
         self._rows: dict[int, int] = {}
         self._files: dict[int, pa.RecordBatchStreamWriter] = {}
 
@@ -63,8 +79,9 @@ class _Spilled:
             if part not in self._files:
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
                 self._files[part] = pa.ipc.new_stream(self._path(part), batch.schema, options=options)
-            self._files[part].write_batch(ordered.slice(begin, end - begin))
-            self._rows[part] = self._rows.get(part, 0) + int(end - begin)
+            own = ordered.slice(begin, end - begin)
+            self._files[part].write_batch(own)
+            self._rows[part] = self._rows.get(part, 0) + self._count(own)
 
     def pieces(self, most: int) -> Iterator[list[pa.RecordBatch]]:
         for file in self._files.values():

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from zipline.engines.local.statements import event_order
 from zipline.expressions import Expression
+from zipline.expressions.dialects import Dialect
 from zipline.plan.steps import Projection
 from zipline.types import DOUBLE, DataType, DecimalType
 
 
-def clock(expression: Expression) -> str:
+def clock(expression: Expression, dialect: Dialect = "spark") -> str:
     """An instant."""
-    return f"CAST({expression.sql('spark')} AS TIMESTAMP)"
+    return f"CAST({expression.sql(dialect)} AS {'TIMESTAMP' if dialect == 'spark' else 'TIMESTAMPTZ'})"
 
 
 def numbered_events(source: Projection) -> tuple[str, str]:

@@ -1,0 +1,74 @@
+"""Stretches: what of a table's files one task reads itself, by the table's own reader, without Spark's.
+
+A file with many rows is several stretches, many small files are one. Spark's own reading ends in rows, of which each is
+converted once more for Python; what a task reads is in columns from the file to the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from zipline.engines.spark.scans import Days, FrameTable
+from zipline.tables.contract import ByRow, Table, Unit
+from zipline.tables.memory import MemoryTable
+from zipline.values import dataclass
+
+MOST_ROWS, MOST_BYTES = 1_000_000, 64 * 1024**2
+"""Of a stretch, as far as files tell."""
+LEAST_ROWS = 100_000
+"""Fewer are not worth a task of their own."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Files by name, or of one file the rows from the first to before the second."""
+
+    units: tuple[str, ...]
+    rows: tuple[int, int] | None = None
+
+
+def is_read_by_tasks(table: Table) -> bool:
+    """Whether it is files that every executor can open."""
+    return bool(table.schema) and not isinstance(table, MemoryTable | FrameTable)
+
+
+def stretches(table: Table, days: Days, cores: int) -> tuple[Stretch, ...]:
+    """All that is to be read of these days."""
+    units = [unit for unit in table.units(days.partition) if _is_within(unit, days)]
+    rows = sum(unit.rows or 0 for unit in units)
+    most = min(MOST_ROWS, max(LEAST_ROWS, -(-rows // cores)))
+    can_divide = isinstance(table, ByRow) and table.has_row_numbers
+    return tuple(_stretches(units, most, can_divide=can_divide))
+
+
+def _is_within(unit: Unit, days: Days) -> bool:
+    if unit.day is None:
+        return True
+    return (days.start is None or unit.day >= days.start) and (days.end is None or unit.day <= days.end)
+
+
+def _stretches(units: Sequence[Unit], most: int, *, can_divide: bool) -> Iterator[Stretch]:
+    few: list[str] = []
+    held = 0.0
+    for unit in units:
+        share = _share(unit, most)
+        if share > 1 and can_divide and unit.rows is not None:
+            count = -(-unit.rows // most)
+            edges = [unit.rows * number // count for number in range(count + 1)]
+            yield from (Stretch((unit.name,), edge) for edge in pairwise(edges))
+            continue
+        if few and held + share > 1:
+            yield Stretch(tuple(few))
+            few, held = [], 0.0
+        few.append(unit.name)
+        held += share
+    if few:
+        yield Stretch(tuple(few))
+
+
+def _share(unit: Unit, most: int) -> float:
+    """Of a stretch."""
+    if unit.rows is not None:
+        return unit.rows / most
+    return 1.0 if unit.bytes is None else unit.bytes / MOST_BYTES
