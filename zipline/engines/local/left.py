@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import duckdb
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from zipline.algebra.columnar.values import micros
 from zipline.arrow import to_arrow
 from zipline.clock import DAY as MICROS_PER_DAY
-from zipline.clock import day_text
+from zipline.clock import day_text, to_micros
 from zipline.engines.local.session import query
 from zipline.engines.local.statements import (
     FIRST_INSTANT,
@@ -49,19 +50,41 @@ def read_left(
     """
     if not table.schema:
         return _empty_left(left)
-    time = _query_time(left)
     bounds = (start, end) if start and end else None
-    day = _day(left, time) if bounds or span else "CAST(NULL AS VARCHAR)"
-    items = [f"{sql} AS {quoted(name)}" for name, sql in left_items(left, time)]
-    items += [f"{time} AS __ts", f"{day} AS __ds"]
-    # Rows of one event id are one event whatever the range, so the others are looked for in all partitions.
-    by_partition = left.partition is not None and left.event_id is None
-    low, high = within(left, (bounds or snapshot_days_of(left, span)) if by_partition else None)
+    low, high = left_days(left, bounds, span)
     relation = table.relation(connection, partition=left.partition, start=low, end=high)
+    return left_rows(connection, relation, left, bounds=bounds, span=span)
+
+
+def left_days(left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> tuple[str | None, str | None]:
+    """The partitions to read. Rows of one event id are one event whatever the range: they are looked for in all."""
+    return within(left, (bounds or snapshot_days_of(left, span)) if _is_by_partition(left) else None)
+
+
+def _is_by_partition(left: Projection) -> bool:
+    return left.partition is not None and left.event_id is None
+
+
+def left_rows(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    left: Projection,
+    *,
+    bounds: tuple[str, str] | None,
+    span: Span | None,
+    names: Collection[str] | None = None,
+) -> pa.Table:
+    """What `read_left` reads, of a relation of the table's rows of these days; of its columns those in `names`."""
+    time = _query_time(left)
+    day = _day(left, time) if bounds or span else "CAST(NULL AS VARCHAR)"
+    types = {name: dtype for name, dtype in left.column_types.items() if names is None or name in names}
+    items = [f"{sql} AS {quoted(name)}" for name, sql in left_items(left, time) if name in types]
+    items += [f"{time} AS __ts", f"{day} AS __ds"]
     conditions = [condition.sql("duckdb") for condition in left.where]
-    if bounds and not by_partition:
-        undated = "" if left.partition else f" OR {day} IS NULL"
-        conditions.append(f"{day} BETWEEN '{start}' AND '{end}'{undated}")
+    if bounds and left.partition is None:
+        conditions += between(time, to_micros(bounds[0]), to_micros(bounds[1]) + MICROS_PER_DAY)
+    elif bounds and not _is_by_partition(left):
+        conditions.append(f"{day} BETWEEN '{bounds[0]}' AND '{bounds[1]}'")
     if span is not None:
         conditions += between(time, span.low, span.high)
     if left.event_id:
@@ -71,7 +94,7 @@ def read_left(
         source = filtered(relation, conditions)
     texts = tried([left], {left: frozenset(left.columns)})
     found = query(connection, f"SELECT {', '.join(items)} FROM {source}", left.table, relation, texts)
-    return _typed(found, left.column_types)
+    return _typed(found, types)
 
 
 def snapshot_days_of(left: Projection, span: Span | None) -> tuple[str, str] | None:
@@ -94,7 +117,7 @@ def _query_time(left: Projection) -> str:
 def _day(left: Projection, time: str) -> str:
     if left.partition:
         return f"CAST(CAST({quoted(left.partition)} AS DATE) AS VARCHAR)"
-    return f"strftime({time}, '%Y-%m-%d')"
+    return f"CAST(CAST({time} AS DATE) AS VARCHAR)"
 
 
 def _empty_left(left: Projection) -> pa.Table:

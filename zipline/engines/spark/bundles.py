@@ -8,8 +8,7 @@ belongs, should the partition be too large to be held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +16,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import whole
-from zipline.algebra.columnar.xxhash import hashes
-from zipline.engines.local.session import query
-from zipline.engines.local.statements import tried
-from zipline.engines.spark.lanes import Lane
-from zipline.engines.spark.packing import LANE, PART, ROWS
-from zipline.engines.spark.scans import Days
+from zipline.engines.spark.file_readings import Reading, key_hashes, numbers_in
+from zipline.engines.spark.packing import LANE, PART, ROW, ROWS
 from zipline.engines.spark.statements import PIECES
-from zipline.engines.spark.stretches import Stretch
-from zipline.engines.spark.workers import one_core
-from zipline.tables.contract import ByRow, Table
-from zipline.types import BINARY, BOOLEAN, DATE, NULL, STRING, TIMESTAMP, DataType
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
@@ -37,127 +28,87 @@ HOME, PIECE = "__home", "__piece"
 DDL = f"{HOME} INT, {ROWS} BINARY"
 BYTES, AT_A_TIME = 128 * 1024, 1_000
 """Of a bundle, and bundles of a batch: Spark holds so many in memory to hand them to Python."""
+SENT = 16 * 1024**2
+"""Bytes of the bundles that a task hands over at a time."""
 _COUNT = np.dtype("<i8")
-
-
-def can_be_hashed(dtype: DataType) -> bool:
-    """Whether keys of the type are hashed here as in Spark, which takes decimals as doubles that it rounds itself."""
-    return dtype.is_integer or dtype.is_float or dtype in (STRING, BINARY, BOOLEAN, DATE, TIMESTAMP)
-
-
-def schema_of(lane: Lane) -> pa.Schema:
-    """Of the rows in a lane's bundles."""
-    fields = [field for field in lane.schema if lane.types.get(field.name) != NULL]
-    return pa.schema([*fields, (PIECE, pa.uint8())])
 
 
 @dataclass(frozen=True, eq=False)
 class Bundling:
-    """Numbers of stretches -> bundles of what queries can see of a lane between `low` and `high`."""
+    """Numbers of stretches -> bundles of the reading's rows, for so many partitions."""
 
-    table: Table
-    lane: Lane
-    stretches: tuple[Stretch, ...]
-    days: Days
-    low: int | None
-    high: int | None
+    reading: Reading
     partitions: int
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                rows = self._read(self.stretches[number])
-                yield from _batches(bundled(rows, places(rows, self.lane.typed_keys, self.partitions), self.partitions))
+        for number in numbers_in(batches):
+            rows = self.reading.read(number)
+            yield from _bundles(rows, self._places(rows), self.partitions)
 
-    def _read(self, stretch: Stretch) -> pa.Table:
-        connection, _ = one_core()
-        try:
-            relation = self._relation(connection, stretch)
-            needed = {source: frozenset(n for s, n in self.lane.aliases if s == source) for source in self._sources}
-            sql = self.lane.statement(relation, self.low, self.high)
-            found = query(connection, sql, self.table.name, relation, tried(self._sources, needed))
-        finally:
-            connection.close()
-        fields = [field for field in schema_of(self.lane) if field.name != PIECE]
-        columns = [found.column(field.name).cast(field.type) for field in fields]
-        return pa.table(columns, schema=pa.schema(fields))
+    def _places(self, rows: pa.Table) -> Ints:
+        """What `statements.home` is to Spark: the partition of each row plus a multiple of `partitions` for its piece.
 
-    @property
-    def _sources(self) -> Sequence[Any]:
-        return self.lane.projections
-
-    def _relation(self, connection: Any, stretch: Stretch) -> str:
-        limits: dict[str, Any] = {
-            "partition": self.days.partition,
-            "start": self.days.start,
-            "end": self.days.end,
-        }
-        if stretch.rows is None:
-            return self.table.relation(connection, units=stretch.units, **limits)
-        assert isinstance(self.table, ByRow)
-        return self.table.relation_of_rows(connection, stretch.units[0], stretch.rows, **limits)
+        A left row without a key has nothing to see: it may go anywhere.
+        """
+        hashes, has_key = key_hashes(rows, self.reading.keys)
+        found = np.mod(hashes, self.partitions * PIECES) if self.reading.keys else hashes
+        if not has_key.all():
+            found[~has_key] = np.asarray(rows.column(ROW))[~has_key] % self.partitions
+        return found
 
 
-def places(rows: pa.Table, keys: Sequence[tuple[str, DataType]], partitions: int) -> Ints:
-    """What `statements.home` is to Spark: of each row its partition plus a multiple of `partitions` for its piece."""
-    if not keys:
-        return np.zeros(rows.num_rows, np.int64)
-    found = hashes([_hashed(whole(rows.column(name)), dtype) for name, dtype in keys], rows.num_rows)
-    return np.mod(found, partitions * PIECES)
-
-
-def _hashed(column: pa.Array, dtype: DataType) -> pa.Array:
-    if dtype.is_integer:
-        return column.cast(pa.int64())
-    if dtype.is_float:
-        return pc.add(column.cast(pa.float64()), 0.0)
-    return column
-
-
-def bundled(rows: pa.Table, where: Ints, partitions: int) -> Iterator[tuple[int, bytes]]:
-    """(partition, bundle) of all rows."""
+def _bundles(rows: pa.Table, places: Ints, partitions: int) -> Iterator[pa.RecordBatch]:
+    """Batches of the bundles of all rows, with the partition of each."""
     if not rows.num_rows:
         return
-    homes = (where % partitions).astype(np.int16 if partitions < 1 << 15 else np.int32)
-    pieces = pa.array((where // partitions).astype(np.uint8))
-    table = pa.table([*(whole(c) for c in rows.columns), pieces], names=[*rows.column_names, PIECE])
-    ordered = table.take(pa.array(np.argsort(homes, kind="stable"))).combine_chunks()
-    counts = np.bincount(homes, minlength=partitions)
-    most = max(1, BYTES * rows.num_rows // max(1, ordered.nbytes))
-    begin = 0
-    batch = ordered.to_batches()[0]
-    for home in np.flatnonzero(counts):
-        end = begin + int(counts[home])
+    homes = (places % partitions).astype(np.int16 if partitions < 1 << 15 else np.int32)
+    pieces = pa.array((places // partitions).astype(np.uint8))
+    table = pa.table([*(whole(column) for column in rows.columns), pieces], names=[*rows.column_names, PIECE])
+    batch = table.take(pa.array(np.argsort(homes, kind="stable"))).combine_chunks().to_batches()[0]
+    most = max(1, BYTES * batch.num_rows // max(1, batch.nbytes))
+    ends = np.cumsum(np.bincount(homes, minlength=partitions))
+    some, begin = _Some(), 0
+    for home, end in enumerate(ends.tolist()):
         for first in range(begin, end, most):
-            yield int(home), encoded(batch.slice(first, min(most, end - first)))
+            some.add(home, batch.slice(first, min(most, end - first)))
+            if some.size >= SENT:
+                yield some.batch()
+                some = _Some()
         begin = end
+    yield some.batch()
 
 
-def encoded(batch: pa.RecordBatch) -> bytes:
-    """A bundle."""
-    return bytes(np.array(batch.num_rows, _COUNT).tobytes() + batch.serialize().to_pybytes())
+class _Some:
+    """A few bundles, written one behind the other."""
 
+    def __init__(self) -> None:
+        self._homes: list[int] = []
+        self._ends = [0]
+        self._stream = pa.BufferOutputStream()
 
-def _batches(found: Iterable[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
-    some: list[tuple[int, bytes]] = []
-    for each in found:
-        some.append(each)
-        if len(some) * BYTES >= 1 << 24:
-            yield _batch(some)
-            some = []
-    if some:
-        yield _batch(some)
+    @property
+    def size(self) -> int:
+        return self._ends[-1]
 
+    def add(self, home: int, rows: pa.RecordBatch) -> None:
+        self._stream.write(np.array(rows.num_rows, _COUNT).tobytes())
+        self._stream.write(rows.serialize())
+        self._homes.append(home)
+        self._ends.append(self._stream.tell())
 
-def _batch(some: Sequence[tuple[int, bytes]]) -> pa.RecordBatch:
-    homes, texts = zip(*some, strict=True)
-    return pa.record_batch({HOME: pa.array(homes, pa.int32()), ROWS: pa.array(texts, pa.binary())})
+    def texts(self) -> pa.Array:
+        ends = pa.py_buffer(np.array(self._ends, np.int32))
+        return pa.BinaryArray.from_buffers(pa.binary(), len(self._homes), [None, ends, self._stream.getvalue()])
+
+    def batch(self) -> pa.RecordBatch:
+        return pa.record_batch({HOME: pa.array(self._homes, pa.int32()), ROWS: self.texts()})
 
 
 def opened(column: pa.ChunkedArray, schema: pa.Schema) -> pa.Table:
-    """The rows of bundles."""
-    found = [_decoded(value, schema) for chunk in column.chunks for value in chunk if value.is_valid]
-    return pa.Table.from_batches(found, schema).drop_columns([PIECE])
+    """The rows of bundles, which have this schema, in memory."""
+    own = schema.append(pa.field(PIECE, pa.uint8()))
+    found = [_decoded(value, own) for chunk in column.chunks for value in chunk if value.is_valid]
+    return pa.Table.from_batches(found, own).drop_columns([PIECE])
 
 
 def _decoded(value: pa.BinaryScalar, schema: pa.Schema) -> pa.RecordBatch:
@@ -178,27 +129,26 @@ def _count(value: pa.BinaryScalar) -> int:
     return int(np.frombuffer(value.as_buffer(), _COUNT, 1)[0])
 
 
-def unbundled(batch: pa.RecordBatch, schemas: Mapping[int, pa.Schema], partitions: int) -> pa.RecordBatch:
-    """Packed rows whose bundles are of one piece each: `__part` says which."""
+def divided(batch: pa.RecordBatch, schemas: Mapping[int, pa.Schema], partitions: int) -> pa.RecordBatch:
+    """Packed rows whose bundles are of one piece each, which `__part` says; `schemas` are those of lanes of bundles."""
     if ROWS not in batch.schema.names:
         return batch
     place = batch.schema.get_field_index(ROWS)
     column = batch.column(place)
     if column.null_count == len(column):
         return batch
-    plain = batch.filter(pc.is_null(column))
     bundles = batch.filter(pc.is_valid(column))
-    at, parts, texts = [], [], []
+    at: list[int] = []
+    parts = _Some()
     lanes, homes = (bundles.column(bundles.schema.get_field_index(name)).to_pylist() for name in (LANE, PART))
     for number, (lane, home, value) in enumerate(zip(lanes, homes, bundles.column(place), strict=True)):
-        rows = _decoded(value, schemas[lane])
+        rows = _decoded(value, schemas[lane].append(pa.field(PIECE, pa.uint8())))
         pieces = np.asarray(rows.column(rows.num_columns - 1))
         for piece in np.unique(pieces):
             at.append(number)
-            parts.append(home + int(piece) * partitions)
-            texts.append(encoded(rows.filter(pa.array(pieces == piece))))
-    divided = bundles.take(pa.array(at, pa.int64()))
-    columns = dict(zip(divided.schema.names, divided.columns, strict=True))
-    columns |= {PART: pa.array(parts, pa.int32()), ROWS: pa.array(texts, pa.binary())}
-    of_bundles = pa.record_batch(list(columns.values()), schema=batch.schema)
-    return pa.Table.from_batches([plain, of_bundles]).combine_chunks().to_batches()[0]
+            parts.add(home + int(piece) * partitions, rows.filter(pa.array(pieces == piece)))
+    taken = bundles.take(pa.array(at, pa.int64()))
+    columns = dict(zip(taken.schema.names, taken.columns, strict=True))
+    columns |= dict(zip((PART, ROWS), parts.batch().columns, strict=True))
+    of_one_piece = pa.record_batch(list(columns.values()), schema=batch.schema)
+    return pa.Table.from_batches([batch.filter(pc.is_null(column)), of_one_piece]).combine_chunks().to_batches()[0]

@@ -7,13 +7,15 @@ ranges of a hot key are the whole line of time, and wherever they are cut every 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline.engines.spark.file_readings import Reading, key_hashes, numbers_in
 from zipline.values import dataclass
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 HASH, TIME, IS_LEFT = "__hash", "__time", "__is_left"
+DDL = f"{HASH} BIGINT, {TIME} BIGINT, {IS_LEFT} BOOLEAN"
 ENOUGH = 100
 """Rows of a key in a sample by which it is known to be hot, and where to cut its time."""
 SAMPLED = 20_000
@@ -43,6 +46,11 @@ class Sample:
 
     rows: pa.Table
     fraction: float
+
+    @classmethod
+    def of(cls, frames: Sequence[DataFrame], share: float) -> Sample:
+        """One job without a shuffle."""
+        return cls(reduce(lambda one, other: one.unionAll(other), frames).toArrow(), share)
 
     def hot(self, most: int) -> Iterator[HotKey]:
         """The keys with more than `most` rows, in ranges of about as many, the hottest first."""
@@ -79,13 +87,26 @@ def fraction(rows: int | None, most: int) -> float:
     return min(1.0, wanted if not rows else max(wanted, SAMPLED / rows))
 
 
-def look(frames: Sequence[tuple[DataFrame, str, str | None]], share: float) -> Sample:
-    """One job without a shuffle. Of each frame the SQL of a key's hash and of its time in microseconds; left first."""
-    sampled = None
-    for number, (frame, key, time) in enumerate(frames):
-        some = frame.sample(share, SEED) if share < 1 else frame
-        items = (f"{key} AS {HASH}", f"{time or 'CAST(NULL AS BIGINT)'} AS {TIME}", f"{number == 0} AS {IS_LEFT}")
-        one = some.selectExpr(*items).where(f"{HASH} IS NOT NULL")
-        sampled = one if sampled is None else sampled.unionAll(one)
-    assert sampled is not None
-    return Sample(sampled.toArrow(), share)
+def looking(frame: DataFrame, key: str, time: str | None, share: float, *, is_left: bool) -> DataFrame:
+    """Some rows of a frame, of which the SQL of a key's hash and of its time in microseconds are given."""
+    some = frame.sample(share, SEED) if share < 1 else frame
+    items = (f"{key} AS {HASH}", f"{time or 'CAST(NULL AS BIGINT)'} AS {TIME}", f"{is_left} AS {IS_LEFT}")
+    return some.selectExpr(*items).where(f"{HASH} IS NOT NULL")
+
+
+@dataclass(frozen=True, eq=False)
+class Looking:
+    """Numbers of stretches -> the same of some of their rows."""
+
+    reading: Reading
+    share: float
+    is_left: bool
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number in numbers_in(batches):
+            rows, times = self.reading.keys_and_times(number)
+            chosen = np.flatnonzero(np.random.default_rng((SEED, number)).random(rows.num_rows) < self.share)
+            some, when = rows.take(pa.array(chosen)), times.take(pa.array(chosen))
+            hashes, has_key = key_hashes(some, self.reading.keys)
+            found = pa.record_batch({HASH: hashes, TIME: when, IS_LEFT: np.full(len(chosen), self.is_left)})
+            yield found.filter(pa.array(has_key))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from zipline.clock import DAY
 from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
 from zipline.engines.local.statements import within
 from zipline.engines.spark.bundles import DDL as BUNDLES
-from zipline.engines.spark.bundles import HOME, Bundling, can_be_hashed
+from zipline.engines.spark.bundles import HOME, Bundling
 from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
-from zipline.engines.spark.hot import fraction, look
+from zipline.engines.spark.file_readings import LaneReading, Reading, Task, by_tasks, can_be_hashed
+from zipline.engines.spark.hot import DDL as LOOKING
+from zipline.engines.spark.hot import Looking, Sample, fraction, looking
 from zipline.engines.spark.lanes import Lane, LaneKey, in_their_stead, lanes_of
 from zipline.engines.spark.packing import PART, ROWS, Packing, Shape
 from zipline.engines.spark.scans import Days
@@ -75,19 +78,38 @@ class KeySetRows:
     @cached_property
     def packing(self) -> Packing:
         """Left rows, the lanes, and the condensed rows of parts."""
-        lanes = [Shape((ROWS,), {}) if key in self.bundled else lane.shape for key, lane in self.lanes.items()]
-        return Packing((self.shape.shape, *lanes, *(each.shape for each in self.condensed)))
+        shapes = [self.shape.shape, *(lane.shape for lane in self.lanes.values())]
+        laid = [Shape((ROWS,), {}) if lane in self.bundled else shape for lane, shape in enumerate(shapes)]
+        return Packing((*laid, *(each.shape for each in self.condensed)))
 
     @cached_property
-    def bundled(self) -> frozenset[LaneKey]:
-        """The lanes that tasks read themselves, and whose rows they move in bundles; those of hot keys Spark routes."""
+    def bundled(self) -> dict[int, Reading]:
+        """Of the lanes, by number (0: left rows), those whose rows move in bundles; those of hot keys Spark routes."""
         if self.division.ranges:
-            return frozenset()
-        return frozenset(key for key, lane in self.lanes.items() if self._is_read_by_tasks(lane))
+            return {}
+        readings = dict(enumerate([self._left_reading, *self._readings.values()]))
+        return {number: reading for number, reading in readings.items() if reading is not None}
 
-    def _is_read_by_tasks(self, lane: Lane) -> bool:
+    @cached_property
+    def _left_reading(self) -> Reading | None:
+        """As tasks read the left rows, None where Spark does."""
+        reading = self.left.reading
+        if reading is None or not all(can_be_hashed(dtype) for _, dtype in self._left_keys):
+            return None
+        return replace(reading, names=tuple(self.shape.columns), key_names=self.parts[0].left_keys)
+
+    @cached_property
+    def _readings(self) -> dict[LaneKey, Reading | None]:
+        found = zip(self.lanes.items(), self.seen, strict=True)
+        return {key: self._reading(lane, seen) for (key, lane), seen in found}
+
+    def _reading(self, lane: Lane, seen: Seen) -> Reading | None:
+        table, first = self.run.table(lane.first.table), lane.first
         are_hashed = all(can_be_hashed(dtype) for _, dtype in lane.typed_keys)
-        return are_hashed and lane.first.event_id is None and is_read_by_tasks(self.run.table(lane.first.table))
+        if not are_hashed or first.event_id is not None or not is_read_by_tasks(table):
+            return None
+        days = Days(first.partition, *within(first, seen.days))
+        return LaneReading(table, lane, stretches(table, days, self.run.sizing.cores), days, seen.low, seen.high)
 
     @property
     def condensed(self) -> tuple[Condensed, ...]:
@@ -114,11 +136,26 @@ class KeySetRows:
         if most is None:
             return Division(self.ordinary)
         known = None if None in self.counts else sum(filter(None, self.counts))
-        left = (self.left.frame, left_hash(self._left_keys), "unix_micros(__t)")
-        frames = [(self._frames[key], key_hash(lane.typed_keys), lane.first_seen) for key, lane in self.lanes.items()]
+        share = fraction(known, most)
         with self._at("looking for hot keys"):
-            sample = look([left, *frames], fraction(known, most))
+            sample = Sample.of(list(self._some(share)), share)
         return Division.of(self.ordinary, list(sample.hot(most)))
+
+    def _some(self, share: float) -> Iterator[DataFrame]:
+        """Keys and times of some left rows, and of some rows of each lane."""
+        if self._left_reading is None:
+            yield looking(self.left.frame, left_hash(self._left_keys), "unix_micros(__t)", share, is_left=True)
+        else:
+            yield self._by_tasks(self._left_reading, Looking(self._left_reading, share, is_left=True), LOOKING)
+        for key, lane in self.lanes.items():
+            reading = self._readings[key]
+            if reading is None:
+                yield looking(self._frames[key], key_hash(lane.typed_keys), lane.first_seen, share, is_left=False)
+            else:
+                yield self._by_tasks(reading, Looking(reading, share, is_left=False), LOOKING)
+
+    def _by_tasks(self, reading: Reading, task: Task, ddl: str) -> DataFrame:
+        return by_tasks(self.run.spark, reading, task, ddl)
 
     @contextmanager
     def _at(self, what: str) -> Iterator[None]:
@@ -130,22 +167,20 @@ class KeySetRows:
 
     def packed(self) -> DataFrame:
         """All rows with their partitions."""
-        found = [self.division.left(self.left.frame, self._left_keys)]
-        for (key, lane), seen in zip(self.lanes.items(), self.seen, strict=True):
-            found.append((self._bundles(lane, seen), HOME) if key in self.bundled else self._divided(key, lane))
+        found = [self._lane(number) for number in range(1 + len(self.lanes))]
         found += [self._before(number) for number in range(len(self.condensed))]
         return self.packing.pack([frame for frame, _ in found], [part for _, part in found])
 
-    def _divided(self, key: LaneKey, lane: Lane) -> tuple[DataFrame, str]:
+    def _lane(self, number: int) -> tuple[DataFrame, str]:
+        """(rows, the SQL of the partition of each)."""
+        if number in self.bundled:
+            reading = self.bundled[number]
+            return self._by_tasks(reading, Bundling(reading, self.division.partitions), BUNDLES), HOME
+        if number == 0:
+            return self.division.left(self.left.frame, self._left_keys)
+        key, lane = list(self.lanes.items())[number - 1]
         clocks = lane.seen_by, lane.available
         return self.division.lane(self._frames[key], lane.typed_keys, clocks, partial(self._span, key, lane))
-
-    def _bundles(self, lane: Lane, seen: Seen) -> DataFrame:
-        table, first = self.run.table(lane.first.table), lane.first
-        days = Days(first.partition, *within(first, seen.days))
-        listed = stretches(table, days, self.run.sizing.cores)
-        task = Bundling(table, lane, listed, days, seen.low, seen.high, self.division.partitions)
-        return self.run.spark.range(0, len(listed), 1, max(1, len(listed))).mapInArrow(task, BUNDLES)
 
     @property
     def cuts(self) -> dict[int, int]:
@@ -201,11 +236,11 @@ class KeySetRows:
         return self.shape.keys(self.parts[0].left_keys)
 
     @cached_property
-    def _frames(self) -> dict[LaneKey, DataFrame]:
-        lanes = zip(self.lanes.items(), self.seen, strict=True)
-        return {key: self.run.source_frame(lane, seen) for (key, lane), seen in lanes}
+    def _frames(self) -> Mapping[LaneKey, DataFrame]:
+        """The lanes as Spark reads them, each when it is first asked for."""
+        return _Frames(self)
 
-    @property
+    @cached_property
     def seen(self) -> list[Seen]:
         """What all queries can see of each lane."""
         return [self._seen(key, lane, self.left.times) for key, lane in self.lanes.items()]
@@ -240,6 +275,17 @@ class KeySetRows:
         table = self.run.table(lane.first.table)
         is_there = lane.first.kind == "snapshots" and table.schema
         return snapshot_days(table, lane.first) if is_there else np.zeros(0, np.int64)
+
+
+class _Frames(dict[LaneKey, "DataFrame"]):
+    def __init__(self, rows: KeySetRows) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def __missing__(self, key: LaneKey) -> DataFrame:
+        seen = dict(zip(self._rows.lanes, self._rows.seen, strict=True))
+        self[key] = frame = self._rows.run.source_frame(self._rows.lanes[key], seen[key])
+        return frame
 
 
 def _own_times(range_: Range) -> Bounds:

@@ -93,10 +93,15 @@ class Lane:
 
         Of events it is their time in microseconds, of changes when they were made, of a snapshot's rows its day.
         """
-        if self.first.kind == "snapshots":
-            return "unix_date(__day)"
-        name = "__changed" if self.first.kind == "mutations" else "__t"
-        return f"unix_micros({name})" if name in self.clocks else None
+        if self.seeing is None:
+            return None
+        return f"unix_date({self.seeing})" if self.first.kind == "snapshots" else f"unix_micros({self.seeing})"
+
+    @property
+    def seeing(self) -> str | None:
+        """The clock of that number."""
+        name = {"snapshots": "__day", "mutations": "__changed"}.get(self.first.kind, "__t")
+        return name if name in self.clocks else None
 
     @property
     def available(self) -> str | None:
@@ -134,18 +139,23 @@ class Lane:
             projected = projected.where(condition)
         return projected
 
-    def statement(self, relation: str, low: int | None, high: int | None) -> str:
-        """The same of a relation of DuckDB, in DuckDB's types; not of rows that are one event."""
+    def statement(self, relation: str, low: int | None, high: int | None, *, only_keys: bool = False) -> str:
+        """The same of a relation of DuckDB, in DuckDB's types; not of rows that are one event.
+
+        With `only_keys` the columns are these and the clocks.
+        """
         sources = {alias: (source, name) for (source, name), alias in reversed(self.aliases.items())}
-        items = [f"{column_sql(*sources[alias], 'duckdb')} AS {alias}" for alias in self.items]
-        selected = ", ".join([*items, *self._others("duckdb")]) or "1 AS __one"
+        wanted = dict.fromkeys(self.keys if only_keys else self.items)
+        items = [f"{column_sql(*sources[alias], 'duckdb')} AS {alias}" for alias in wanted]
+        selected = ", ".join([*items, *self._others("duckdb", only_clocks=only_keys)]) or "1 AS __one"
         found = f"(SELECT {selected} FROM {filtered(relation, self._conditions(low, high, 'duckdb'))})"
         return f"SELECT * FROM {filtered(found, self._keyed)}"
 
-    def _others(self, dialect: Dialect) -> list[str]:
+    def _others(self, dialect: Dialect, *, only_clocks: bool = False) -> list[str]:
         """Masks and clocks."""
         masks = {m: f"coalesce({all_of(self._wheres[texts], dialect)}, FALSE)" for texts, m in self.masks.items()}
-        return [f"{sql} AS {name}" for name, sql in (masks | self._clocks(dialect)).items()]
+        found = ({} if only_clocks else masks) | self._clocks(dialect)
+        return [f"{sql} AS {name}" for name, sql in found.items()]
 
     @property
     def _keyed(self) -> list[str]:

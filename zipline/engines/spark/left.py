@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zipline.engines.local.left import snapshot_days_of
-from zipline.engines.local.statements import between, left_items, within
+from zipline.engines.local import left as local
+from zipline.engines.local.statements import between, left_items
 from zipline.engines.spark.packing import ROW, spelled
 from zipline.engines.spark.scans import INDEX, Days, Scan
 from zipline.engines.spark.statements import clock, numbered_events
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 
 def left_days(left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> Days:
-    """The partitions to read. Rows of one event id are one event whatever the range: they are looked for in all."""
-    by_partition = left.partition is not None and left.event_id is None
-    low, high = within(left, (bounds or snapshot_days_of(left, span)) if by_partition else None)
-    return Days(left.partition, low, high)
+    """The partitions to read."""
+    return Days(left.partition, *local.left_days(left, bounds, span))
 
 
 def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> DataFrame:

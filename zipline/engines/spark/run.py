@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from zipline.algebra.columnar.values import micros, whole
 from zipline.arrow import from_arrow
@@ -18,6 +19,7 @@ from zipline.engines.local.substitutes import Substitute
 from zipline.engines.spark.bundles import AT_A_TIME
 from zipline.engines.spark.condensing import else_from_rows
 from zipline.engines.spark.failures import reading_of_lane, reading_of_left
+from zipline.engines.spark.file_readings import BOUNDS_DDL, Bounding, LeftReading, Listing, by_tasks
 from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
 from zipline.engines.spark.labels import label_end
 from zipline.engines.spark.lanes import Lane
@@ -32,6 +34,7 @@ from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.skew import Division
 from zipline.engines.spark.statements import PIECES, home
 from zipline.engines.spark.stored_partials import substituted
+from zipline.engines.spark.stretches import is_read_by_tasks, stretches
 from zipline.engines.spark.tasks import Assembly, Bootstrapping, KeySetTask, LeftShape, PuttingTogether
 from zipline.engines.spark.writing import FILES, Writing
 from zipline.engines.spark.written import WrittenResult, visible
@@ -117,13 +120,17 @@ def run_group_by(
 
 @dataclass
 class NumberedLeft:
-    """The left rows of a run. `first`, `last` bound the query times (None: not asked), both inclusive."""
+    """The left rows of a run. `first`, `last` bound the query times (None: not asked), both inclusive.
+
+    With a `reading` tasks read them, and number them the same however often they do.
+    """
 
     frame: DataFrame
     shape: LeftShape
     rows: int | None = None
     first: int | None = None
     last: int | None = None
+    reading: LeftReading | None = None
 
     @property
     def times(self) -> Any:
@@ -219,6 +226,31 @@ class Run:
         self.at("left rows")
         table = self.table(plan.left.table)
         days = left_days(plan.left, bounds, span)
+        if plan.left.event_id is None and is_read_by_tasks(table):
+            left = self._left_by_tasks(plan.left, table, days, bounds, span)
+        else:
+            left = self._left_by_spark(plan, table, days, bounds, span)
+        if plan.bootstrap:
+            left = self._bootstrapped(plan, left)
+        if bounds is not None or self.are_times_needed(parts):
+            self._bound(left)
+        if bounds is not None:
+            left.frame = left.frame.where("__ds IS NOT NULL")
+            left.reading = left.reading and replace(left.reading, is_dated=True)
+        return left
+
+    def _left_by_tasks(
+        self, left: Projection, table: Table, days: Days, bounds: tuple[str, str] | None, span: Span | None
+    ) -> NumberedLeft:
+        listed = stretches(table, days, self.sizing.cores)
+        reading = LeftReading(table, left, listed, days, bounds, span, tuple(left.column_types))
+        shape = LeftShape(dict(left.column_types), {}, True, (ROW,), (), bounds is not None)
+        frame = by_tasks(self.spark, reading, Listing(reading), reading.ddl)
+        return NumberedLeft(frame, shape, table.statistics().rows, reading=reading)
+
+    def _left_by_spark(
+        self, plan: JoinPlan, table: Table, days: Days, bounds: tuple[str, str] | None, span: Span | None
+    ) -> NumberedLeft:
         with self.steps.reading(plan.left.table):
             found = scan(self.spark, table, days, numbered=True) if table.schema else self._nothing(plan.left)
         self.steps.readings.append(reading_of_left(found.frame, plan.left))
@@ -227,12 +259,6 @@ class Run:
         left = NumberedLeft(left_frame(found, plan.left, bounds, span), shape, table.statistics().rows)
         if not found.order or not (plan.bootstrap or isinstance(table, MemoryTable)):
             left.frame = self.sizing.materialised(left.frame, "left")
-        if plan.bootstrap:
-            left = self._bootstrapped(plan, left)
-        if bounds is not None or self.are_times_needed(parts):
-            self._bound(left)
-        if bounds is not None:
-            left.frame = left.frame.where("__ds IS NOT NULL")
         return left
 
     def _nothing(self, left: Projection) -> Scan:
@@ -249,9 +275,15 @@ class Run:
         )
 
     def _bound(self, left: NumberedLeft) -> None:
-        asked = ("unix_micros(min(__t))", "unix_micros(max(__t))", "count(*)", "count_if(__ds IS NULL)")
-        row = left.frame.selectExpr(*(f"{sql} AS n{number}" for number, sql in enumerate(asked))).toArrow()
-        left.first, left.last, left.rows, undated = (column[0].as_py() for column in row.columns)
+        if left.reading is not None:
+            found = by_tasks(self.spark, left.reading, Bounding(left.reading), BOUNDS_DDL).toArrow()
+            folds = (pc.min, pc.max, pc.sum, pc.sum)
+            left.first, left.last, rows, undated = (f(c).as_py() for f, c in zip(folds, found.columns, strict=True))
+            left.rows, undated = rows or 0, undated or 0
+        else:
+            asked = ("unix_micros(min(__t))", "unix_micros(max(__t))", "count(*)", "count_if(__ds IS NULL)")
+            row = left.frame.selectExpr(*(f"{sql} AS n{number}" for number, sql in enumerate(asked))).toArrow()
+            left.first, left.last, left.rows, undated = (column[0].as_py() for column in row.columns)
         if left.shape.is_of_days:
             self.report.undated = undated
 
@@ -311,7 +343,7 @@ class Run:
             rows.cuts,
             rows.condensed,
             tuple(self.substitutes[id(part)] for part in parts if id(part) in self.substitutes),
-            rows.bundled,
+            {number: reading.schema for number, reading in rows.bundled.items()},
             rows.division.partitions,
         )
         if rows.bundled:

@@ -30,7 +30,7 @@ from zipline.engines.local.output import finish, with_day
 from zipline.engines.local.read import Rows
 from zipline.engines.local.reported import count_orphans, count_strange_snapshots
 from zipline.engines.local.substitutes import Substitute
-from zipline.engines.spark.bundles import opened, rows_in, schema_of, unbundled
+from zipline.engines.spark.bundles import divided, opened, rows_in
 from zipline.engines.spark.condensing import Condensed, Halves
 from zipline.engines.spark.facts import FACTS, add, counted, failed, with_facts
 from zipline.engines.spark.lanes import Lane, LaneKey, apart
@@ -168,7 +168,8 @@ class KeySetTask:
 
     `days` are those of the snapshots that exist, by reading. With an `assembly` the outcome is the output's rows.
     `hot` are the partitions that are ranges of a hot key, with its hash; `cuts` says from when on rows are there as
-    they are, and not condensed for a part, in lanes after the others. Rows of the lanes `bundled` come in bundles.
+    they are, and not condensed for a part, in lanes after the others. Of lanes that come in bundles, by number,
+    `bundled` are the schemas.
     """
 
     parts: tuple[PartPlan, ...]
@@ -183,19 +184,19 @@ class KeySetTask:
     cuts: Mapping[int, int] = field(default_factory=dict)
     condensed: tuple[Condensed, ...] = ()
     substitutes: tuple[Substitute, ...] = ()
-    bundled: frozenset[LaneKey] = frozenset()
+    bundled: Mapping[int, pa.Schema] = field(default_factory=dict)
     partitions: int = 1
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        schemas = {n: schema_of(lane) for n, (key, lane) in enumerate(self.lanes.items(), 1) if key in self.bundled}
-        divided = partial(unbundled, schemas=schemas, partitions=self.partitions)
-        for piece in pieces(batches, self.most, rows_in, divided):
+        divide = partial(divided, schemas=self.bundled, partitions=self.partitions)
+        for piece in pieces(batches, self.most, rows_in, divide):
             yield from answered(self.schema, partial(self._outcome, piece))
 
     def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
         if not tables or not tables[0].num_rows:
             return None
+        tables = [opened(t.column(ROWS), self.bundled[n]) if n in self.bundled else t for n, t in enumerate(tables)]
         connection, pool = one_core()
         report = Report()
         partition = batches[0].column(PART)[0].as_py()
@@ -245,7 +246,7 @@ class KeySetTask:
     def _readings(self, tables: Sequence[pa.Table]) -> dict[LaneKey, Rows]:
         found = {}
         for (key, lane), table in zip(self.lanes.items(), tables, strict=True):
-            rows = lane.rows(opened(table.column(ROWS), schema_of(lane)) if key in self.bundled else table)
+            rows = lane.rows(table)
             rows.partitions = self.days.get(key[0], rows.partitions)
             found[key] = rows
         return found

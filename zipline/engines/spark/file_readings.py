@@ -1,0 +1,266 @@
+"""Readings of tables that are files: by tasks, with the local engine's own statements, a stretch of files at a time.
+
+A reading gives the same rows however often, and wherever, a stretch of it is read. So left rows need not be written
+down to be numbered: the number of a row is that of its stretch and its place there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from zipline.algebra.columnar.values import micros, whole
+from zipline.algebra.columnar.xxhash import hashes
+from zipline.arrow import to_arrow
+from zipline.clock import DAY as MICROS_PER_DAY
+from zipline.engines.local.left import DAY, TIME, left_rows
+from zipline.engines.local.session import query
+from zipline.engines.local.statements import tried
+from zipline.engines.spark.lanes import Lane
+from zipline.engines.spark.packing import OWN, OWN_ARROW, ROW, spelled
+from zipline.engines.spark.scans import Days
+from zipline.engines.spark.stretches import Stretch
+from zipline.engines.spark.workers import one_core
+from zipline.expressions.dialects import identifier
+from zipline.plan.chaining import Span
+from zipline.plan.steps import Projection
+from zipline.tables.contract import ByRow, Table
+from zipline.types import BINARY, BOOLEAN, DATE, NULL, STRING, TIMESTAMP, DataType
+from zipline.values import dataclass
+
+if TYPE_CHECKING:
+    import duckdb
+    from pyspark.sql import DataFrame, SparkSession
+
+Ints = NDArray[np.int64]
+Batches = Iterable[pa.RecordBatch]
+Task = Callable[[Batches], Iterator[pa.RecordBatch]]
+STRETCH_SHIFT = 40
+"""More rows than 2 to the power of this are in no stretch."""
+
+
+class Reading(Protocol):
+    """What tasks read: `keys` are (column, type) of those that decide where a row goes."""
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]: ...
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def keys(self) -> Sequence[tuple[str, DataType]]: ...
+
+    def read(self, number: int) -> pa.Table:
+        """The rows of a stretch."""
+        ...
+
+    def keys_and_times(self, number: int) -> tuple[pa.Table, pa.Array]:
+        """The keys of a stretch's rows, and when in microseconds each asks or is first seen; null: no time."""
+        ...
+
+
+def by_tasks(spark: SparkSession, reading: Reading, task: Task, ddl: str) -> DataFrame:
+    """What the task makes of the numbers of all stretches, each in a task of its own."""
+    count = len(reading.stretches)
+    return spark.range(0, count, 1, max(1, count)).mapInArrow(task, ddl)
+
+
+def numbers_in(batches: Batches) -> Iterator[int]:
+    """The stretches that are asked for."""
+    return (number for batch in batches for number in batch.column(0).to_pylist())
+
+
+def relation(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    days: Days,
+    units: Sequence[str],
+    rows: tuple[int, int] | None,
+) -> str:
+    """Of these files' rows of these days."""
+    if rows is None:
+        return table.relation(connection, partition=days.partition, start=days.start, end=days.end, units=units)
+    assert isinstance(table, ByRow)
+    return table.relation_of_rows(connection, units[0], rows, partition=days.partition, start=days.start, end=days.end)
+
+
+@dataclass(frozen=True, eq=False)
+class LaneReading:
+    """What queries can see of a lane between `low` and `high`."""
+
+    table: Table
+    lane: Lane
+    stretches: tuple[Stretch, ...]
+    days: Days
+    low: int | None
+    high: int | None
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([field for field in self.lane.schema if self.lane.types.get(field.name) != NULL])
+
+    @property
+    def keys(self) -> Sequence[tuple[str, DataType]]:
+        return self.lane.typed_keys
+
+    def read(self, number: int) -> pa.Table:
+        return self._read(number, self.schema, only_keys=False)
+
+    def keys_and_times(self, number: int) -> tuple[pa.Table, pa.Array]:
+        clock = self.lane.seeing
+        fields = [field for field in self.schema if field.name in (*self.lane.keys, clock)]
+        found = self._read(number, pa.schema(fields), only_keys=True)
+        if clock is None:
+            return found, pa.nulls(found.num_rows, pa.int64())
+        offset = max((part.offset or 0 for part in self.lane.parts), default=0)
+        if self.lane.first.kind == "snapshots":
+            days = whole(found.column(clock)).cast(pa.int32()).cast(pa.int64())
+            return found, pc.subtract(pc.multiply(pc.add(days, 1), MICROS_PER_DAY), offset)
+        return found, pc.subtract(whole(found.column(clock)).cast(pa.int64()), offset)
+
+    def _read(self, number: int, schema: pa.Schema, *, only_keys: bool) -> pa.Table:
+        stretch, sources = self.stretches[number], self.lane.projections
+        needed = {source: frozenset(name for own, name in self.lane.aliases if own == source) for source in sources}
+        connection, _ = one_core()
+        try:
+            rows = relation(connection, self.table, self.days, stretch.units, stretch.rows)
+            sql = self.lane.statement(rows, self.low, self.high, only_keys=only_keys)
+            found = query(connection, sql, self.table.name, rows, tried(sources, needed))
+        finally:
+            connection.close()
+        return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftReading:
+    """Left rows as `LeftShape` packs them, with these columns; those of no day only where `is_dated` is False."""
+
+    table: Table
+    left: Projection
+    stretches: tuple[Stretch, ...]
+    days: Days
+    bounds: tuple[str, str] | None
+    span: Span | None
+    names: tuple[str, ...]
+    key_names: tuple[str, ...] = ()
+    is_dated: bool = False
+
+    @property
+    def types(self) -> dict[str, DataType]:
+        """Of the columns; those of no type are left out."""
+        own = self.left.column_types
+        return {name: own[name] for name in self.names if own[name] != NULL}
+
+    @property
+    def schema(self) -> pa.Schema:
+        own = [(name, OWN_ARROW[OWN[name]]) for name in (ROW, "__t", "__ds")]
+        return pa.schema(
+            [*own, *((f"l:{name}", to_arrow(dtype)) for name, dtype in self.types.items() if dtype != NULL)]
+        )
+
+    @property
+    def ddl(self) -> str:
+        own = [f"{name} {OWN[name]}" for name in (ROW, "__t", "__ds")]
+        columns = ((f"l:{name}", dtype) for name, dtype in self.types.items() if dtype != NULL)
+        return ", ".join([*own, *(f"{identifier('spark', name)} {spelled(dtype)}" for name, dtype in columns)])
+
+    @property
+    def keys(self) -> Sequence[tuple[str, DataType]]:
+        return [(f"l:{name}", self.left.column_types[name]) for name in self.key_names]
+
+    def read(self, number: int) -> pa.Table:
+        found = self.plain(number, self.names)
+        rows = np.arange(found.num_rows, dtype=np.int64) + (number << STRETCH_SHIFT)
+        columns = {ROW: pa.array(rows), "__t": found.column(TIME), "__ds": found.column(DAY)}
+        columns |= {f"l:{name}": found.column(name) for name in self.types}
+        return pa.table([columns[field.name].cast(field.type) for field in self.schema], schema=self.schema)
+
+    def keys_and_times(self, number: int) -> tuple[pa.Table, pa.Array]:
+        found = self.plain(number, self.key_names)
+        times = whole(found.column(TIME)).cast(pa.int64())
+        return found.drop_columns([TIME, DAY]).rename_columns([f"l:{name}" for name in self.key_names]), times
+
+    def plain(self, number: int, names: Sequence[str]) -> pa.Table:
+        """These columns, TIME and DAY. Files are read one by one, for together they may come in another order."""
+        stretch = self.stretches[number]
+        connection, _ = one_core()
+        found = []
+        try:
+            for unit in stretch.units:
+                rows = relation(connection, self.table, self.days, [unit], stretch.rows)
+                found.append(left_rows(connection, rows, self.left, bounds=self.bounds, span=self.span, names=names))
+        finally:
+            connection.close()
+        table = pa.concat_tables(found)
+        return table.filter(pc.is_valid(table.column(DAY))) if self.is_dated else table
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Numbers of stretches -> left rows."""
+
+    reading: LeftReading
+
+    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
+        for number in numbers_in(batches):
+            yield from self.reading.read(number).to_batches(max_chunksize=100_000)
+
+
+FIRST, LAST, COUNT, UNDATED = "first", "last", "rows", "undated"
+BOUNDS_DDL = f"{FIRST} BIGINT, {LAST} BIGINT, {COUNT} BIGINT, {UNDATED} BIGINT"
+
+
+@dataclass(frozen=True, eq=False)
+class Bounding:
+    """Numbers of stretches -> the first and the last query time of each in microseconds, its rows, those of no day."""
+
+    reading: LeftReading
+
+    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
+        for number in numbers_in(batches):
+            found = self.reading.plain(number, ())
+            times = micros(whole(found.column(TIME).drop_null()))
+            first, last = (int(times.min()), int(times.max())) if len(times) else (None, None)
+            told = {FIRST: first, LAST: last, COUNT: found.num_rows, UNDATED: found.column(DAY).null_count}
+            yield pa.record_batch({name: pa.array([fact], pa.int64()) for name, fact in told.items()})
+
+
+def can_be_hashed(dtype: DataType) -> bool:
+    """Whether keys of the type are hashed here as in Spark, which takes decimals as doubles that it rounds itself."""
+    return dtype.is_integer or dtype.is_float or dtype in (STRING, BINARY, BOOLEAN, DATE, TIMESTAMP)
+
+
+def key_hashes(rows: pa.Table, keys: Sequence[tuple[str, DataType]]) -> tuple[Ints, NDArray[np.bool_]]:
+    """What `statements.key_hash` is to Spark, and whether each row has a key; without keys 0 and that it has."""
+    has_key = np.ones(rows.num_rows, np.bool_)
+    if not keys:
+        return np.zeros(rows.num_rows, np.int64), has_key
+    columns = []
+    for name, dtype in keys:
+        column = whole(rows.column(name))
+        absent = pc.is_null(column, nan_is_null=True)
+        if pc.any(absent).as_py():
+            has_key &= ~np.asarray(absent.to_numpy(zero_copy_only=False))
+            column = _without_nulls(column)
+        columns.append(_hashed(column, dtype))
+    return hashes(columns, rows.num_rows), has_key
+
+
+def _without_nulls(column: pa.Array) -> pa.Array:
+    """Whatever in their place, for their rows have no key; of numbers what lies there will do."""
+    instead = {pa.bool_(): False, pa.string(): "", pa.binary(): b""}.get(column.type)
+    return column if instead is None else pc.fill_null(column, instead)
+
+
+def _hashed(column: pa.Array, dtype: DataType) -> pa.Array:
+    if dtype.is_integer:
+        return column.cast(pa.int64())
+    if dtype.is_float:
+        return pc.add(column.cast(pa.float64()), 0.0)
+    return column
