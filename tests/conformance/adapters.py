@@ -10,10 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from zipline.arrow import to_arrow
 from zipline.types import parse_type
@@ -70,11 +74,19 @@ class Arrow(Adapter):
         return self.call(case, queries, {name: arrow_table(table) for name, table in case.tables.items()})
 
     def call(self, case: Case, queries: pa.Table | None, tables: dict[str, Any]) -> pa.Table:
-        """The public call with tables in any form the platform takes."""
-        import zipline
+        """The public call with tables in any form the platform takes.
 
+        On Spark about every other table that is in memory is given as files, which come another way.
+        """
         if self.name == "spark":
             divided(case)
+            with as_files(tables) as given:
+                return self._call(case, queries, given)
+        return self._call(case, queries, tables)
+
+    def _call(self, case: Case, queries: pa.Table | None, tables: dict[str, Any]) -> pa.Table:
+        import zipline
+
         if isinstance(case, AggregateCase):
             return zipline.aggregate(case.group_by, queries, tables=tables, engine=self.name)
         return zipline.backfill(case.join, tables=tables, engine=self.name, training=case.training, as_of=case.as_of)
@@ -91,6 +103,20 @@ class Arrow(Adapter):
         as_of = None if case.as_of is None else to_micros(case.as_of)
         run_join = run_join_of(self.name)
         return run_join(plan, catalog, start=first, end=last, training=case.training, as_of=as_of).table
+
+
+@contextmanager
+def as_files(tables: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tables with an odd number of rows as two files of Parquet each, the others as they are."""
+    with TemporaryDirectory() as place:
+        found = dict(tables)
+        for place_of, (name, table) in enumerate(tables.items()):
+            if isinstance(table, pa.Table) and table.num_rows % 2:
+                found[name] = folder = Path(place, str(place_of))
+                folder.mkdir()
+                for number, rows in enumerate((table.slice(0, table.num_rows // 2), table.slice(table.num_rows // 2))):
+                    pq.write_table(rows, folder / f"part-{number}.parquet")
+        yield found
 
 
 ORACLE = Oracle()

@@ -119,7 +119,7 @@ def _since(before: set[int]) -> Executed:
 
 def test_parts_of_one_set_of_keys_share_one_shuffle(tables: dict[str, str]) -> None:
     one = executed(Join(LEFT, BY_USER[:1], name="one"), tables)
-    assert one == Executed(shuffles=1, summaries=1, jobs=3)
+    assert one == Executed(shuffles=1, summaries=0, jobs=2)
     assert executed(Join(LEFT, BY_USER, name="four"), tables) == one
 
 

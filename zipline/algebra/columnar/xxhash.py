@@ -25,12 +25,12 @@ _P1, _P2, _P3, _P4, _P5 = (
 )
 
 
-def hashes(columns: list[pa.Array], rows: int) -> NDArray[np.int64]:
+def hashes(columns: list[pa.Array], rows: int, seed: int = SEED) -> NDArray[np.int64]:
     """Of rows without nulls. Columns are of booleans, dates, int64, float64, instants in microseconds, text or bytes.
 
     Floats are hashed by their bits: whoever takes -0.0 and 0.0 for one key makes them so before.
     """
-    found = np.full(rows, SEED, np.uint64)
+    found = np.full(rows, seed, np.uint64)
     for column in columns:
         if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
             _, ends, data = column.buffers()

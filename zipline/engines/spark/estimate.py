@@ -17,6 +17,7 @@ from zipline.clock import DAY, day_text, to_micros
 from zipline.clock import days as days_between
 from zipline.engines.local.statements import within
 from zipline.engines.spark.costs import Amount, Amounts, Estimate, StepEstimate
+from zipline.engines.spark.file_readings import LeftReading
 from zipline.engines.spark.key_sets import KeySetRows, Seen
 from zipline.engines.spark.left import left_days
 from zipline.engines.spark.moves import (
@@ -27,15 +28,17 @@ from zipline.engines.spark.moves import (
     left_of,
     together,
 )
-from zipline.engines.spark.packing import Packing
+from zipline.engines.spark.packing import ROW, Packing
 from zipline.engines.spark.run import NumberedLeft, Run
 from zipline.engines.spark.scans import FILE, INDEX, Days
 from zipline.engines.spark.skew import Division
-from zipline.engines.spark.splits import Sized, even_files, path_letters, reading_tasks, tasks_of
+from zipline.engines.spark.splits import Sized, even_files, own_reading_tasks, path_letters, reading_tasks, tasks_of
+from zipline.engines.spark.stretches import is_read_by_tasks
 from zipline.engines.spark.tasks import LeftShape
 from zipline.engines.spark.widths import (
     DAY_LETTERS,
     beyond,
+    bundled_bytes,
     column_bytes,
     lengths_of,
     moved_bytes,
@@ -94,6 +97,7 @@ class _LeftRows:
     numbered: NumberedLeft
     own: Mapping[str, int]
     reading_tasks: int
+    stretches: int = 0
 
     @property
     def rows(self) -> int:
@@ -102,6 +106,16 @@ class _LeftRows:
     @property
     def shape(self) -> LeftShape:
         return self.numbered.shape
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Of a lane: rows, bytes of the columns' share of files, tasks, and the stretches that tasks read themselves."""
+
+    rows: int
+    size: float
+    tasks: int
+    stretches: int = 0
 
 
 @dataclass(eq=False)
@@ -163,47 +177,64 @@ class _Course:
         amount = self._amount(read, [read.where])
         low, high = bounds or _days_of(span)
         rows, size = amount.within(low, high) if amount is not None else (0.0, 0.0)
-        order = (INDEX,) if isinstance(table, MemoryTable) else (FILE, INDEX)
-        shape = LeftShape(dict(read.column_types), {}, True, order, (), bounds is not None)
-        first, last = _times(amount, low, high)
-        numbered = NumberedLeft(cast(Any, None), shape, round(rows), first, last)
-        own = {"__ds": DAY_LETTERS if bounds or span else 0, FILE: path_letters(table), "__facts": 0}
-        reading = reading_tasks(table, left_days(read, bounds, span), self.cores)
-        left = _LeftRows(numbered, own, reading)
+        days = left_days(read, bounds, span)
+        if read.event_id is None and is_read_by_tasks(table):
+            left = self._left_by_tasks(read, table, days, bounds, round(rows))
+        else:
+            left = self._left_by_spark(read, table, days, bounds, round(rows))
+        left.numbered.first, left.numbered.last = _times(amount, low, high)
+        left.own = {"__ds": DAY_LETTERS if bounds or span else 0, FILE: path_letters(table), "__facts": 0}
         self._numbered(read, read.table_columns)
         measures = {"rows": rows, "bytes_read": size * self._share(read.table, read.table_columns)}
+        is_written = left.numbered.reading is None and not isinstance(table, MemoryTable)
         if plan.bootstrap:
             left = self._bootstrapped(plan, left, table, measures)
-        elif not isinstance(table, MemoryTable):
-            written = rows * (column_bytes(shape.packed.items(), {}) + 3 * 8)
-            self.add("left rows", reading_tasks=reading, bytes_scratch=written, **measures)
-            left.reading_tasks = tasks_of(even_files(written, reading), self.cores)
+        elif is_written:
+            written = rows * (column_bytes(left.shape.packed.items(), {}) + 3 * 8)
+            self.add("left rows", reading_tasks=left.reading_tasks, bytes_scratch=written, **measures)
+            left.reading_tasks = tasks_of(even_files(written, left.reading_tasks), self.cores)
         if bounds is not None or self.run.are_times_needed(parts):
-            self.add("first and last query time", rows=rows, reading_tasks=left.reading_tasks, tasks=1)
+            own = measures if left.numbered.reading is not None else {"rows": rows, "tasks": 1}
+            self.add("first and last query time", reading_tasks=left.reading_tasks, **own)
         return left
+
+    def _left_by_tasks(
+        self, read: Projection, table: Table, days: Days, bounds: tuple[str, str] | None, rows: int
+    ) -> _LeftRows:
+        tasks, count = own_reading_tasks(table, days, rows, self.cores)
+        shape = LeftShape(dict(read.column_types), {}, True, (ROW,), (), bounds is not None)
+        reading = LeftReading(table, read, (), days, bounds, None, tuple(read.column_types))
+        return _LeftRows(NumberedLeft(cast(Any, None), shape, rows, reading=reading), {}, tasks, count)
+
+    def _left_by_spark(
+        self, read: Projection, table: Table, days: Days, bounds: tuple[str, str] | None, rows: int
+    ) -> _LeftRows:
+        order = (INDEX,) if isinstance(table, MemoryTable) else (FILE, INDEX)
+        shape = LeftShape(dict(read.column_types), {}, True, order, (), bounds is not None)
+        return _LeftRows(NumberedLeft(cast(Any, None), shape, rows), {}, reading_tasks(table, days, self.cores))
 
     def _bootstrapped(self, plan: JoinPlan, left: _LeftRows, table: Table, of_left: Mapping[str, float]) -> _LeftRows:
         lanes = [bootstrap_lane(read) for read in plan.bootstrap]
         packing = Packing((left.shape.shape, *(lane.shape for lane in lanes)))
         partitions = self.run.sizing.partitions([table.statistics().rows, *map(self.run.rows, lanes)])
         readings = [self._reading(lane, Seen()) for lane in lanes]
-        counts = [left.rows, *(rows for rows, _, _ in readings)]
+        counts = [left.rows, *(each.rows for each in readings)]
         result = given_values(plan.bootstrap, left.shape)
         written = left.rows * (column_bytes(result.packed.items(), {}) + 3 * 8)
         again = tasks_of(even_files(written, partitions), self.cores)
         self.add(
             "left rows with given values",
             rows=sum(counts),
-            reading_tasks=left.reading_tasks + sum(tasks for *_, tasks in readings) + again,
+            reading_tasks=left.reading_tasks + sum(each.tasks for each in readings) + again,
             tasks=partitions,
             shuffles=1,
             rows_shuffled=sum(counts),
             bytes_shuffled=moved_bytes(packing, counts, left.own),
             rows_sorted=sum(counts),
-            bytes_read=of_left["bytes_read"] + sum(size for _, size, _ in readings),
+            bytes_read=of_left["bytes_read"] + sum(each.size for each in readings),
             bytes_scratch=written,
         )
-        return _LeftRows(replace(left.numbered, shape=result), left.own, again)
+        return _LeftRows(replace(left.numbered, shape=result, reading=None), left.own, again)
 
     def _label_end(self, parts: Sequence[PartPlan]) -> None:
         for source in dict.fromkeys(source for part in parts for source in part.group_by.sources):
@@ -267,38 +298,43 @@ class _Course:
         is_looked_at = self.run.sizing.most_of_a_key(rows.counts) is not None
         for lane in [*rows.lanes.values()] * (2 if is_looked_at else 1):
             self._numbered(lane.first, _columns_of(lane))
-        readings = [self._reading(lane, seen) for lane, seen in zip(rows.lanes.values(), rows.seen, strict=True)]
-        counts = [left.rows, *(count for count, _, _ in readings)]
-        reading = left.reading_tasks + sum(tasks for *_, tasks in readings)
+        listed = enumerate(zip(rows.lanes.values(), rows.seen, strict=True), 1)
+        readings = [self._reading(lane, seen, by_tasks=n in rows.bundled) for n, (lane, seen) in listed]
+        counts = [left.rows, *(each.rows for each in readings)]
+        reading = left.reading_tasks + sum(each.tasks for each in readings)
         if is_looked_at:
-            looked = sum(
-                size * self._key_share(lane) for lane, (_, size, _) in zip(rows.lanes.values(), readings, strict=True)
-            )
+            lanes = zip(rows.lanes.values(), readings, strict=True)
+            looked = sum(each.size * self._key_share(lane) for lane, each in lanes)
             self.add(f"looking for hot keys of {keys}", rows=sum(counts), reading_tasks=reading, bytes_read=looked)
+        partitions, fields = rows.division.partitions, 2 + len(rows.packing.own) + len(rows.packing.slots)
+        ends = [count * partitions for count in (left.stretches, *(each.stretches for each in readings))]
+        bundled = sum(bundled_bytes(r.schema, counts[n], ends[n], fields) for n, r in rows.bundled.items())
         self.add(
             f"{len(parts)} {'part' if len(parts) == 1 else 'parts'} by {keys}",
             rows=sum(counts),
             reading_tasks=reading,
-            tasks=rows.division.partitions,
+            tasks=partitions,
             shuffles=1,
             rows_shuffled=sum(counts),
-            bytes_shuffled=moved_bytes(rows.packing, counts, left.own),
+            bytes_shuffled=bundled + moved_bytes(rows.packing, counts, left.own),
+            bytes_bundled=bundled,
             rows_sorted=sum(counts),
-            bytes_read=sum(size for _, size, _ in readings),
+            bytes_read=sum(each.size for each in readings),
             bytes_output=made,
         )
-        return rows.division.partitions
+        return partitions
 
-    def _reading(self, lane: Lane, seen: Seen) -> tuple[int, float, int]:
-        """(rows, bytes of the columns' share of files, tasks) of a lane."""
+    def _reading(self, lane: Lane, seen: Seen, *, by_tasks: bool = False) -> _Reading:
         first = lane.first
         amount = self._amount(first, [source.where for source in lane.projections])
         low, high = seen.days or _days_of(Span(seen.low, seen.high))
         rows, size = amount.within(None if first.kind == "mutations" else low, high) if amount else (0.0, 0.0)
         table = self.run.table(first.table)
         days = Days(first.partition, *within(first, seen.days))
-        share = self._share(first.table, _columns_of(lane))
-        return round(rows), size * share, reading_tasks(table, days, self.cores)
+        size *= self._share(first.table, _columns_of(lane))
+        if by_tasks:
+            return _Reading(round(rows), size, *own_reading_tasks(table, days, round(rows), self.cores))
+        return _Reading(round(rows), size, reading_tasks(table, days, self.cores))
 
     def _numbered(self, read: Projection, columns: Iterable[str]) -> None:
         """Of several rows with one event id one is taken: a shuffle of Spark's own, by the id, in every reading."""

@@ -24,7 +24,7 @@ from zipline.engines.local.statements import tried
 from zipline.engines.spark.lanes import Lane
 from zipline.engines.spark.packing import OWN, OWN_ARROW, ROW, spelled
 from zipline.engines.spark.scans import Days
-from zipline.engines.spark.stretches import Stretch
+from zipline.engines.spark.stretches import Stretch, tasks_for
 from zipline.engines.spark.workers import one_core
 from zipline.expressions.dialects import identifier
 from zipline.plan.chaining import Span
@@ -65,10 +65,10 @@ class Reading(Protocol):
         ...
 
 
-def by_tasks(spark: SparkSession, reading: Reading, task: Task, ddl: str) -> DataFrame:
-    """What the task makes of the numbers of all stretches, each in a task of its own."""
+def by_tasks(spark: SparkSession, reading: Reading, task: Task, ddl: str, cores: int) -> DataFrame:
+    """What tasks make of the numbers of all stretches."""
     count = len(reading.stretches)
-    return spark.range(0, count, 1, max(1, count)).mapInArrow(task, ddl)
+    return spark.range(0, count, 1, max(1, tasks_for(count, cores))).mapInArrow(task, ddl)
 
 
 def numbers_in(batches: Batches) -> Iterator[int]:

@@ -155,7 +155,7 @@ class KeySetRows:
                 yield self._by_tasks(reading, Looking(reading, share, is_left=False), LOOKING)
 
     def _by_tasks(self, reading: Reading, task: Task, ddl: str) -> DataFrame:
-        return by_tasks(self.run.spark, reading, task, ddl)
+        return by_tasks(self.run.spark, reading, task, ddl, self.run.sizing.cores)
 
     @contextmanager
     def _at(self, what: str) -> Iterator[None]:

@@ -245,7 +245,7 @@ class Run:
         listed = stretches(table, days, self.sizing.cores)
         reading = LeftReading(table, left, listed, days, bounds, span, tuple(left.column_types))
         shape = LeftShape(dict(left.column_types), {}, True, (ROW,), (), bounds is not None)
-        frame = by_tasks(self.spark, reading, Listing(reading), reading.ddl)
+        frame = by_tasks(self.spark, reading, Listing(reading), reading.ddl, self.sizing.cores)
         return NumberedLeft(frame, shape, table.statistics().rows, reading=reading)
 
     def _left_by_spark(
@@ -276,7 +276,8 @@ class Run:
 
     def _bound(self, left: NumberedLeft) -> None:
         if left.reading is not None:
-            found = by_tasks(self.spark, left.reading, Bounding(left.reading), BOUNDS_DDL).toArrow()
+            task = Bounding(left.reading)
+            found = by_tasks(self.spark, left.reading, task, BOUNDS_DDL, self.sizing.cores).toArrow()
             folds = (pc.min, pc.max, pc.sum, pc.sum)
             left.first, left.last, rows, undated = (f(c).as_py() for f, c in zip(folds, found.columns, strict=True))
             left.rows, undated = rows or 0, undated or 0

@@ -230,6 +230,7 @@ class FrameTable:
     ) -> None:
         self.name, self.frame, self.order, self.files = name, frame, order, files
         self._schema, self._rows = dict(schema), rows
+        self.stands_for: Table | None = None
 
     @property
     def schema(self) -> dict[str, DataType]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from zipline.engines.spark.scans import SMALL, Days, FrameTable
+from zipline.engines.spark.stretches import most_rows, stretches, tasks_for
 from zipline.tables.contract import Partition, Table
 from zipline.tables.delta_source import DeltaSource
 from zipline.tables.memory import MemoryTable
@@ -24,8 +25,14 @@ PATH_LETTERS = 100
 """Of a file's path, where no table tells."""
 
 
+def own_reading_tasks(table: Table, days: Days, rows: int, cores: int) -> tuple[int, int]:
+    """(tasks, stretches) where tasks read the files of these days, which have so many rows, themselves."""
+    count = -(-rows // most_rows(rows, cores)) if isinstance(table, Sized) else len(stretches(table, days, cores))
+    return tasks_for(count, cores), count
+
+
 def reading_tasks(table: Table, days: Days, cores: int) -> int:
-    """The tasks of one reading of these days."""
+    """The tasks of one reading of these days by Spark."""
     if isinstance(table, MemoryTable):
         return 1 if (table.statistics().bytes or 0) < SMALL else cores
     if isinstance(table, ParquetTable):

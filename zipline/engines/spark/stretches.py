@@ -18,6 +18,8 @@ MOST_ROWS, MOST_BYTES = 1_000_000, 64 * 1024**2
 """Of a stretch, as far as files tell."""
 LEAST_ROWS = 100_000
 """Fewer are not worth a task of their own."""
+TASKS_OF_A_CORE, STRETCHES_OF_A_TASK = 8, 16
+"""Where there are more than enough tasks for all cores each takes several stretches: a shuffle has fewer ends."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,26 @@ class Stretch:
 
 def is_read_by_tasks(table: Table) -> bool:
     """Whether it is files that every executor can open."""
-    return bool(table.schema) and not isinstance(table, MemoryTable | FrameTable)
+    if isinstance(table, FrameTable):
+        return table.stands_for is not None and is_read_by_tasks(table.stands_for)
+    return bool(table.schema) and not isinstance(table, MemoryTable)
+
+
+def tasks_for(count: int, cores: int) -> int:
+    """How many tasks read so many stretches."""
+    return min(count, max(TASKS_OF_A_CORE * cores, -(-count // STRETCHES_OF_A_TASK)))
 
 
 def stretches(table: Table, days: Days, cores: int) -> tuple[Stretch, ...]:
     """All that is to be read of these days."""
     units = [unit for unit in table.units(days.partition) if _is_within(unit, days)]
-    rows = sum(unit.rows or 0 for unit in units)
-    most = min(MOST_ROWS, max(LEAST_ROWS, -(-rows // cores)))
     can_divide = isinstance(table, ByRow) and table.has_row_numbers
-    return tuple(_stretches(units, most, can_divide=can_divide))
+    return tuple(_stretches(units, most_rows(sum(unit.rows or 0 for unit in units), cores), can_divide=can_divide))
+
+
+def most_rows(rows: int, cores: int) -> int:
+    """Of a stretch of so many rows in all."""
+    return min(MOST_ROWS, max(LEAST_ROWS, -(-rows // cores)))
 
 
 def _is_within(unit: Unit, days: Days) -> bool:

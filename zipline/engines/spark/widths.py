@@ -8,8 +8,13 @@ well depends on the values, so bytes are those before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import exp
 
-from zipline.engines.spark.packing import Packing
+import pyarrow as pa
+
+from zipline.arrow import from_arrow
+from zipline.engines.spark.bundles import BYTES, PIECE
+from zipline.engines.spark.packing import ROWS, Packing
 from zipline.plan.steps import PartPlan
 from zipline.types import (
     BINARY,
@@ -104,15 +109,31 @@ def _padded(size: int) -> int:
     return WORD * -(-size // WORD)
 
 
+def bundled_bytes(schema: pa.Schema, rows: int, ends: int, fields: int) -> int:
+    """Of so many rows in bundles, from so many `ends` (a stretch and a partition), in packed rows of so many fields."""
+    width = 1 + sum(_value(from_arrow(field.type, field.name)) for field in schema)
+    of_an_end = rows / ends if ends else 0.0
+    bundles = ends * max(1 - exp(-of_an_end), of_an_end * width / BYTES)
+    around = row_bytes(fields, WORD + WORD // 2) + WORD + _empty(schema)
+    return round(rows * width + bundles * around)
+
+
+def _empty(schema: pa.Schema) -> int:
+    """Of a bundle without rows, its count aside."""
+    arrays = [pa.array([], field.type) for field in (*schema, pa.field(PIECE, pa.uint8()))]
+    return int(pa.record_batch(arrays, names=[*schema.names, PIECE]).serialize().size)
+
+
 def moved_bytes(
     packing: Packing,
     counts: Sequence[int],
     own: Mapping[str, int],
     lengths: Sequence[Mapping[str, int]] | None = None,
 ) -> int:
-    """Bytes of so many rows of each lane."""
+    """Bytes of so many rows of each lane but those in bundles."""
     given = lengths or [{}] * len(counts)
-    return sum(count * packed_bytes(packing, lane, own, given[lane]) for lane, count in enumerate(counts))
+    rows = [(lane, count) for lane, count in enumerate(counts) if packing.shapes[lane].own != (ROWS,)]
+    return sum(count * packed_bytes(packing, lane, own, given[lane]) for lane, count in rows)
 
 
 def lengths_of(parts: Iterable[PartPlan]) -> dict[str, int]:
