@@ -68,6 +68,15 @@ class ByFile(Protocol):
 
 
 @runtime_checkable
+class Replaceable(Protocol):
+    """A table whose files may be written anew while somebody reads them."""
+
+    def check_unchanged(self, units: Collection[str]) -> None:
+        """TableError where the file of one of these units is not what it was when the table was opened."""
+        ...
+
+
+@runtime_checkable
 class ByRow(Protocol):
     """A table of which a stretch of a file can be read without the rest of it."""
 
@@ -82,12 +91,13 @@ class ByRow(Protocol):
         end: str | None = None,
     ) -> str:
         """As `Table.relation` of one unit and, of its rows as they lie there, those from the first to before the
-        second. Where a column has the name that the reader gives to their numbers the table cannot say (TableError):
-        `has_row_numbers` is False."""
+        second. Only where `has_row_numbers`."""
         ...
 
     @property
-    def has_row_numbers(self) -> bool: ...
+    def has_row_numbers(self) -> bool:
+        """False where a column has the name that the reader gives to their numbers."""
+        ...
 
 
 ROW_NUMBER = "file_row_number"

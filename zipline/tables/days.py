@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from zipline.errors import TableError
 from zipline.tables.columns import checked_day, day_expression, quoted
 from zipline.tables.contract import Partition, Statistics, Table, Unit
-from zipline.tables.storage import DataFile
+from zipline.tables.storage import DataFile, Storage
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,6 +68,13 @@ def _unit(file: DataFile, column: str | None, where: str) -> Unit:
         rows=file.rows,
         bytes=file.bytes,
     )
+
+
+def check_unchanged(storage: Storage, files: Iterable[DataFile], units: Collection[str], name: str) -> None:
+    """TableError where one of these files is no longer what it was when the table was opened."""
+    for file in files:
+        if file.name in units and storage.file(file.path).token != file.token:
+            raise TableError(f"{file.path} changed while it was read", subject=f"table {name!r}", hint="run it again")
 
 
 def is_named(file: DataFile, units: Collection[str] | None) -> bool:

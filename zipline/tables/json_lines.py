@@ -16,6 +16,7 @@ from zipline.errors import TableError
 from zipline.tables.columns import check_names, duckdb_type, empty_relation, known_null, listed, literal, within
 from zipline.tables.contract import Partition, Statistics, Unit
 from zipline.tables.days import (
+    check_unchanged,
     connect,
     execute,
     is_named,
@@ -89,6 +90,9 @@ class JsonTable:
         if partition in self._own and partition is not None and (start, end) != (None, None):
             query += f" WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
+
+    def check_unchanged(self, units: Collection[str]) -> None:
+        check_unchanged(self._storage, self._files, units, self.name)
 
     def units(self, partition: str | None) -> list[Unit]:
         return units_of_files(self._files, partition, f"table {self.name!r}")

@@ -30,6 +30,7 @@ from zipline.tables.columns import (
 )
 from zipline.tables.contract import FILE, ROW_NUMBER, Partition, Statistics, Unit
 from zipline.tables.days import (
+    check_unchanged,
     files_within,
     is_named,
     partitions_of_files,
@@ -146,6 +147,9 @@ class ParquetTable:
 
     def paths(self) -> Mapping[str, str]:
         return {file.path: file.name for file in self._files}
+
+    def check_unchanged(self, units: Collection[str]) -> None:
+        check_unchanged(self._storage, self._files, units, self.name)
 
     def units(self, partition: str | None) -> list[Unit]:
         return units_of_files(self._files, partition, f"table {self.name!r}")

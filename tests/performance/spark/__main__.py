@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def measured(folder: Path, events: int, rounds: int) -> Iterator[Row]:
 
 
 def _project(folder: Path, tables: dict[str, str]) -> Path:
+    """Without a warehouse: how many versions an output has had is not what is measured."""
+    shutil.rmtree(folder, ignore_errors=True)
     config = folder / "configs" / "bench.py"
     config.parent.mkdir(parents=True, exist_ok=True)
     (folder / "zipline.toml").write_text('name = "bench"\n')

@@ -12,12 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
+from zipline import EventSource, Join, Query
 from zipline.engines.local.session import connect, query
-from zipline.engines.spark import bundles, stretches
+from zipline.engines.spark import bundles, file_readings, stretches
 from zipline.engines.spark.bundles import HOME, Bundling, divided, opened, rows_in
+from zipline.engines.spark.file_readings import LeftReading
 from zipline.engines.spark.packing import LANE, PART, ROW, ROWS
 from zipline.engines.spark.scans import EVER, Days
 from zipline.engines.spark.spill import pieces
+from zipline.engines.spark.stretches import Stretch
+from zipline.errors import TableError
+from zipline.plan.build import plan_join
 from zipline.tables.catalog import open_catalog
 from zipline.tables.contract import ByRow, Table
 from zipline.types import BIGINT, STRING
@@ -171,3 +176,20 @@ def test_a_column_of_the_readers_own_name_leaves_files_whole(tmp_path: Path, mon
 
 def test_many_stretches_share_tasks() -> None:
     assert [stretches.tasks_for(count, 2) for count in (0, 1, 16, 17, 1_000)] == [0, 1, 16, 16, 63]
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_readings, "one_core", lambda: (connect(), None))
+    left = pa.table({"k": range(10), "at": pa.array(range(10), pa.timestamp("us", "UTC"))})
+    pq.write_table(left, tmp_path / "left.parquet")
+    table = open_catalog({"left": str(tmp_path / "left.parquet")}).table("left")
+    columns = {name: table.schema[name] for name in ("k", "at")}
+    join = Join(EventSource("left", Query(["k"], time="at")), [], name="joined")
+    reading = LeftReading(
+        table, plan_join(join, lambda _: columns).left, (Stretch(("left.parquet",)),), EVER, None, None, ("k",)
+    )
+    assert reading.read(0).column("l:k").to_pylist() == list(range(10))
+    pq.write_table(left.slice(0, 9), tmp_path / "left.parquet")
+    with pytest.raises(TableError, match=r"left.parquet changed while it was read") as failure:
+        reading.read(0)
+    assert failure.value.hint == "run it again"

@@ -1,12 +1,18 @@
 """The same plans on Spark: many machines, the same answers to the bit.
 
-Spark reads, projects and filters (expressions printed as Spark SQL) and moves rows; the kernels of the local engine
-compute. A run is, for the steps of a plan:
+Tasks read files, the kernels of the local engine compute, and Spark moves rows between the two. A run is, for the
+steps of a plan:
 
-1. the left rows, numbered; the numbers are written down before anything else reads them (`left`),
+1. the left rows, numbered; the same row has the same number however often it is read (`left`, `file_readings`),
 2. for each set of left keys one shuffle: its left rows and all rows of all sources that these keys can see come to the
-   partition of their key (`lanes`, `packing`), and there `local.assembly.KeySet` computes every part at once (`tasks`),
+   partition of their key (`key_sets`), and there `local.assembly.KeySet` computes every part at once (`tasks`),
 3. one shuffle more, by the number of the left row, where the parts and the left rows are put together.
+
+There are two ways into a shuffle, and one plan may use both. Tables that are files are read by tasks with the local
+engine's statements, a `stretches` of them at a time, and their rows move in `bundles`, which stay in columns from the
+file to the kernel. What only Spark can read (DataFrames, views, ORC, outputs of parents), or must route row by
+row (hot keys, rows of one event id), is projected and filtered by Spark SQL (`scans`, `lanes`) and moves as rows
+(`packing`). Both hash a key alike, so all of its rows meet.
 
 A part whose files are mostly older than the days asked for is computed from stored hop partials (`stored_partials`),
 which are one more reading of step 2. Tables of the session's catalog are read by `catalog_tables`, outputs made known

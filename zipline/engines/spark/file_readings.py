@@ -29,7 +29,7 @@ from zipline.engines.spark.workers import one_core
 from zipline.expressions.dialects import identifier
 from zipline.plan.chaining import Span
 from zipline.plan.steps import Projection
-from zipline.tables.contract import ByRow, Table
+from zipline.tables.contract import ByRow, Replaceable, Table
 from zipline.types import BINARY, BOOLEAN, DATE, NULL, STRING, TIMESTAMP, DataType
 from zipline.values import dataclass
 
@@ -74,6 +74,12 @@ def by_tasks(spark: SparkSession, reading: Reading, task: Task, ddl: str, cores:
 def numbers_in(batches: Batches) -> Iterator[int]:
     """The stretches that are asked for."""
     return (number for batch in batches for number in batch.column(0).to_pylist())
+
+
+def check(table: Table, stretch: Stretch) -> None:
+    """After it was read: rows that several tasks read are to be of the same files."""
+    if isinstance(table, Replaceable):
+        table.check_unchanged(stretch.units)
 
 
 def relation(
@@ -134,6 +140,7 @@ class LaneReading:
             found = query(connection, sql, self.table.name, rows, tried(sources, needed))
         finally:
             connection.close()
+        check(self.table, stretch)
         return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)
 
 
@@ -197,6 +204,7 @@ class LeftReading:
                 found.append(left_rows(connection, rows, self.left, bounds=self.bounds, span=self.span, names=names))
         finally:
             connection.close()
+        check(self.table, stretch)
         table = pa.concat_tables(found)
         return table.filter(pc.is_valid(table.column(DAY))) if self.is_dated else table
 

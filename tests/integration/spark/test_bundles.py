@@ -1,0 +1,59 @@
+"""Rows that tasks bundle and rows that Spark moves meet: both find the same place for a key, of whatever type."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.conformance.spark_session import spark_session
+from zipline.engines.spark.file_readings import key_hashes
+from zipline.engines.spark.session import configured
+from zipline.engines.spark.statements import key_hash
+from zipline.types import BIGINT, BINARY, BOOLEAN, DATE, DOUBLE, FLOAT, INT, STRING, TIMESTAMP, DataType
+
+RANDOM = np.random.default_rng(11)
+COUNT = 500
+
+
+def texts(letters: int) -> list[str]:
+    lengths = RANDOM.integers(0, 80, COUNT)
+    return ["".join(map(chr, RANDOM.integers(33, letters, length))) for length in lengths]
+
+
+KEYS: dict[str, tuple[pa.Array, DataType]] = {
+    "long": (pa.array(RANDOM.integers(-(2**63), 2**63 - 1, COUNT)), BIGINT),
+    "int": (pa.array(RANDOM.integers(-(2**31), 2**31 - 1, COUNT), pa.int32()), INT),
+    "double": (pa.array([0.0, -0.0, float("inf"), 5e-324, *RANDOM.normal(size=COUNT - 4)]), DOUBLE),
+    "float": (pa.array(RANDOM.normal(size=COUNT), pa.float32()), FLOAT),
+    "text": (pa.array(texts(127)), STRING),
+    "wide": (pa.array(texts(0xD7FF)), STRING),
+    "bytes": (pa.array([text.encode()[: 7 + number % 60] for number, text in enumerate(texts(3_000))]), BINARY),
+    "flag": (pa.array(RANDOM.integers(0, 2, COUNT).astype(bool)), BOOLEAN),
+    "day": (pa.array([dt.date(1, 1, 1) + dt.timedelta(int(n)) for n in RANDOM.integers(0, 3_000_000, COUNT)]), DATE),
+    "at": (pa.array(RANDOM.integers(-(10**16), 10**17, COUNT), pa.timestamp("us", "UTC")), TIMESTAMP),
+}
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in KEYS), ("text", "long"), tuple(KEYS)], ids="-".join)
+def test_tasks_hash_keys_as_spark_does(names: tuple[str, ...]) -> None:
+    rows = pa.table({name: KEYS[name][0] for name in names})
+    keys = [(name, KEYS[name][1]) for name in names]
+    spark: Any = spark_session()
+    with configured(spark):
+        found = spark.createDataFrame(rows).selectExpr(f"{key_hash(keys)} AS hash").toArrow().column(0)
+    own, has_key = key_hashes(rows, keys)
+    assert has_key.all()
+    assert len(set(own.tolist())) > 1
+    assert own.tolist() == found.to_pylist()
+
+
+def test_null_and_nan_are_no_keys() -> None:
+    rows = pa.table({"a": pa.array([1, None, 3, 4]), "b": pa.array([1.0, 2.0, float("nan"), None])})
+    assert key_hashes(rows, [("a", BIGINT), ("b", DOUBLE)])[1].tolist() == [True, False, False, False]
+    for name, (column, dtype) in KEYS.items():
+        absent = pa.table({name: pa.nulls(3, column.type)})
+        assert not key_hashes(absent, [(name, dtype)])[1].any()
