@@ -73,8 +73,19 @@ def _unit(file: DataFile, column: str | None, where: str) -> Unit:
 def check_unchanged(storage: Storage, files: Iterable[DataFile], units: Collection[str], name: str) -> None:
     """TableError where one of these files is no longer what it was when the table was opened."""
     for file in files:
-        if file.name in units and storage.file(file.path).token != file.token:
-            raise TableError(f"{file.path} changed while it was read", subject=f"table {name!r}", hint="run it again")
+        if file.name not in units:
+            continue
+        if not storage.exists(file.path):
+            raise gone(file, name)
+        if storage.file(file.path).token != file.token:
+            raise TableError(f"reading {name!r}: {file.path} changed while it was read", hint="run it again")
+
+
+def gone(file: DataFile, name: str) -> TableError:
+    return TableError(
+        f"reading {name!r}: {file.path} is gone, which was there when the run began",
+        hint="run it again, when nobody rewrites the table",
+    )
 
 
 def is_named(file: DataFile, units: Collection[str] | None) -> bool:

@@ -11,6 +11,7 @@ from zipline.tables.columns import check_names, duckdb_type, empty_relation, lis
 from zipline.tables.contract import FILE, ROW_NUMBER, Partition, Statistics, Unit
 from zipline.tables.days import (
     files_within,
+    gone,
     is_named,
     partitions_of_files,
     partitions_of_rows,
@@ -104,6 +105,12 @@ class DeltaSource:
 
     def paths(self) -> Mapping[str, str]:
         return {file.path: file.name for file in self._files}
+
+    def check_unchanged(self, units: Collection[str]) -> None:
+        """Files of a log may go, when a table is vacuumed; others are never written in their place."""
+        for file in self._files:
+            if file.name in units and not self._storage.exists(file.path):
+                raise gone(file, self.name)
 
     def units(self, partition: str | None) -> list[Unit]:
         return units_of_files(self._files, partition, f"table {self.name!r}")

@@ -73,7 +73,7 @@ class Measured:
 
     @property
     def shuffles(self) -> list[Stage]:
-        """Those of rows; where each task gives one row, these are put together (the bounds of the query times)."""
+        """By how many rows or bundles moved; where each task gives one row these are but put together."""
         return sorted((s for s in self.stages if s.rows_shuffled > s.tasks), key=lambda stage: stage.rows_shuffled)
 
 
@@ -123,7 +123,7 @@ def write(folder: Path, rows: int, seed: int) -> str:
         "row": np.arange(rows),
         "id": random.integers(0, rows, rows),
         "user": random.integers(0, rows // 20, rows),
-        "item": [f"item-{number:06}" for number in random.integers(0, rows // 50, rows)],
+        "item": [f"item-{number:011}" for number in random.integers(0, rows // 50, rows)],
         "price": random.integers(1, 10_000, rows) / 100,
         "at": pa.array(times, pa.timestamp("us", "UTC")),
     }
@@ -155,18 +155,19 @@ def test_an_estimate_is_what_spark_counts(events: int, tmp_path: Path) -> None:
     assert [step.shuffles for step in moves] == [1, 1, 1]
     assert len(measured.shuffles) == 2 + 1
     assert predicted.total.tasks + predicted.total.reading_tasks == sum(stage.tasks for stage in measured.stages)
-    for step, stage in zip(moves, measured.shuffles, strict=True):
-        assert stage.rows_shuffled == pytest.approx(step.rows_shuffled, rel=0.02)
-        assert stage.bytes_shuffled < step.bytes_shuffled
+    bundled, (last,) = (
+        [step for step in moves if step.bytes_bundled],
+        [step for step in moves if not step.bytes_bundled],
+    )
+    assert all(step.bytes_bundled == step.bytes_shuffled for step in bundled)
+    assert (last.bytes_bundled, last.rows_shuffled) == (0, pytest.approx(measured.shuffles[-1].rows_shuffled, rel=0.02))
+    assert sum(step.bytes_shuffled for step in bundled) > sum(each.bytes_shuffled for each in measured.shuffles[:-1])
+    assert last.bytes_shuffled > measured.shuffles[-1].bytes_shuffled
     before_compression = sum(measured.sizes) + 4 * sum(stage.rows_shuffled for stage in measured.shuffles)
     assert before_compression == pytest.approx(predicted.total.bytes_shuffled, rel=0.05)
     compressed = sum(stage.bytes_shuffled for stage in measured.shuffles)
     assert predicted.bytes_compressed / 1.5 <= compressed <= predicted.bytes_compressed * 1.5
-    assert (
-        predicted.total.bytes_scratch / 5
-        <= sum(s.bytes_written for s in measured.stages)
-        <= predicted.total.bytes_scratch
-    )
+    assert predicted.total.bytes_scratch == sum(stage.bytes_written for stage in measured.stages) == 0
 
 
 def test_rows_of_one_event_id_are_a_shuffle_more(tmp_path: Path) -> None:
@@ -199,5 +200,4 @@ def test_parents_given_values_and_labels_are_counted_too(tmp_path: Path) -> None
     assert predicted.total.shuffles == len(measured.shuffles) == 1 + 1 + 2 + 1
     assert predicted.total.tasks + predicted.total.reading_tasks == sum(stage.tasks for stage in measured.stages)
     moved = sum(stage.rows_shuffled for stage in measured.shuffles)
-    assert moved == pytest.approx(predicted.total.rows_shuffled, rel=0.02)
     assert sum(measured.sizes) + 4 * moved == pytest.approx(predicted.total.bytes_shuffled, rel=0.05)

@@ -164,4 +164,4 @@ def test_days_are_brought_together_before_they_are_written_only_where_files_woul
     output = DeltaOutput(str(tmp_path / "output"))
     done = run_days(plan, catalog, spark=spark, output=output, start="2024-03-01", end="2024-03-08")
     assert sum(rows.num_rows for _, rows in done.by_day(sorted(done.files))) == 100
-    assert _since(before) == Executed(shuffles=1 + more, summaries=1, jobs=3)
+    assert _since(before) == Executed(shuffles=1 + more, summaries=0, jobs=2)

@@ -48,7 +48,7 @@ def _failed(table: str, text: str | None, wrong: duckdb.Error) -> DataError:
     dtype = None
     if found := _NOT_OF_TYPE.search(said):
         dtype, value = found.groups()
-        said = f"{value!r} is not {_article(dtype)} {dtype}"
+        said = f"{value!r} is not {article(dtype)} {dtype}"
     elif found := _NO_SUCH.search(said):
         dtype = found.group(1).upper()
         said = f"{found.group(2)!r} is not a {dtype}: the calendar has no such day"
@@ -63,7 +63,8 @@ def _plain(text: str) -> str:
     return column.group(1) if column else " ".join(text.split())
 
 
-def _article(dtype: str) -> str:
+def article(dtype: str) -> str:
+    """Of the name of a type."""
     return "an" if dtype[0] in "AEIO" else "a"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from zipline import errors
+from zipline.engines.local.failures import article
 from zipline.engines.spark.lanes import Lane, column_sql
 from zipline.engines.spark.left import query_time
 from zipline.engines.spark.statements import clock
@@ -258,7 +259,9 @@ def _table_of(path: str, readings: Iterable[Reading]) -> str | None:
 
 def _of_data(said: str, text: str, readings: Sequence[Reading], step: str) -> DataError:
     value = _VALUE.search(said)
-    what = f"{value.group(1)!r} is not a value of {value.group(2)}" if value else said.split(". ")[0].strip()
+    what = said.split(". ")[0].strip()
+    if value:
+        what = f"{value.group(1)!r} is not {article(value.group(2))} {value.group(2)}"
     dtype = value.group(2) if value else "type"
     form = "times are ISO 8601, such as 2013-07-01T06:30:00Z; " if dtype in ("TIMESTAMP", "DATE") else ""
     is_cast = value is not None

@@ -7,6 +7,7 @@ down to be numbered: the number of a row is that of its stretch and its place th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -76,10 +77,16 @@ def numbers_in(batches: Batches) -> Iterator[int]:
     return (number for batch in batches for number in batch.column(0).to_pylist())
 
 
-def check(table: Table, stretch: Stretch) -> None:
-    """After it was read: rows that several tasks read are to be of the same files."""
-    if isinstance(table, Replaceable):
-        table.check_unchanged(stretch.units)
+@contextmanager
+def opened(table: Table, stretch: Stretch) -> Iterator[duckdb.DuckDBPyConnection]:
+    """What reads a stretch. What several tasks read is to be of the same files: else it is an error, after all."""
+    connection, _ = one_core()
+    try:
+        yield connection
+    finally:
+        connection.close()
+        if isinstance(table, Replaceable):
+            table.check_unchanged(stretch.units)
 
 
 def relation(
@@ -133,14 +140,10 @@ class LaneReading:
     def _read(self, number: int, schema: pa.Schema, *, only_keys: bool) -> pa.Table:
         stretch, sources = self.stretches[number], self.lane.projections
         needed = {source: frozenset(name for own, name in self.lane.aliases if own == source) for source in sources}
-        connection, _ = one_core()
-        try:
+        with opened(self.table, stretch) as connection:
             rows = relation(connection, self.table, self.days, stretch.units, stretch.rows)
             sql = self.lane.statement(rows, self.low, self.high, only_keys=only_keys)
             found = query(connection, sql, self.table.name, rows, tried(sources, needed))
-        finally:
-            connection.close()
-        check(self.table, stretch)
         return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)
 
 
@@ -196,15 +199,11 @@ class LeftReading:
     def plain(self, number: int, names: Sequence[str]) -> pa.Table:
         """These columns, TIME and DAY. Files are read one by one, for together they may come in another order."""
         stretch = self.stretches[number]
-        connection, _ = one_core()
         found = []
-        try:
+        with opened(self.table, stretch) as connection:
             for unit in stretch.units:
                 rows = relation(connection, self.table, self.days, [unit], stretch.rows)
                 found.append(left_rows(connection, rows, self.left, bounds=self.bounds, span=self.span, names=names))
-        finally:
-            connection.close()
-        check(self.table, stretch)
         table = pa.concat_tables(found)
         return table.filter(pc.is_valid(table.column(DAY))) if self.is_dated else table
 

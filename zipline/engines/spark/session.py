@@ -31,9 +31,11 @@ RUN_SETTINGS = {
     "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    "spark.sql.unionOutputPartitioning": "false",
 }
 """Settings of a run, whatever the session's own are: they come back when it ends.
 
+Readings of one task each would become one task, one after another, where Spark keeps the partitioning of a union.
 Adaptive execution would merge the partitions that a run has sized itself. A bound on the bytes of a batch (anything
 less than what stands for none) has Spark add up the sizes of all its columns after every row: half of a task's time.
 """

@@ -111,7 +111,8 @@ def _padded(size: int) -> int:
 
 def bundled_bytes(schema: pa.Schema, rows: int, ends: int, fields: int) -> int:
     """Of so many rows in bundles, from so many `ends` (a stretch and a partition), in packed rows of so many fields."""
-    width = 1 + sum(_value(from_arrow(field.type, field.name)) for field in schema)
+    widths = (4 + DAY_LETTERS if f.name == "__ds" else _value(from_arrow(f.type, f.name)) for f in schema)
+    width = 1 + sum(widths)
     of_an_end = rows / ends if ends else 0.0
     bundles = ends * max(1 - exp(-of_an_end), of_an_end * width / BYTES)
     around = row_bytes(fields, WORD + WORD // 2) + WORD + _empty(schema)
