@@ -155,14 +155,10 @@ def test_an_estimate_is_what_spark_counts(events: int, tmp_path: Path) -> None:
     assert [step.shuffles for step in moves] == [1, 1, 1]
     assert len(measured.shuffles) == 2 + 1
     assert predicted.total.tasks + predicted.total.reading_tasks == sum(stage.tasks for stage in measured.stages)
-    bundled, (last,) = (
-        [step for step in moves if step.bytes_bundled],
-        [step for step in moves if not step.bytes_bundled],
-    )
-    assert all(step.bytes_bundled == step.bytes_shuffled for step in bundled)
-    assert (last.bytes_bundled, last.rows_shuffled) == (0, pytest.approx(measured.shuffles[-1].rows_shuffled, rel=0.02))
-    assert sum(step.bytes_shuffled for step in bundled) > sum(each.bytes_shuffled for each in measured.shuffles[:-1])
-    assert last.bytes_shuffled > measured.shuffles[-1].bytes_shuffled
+    orders, clicks, visits = (counts[name] for name in ("orders", "clicks", "visits"))
+    moved = sorted([orders + clicks + visits, orders + clicks, 3 * orders])
+    assert [step.rows_shuffled for step in moves] == pytest.approx(moved, rel=0.05)
+    assert all(step.bytes_bundled > 0.9 * step.bytes_shuffled for step in moves)
     before_compression = sum(measured.sizes) + 4 * sum(stage.rows_shuffled for stage in measured.shuffles)
     assert before_compression == pytest.approx(predicted.total.bytes_shuffled, rel=0.05)
     compressed = sum(stage.bytes_shuffled for stage in measured.shuffles)

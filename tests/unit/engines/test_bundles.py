@@ -15,7 +15,7 @@ from pyarrow import csv
 from zipline import EventSource, Join, Query
 from zipline.engines.local.session import connect, query
 from zipline.engines.spark import bundles, file_readings, stretches
-from zipline.engines.spark.bundles import HOME, Bundling, divided, opened, rows_in
+from zipline.engines.spark.bundles import HOME, Bundling, KeyHome, divided, opened, rows_in
 from zipline.engines.spark.file_readings import LeftReading
 from zipline.engines.spark.packing import LANE, PART, ROW, ROWS
 from zipline.engines.spark.scans import EVER, Days
@@ -52,9 +52,11 @@ def rows(count: int, seed: int = 1, first: int = 0) -> pa.Table:
 
 def packed(reading: InMemory, partitions: int) -> list[pa.RecordBatch]:
     """What the tasks of a shuffle give, in the form of packed rows."""
-    found = Bundling(reading, partitions)([pa.record_batch({"id": list(range(len(reading.tables)))})])
+    found = Bundling(reading, KeyHome(reading.keys, partitions))(
+        [pa.record_batch({"id": list(range(len(reading.tables)))})]
+    )
     columns = [(b.column(0), pa.array(np.full(b.num_rows, 3, np.int32)), b.column(1)) for b in found]
-    assert all(batch.schema.names == [HOME, ROWS] for batch in Bundling(reading, partitions)([]))
+    assert all(batch.schema.names == [HOME, ROWS] for batch in found)
     return [pa.record_batch(list(each), names=[PART, LANE, ROWS]) for each in columns]
 
 

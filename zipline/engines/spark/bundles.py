@@ -8,7 +8,8 @@ belongs, should the partition be too large to be held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from zipline.algebra.columnar.values import whole
 from zipline.engines.spark.file_readings import Reading, key_hashes, numbers_in
 from zipline.engines.spark.packing import LANE, PART, ROW, ROWS
 from zipline.engines.spark.statements import PIECES
+from zipline.types import DataType
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
@@ -30,37 +32,87 @@ BYTES, AT_A_TIME = 128 * 1024, 1_000
 """Of a bundle, and bundles of a batch: Spark holds so many in memory to hand them to Python."""
 SENT = 16 * 1024**2
 """Bytes of the bundles that a task hands over at a time."""
+SORTED = 256 * 1024**2
+"""Bytes of rows that are put in the order of their partitions at a time."""
 _COUNT = np.dtype("<i8")
 
 
-@dataclass(frozen=True, eq=False)
-class Bundling:
-    """Numbers of stretches -> bundles of the reading's rows, for so many partitions."""
+class Home(Protocol):
+    """Where rows go: of so many partitions."""
 
-    reading: Reading
+    @property
+    def partitions(self) -> int: ...
+
+    def places(self, rows: pa.Table) -> Ints:
+        """The partition of each row plus a multiple of `partitions` for its piece."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeyHome:
+    """By key, as `statements.home` says it to Spark. A left row without one has nothing to see: it may go anywhere."""
+
+    keys: Sequence[tuple[str, DataType]]
     partitions: int
 
-    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        for number in numbers_in(batches):
-            rows = self.reading.read(number)
-            yield from _bundles(rows, self._places(rows), self.partitions)
-
-    def _places(self, rows: pa.Table) -> Ints:
-        """What `statements.home` is to Spark: the partition of each row plus a multiple of `partitions` for its piece.
-
-        A left row without a key has nothing to see: it may go anywhere.
-        """
-        hashes, has_key = key_hashes(rows, self.reading.keys)
-        found = np.mod(hashes, self.partitions * PIECES) if self.reading.keys else hashes
+    def places(self, rows: pa.Table) -> Ints:
+        hashes, has_key = key_hashes(rows, self.keys)
+        found = np.mod(hashes, self.partitions * PIECES) if self.keys else hashes
         if not has_key.all():
             found[~has_key] = np.asarray(rows.column(ROW))[~has_key] % self.partitions
         return found
 
 
-def _bundles(rows: pa.Table, places: Ints, partitions: int) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True)
+class RowHome:
+    """By the row's number; where it is written by day, by these, and of each day by number as partitions allow."""
+
+    partitions: int
+    days: tuple[str, ...] = ()
+
+    @property
+    def _pieces(self) -> int:
+        return max(1, self.partitions // len(self.days))
+
+    @property
+    def sql(self) -> str:
+        """The same for Spark. A row of facts has neither day nor number: it goes with the first rows."""
+        if not self.days:
+            return f"CAST(pmod(coalesce({ROW}, 0), {self.partitions * PIECES}) AS INT)"
+        day = f"coalesce(datediff(CAST(__ds AS DATE), DATE '{self.days[0]}'), 0)"
+        number = f"{day} * {self._pieces} + pmod(coalesce({ROW}, 0), {self._pieces})"
+        return f"CAST(pmod({number}, {self.partitions}) AS INT)"
+
+    def places(self, rows: pa.Table) -> Ints:
+        numbers = np.asarray(whole(rows.column(ROW)))
+        if not self.days:
+            return np.mod(numbers, self.partitions * PIECES)
+        days = whole(rows.column("__ds")).cast(pa.date32()).cast(pa.int32())
+        since = np.asarray(days).astype(np.int64) - np.datetime64(self.days[0], "D").astype(np.int64)
+        return np.mod(since * self._pieces + numbers % self._pieces, self.partitions)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundling:
+    """Numbers of stretches -> bundles of the reading's rows."""
+
+    reading: Reading
+    home: Home
+
+    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
+        for number in numbers_in(batches):
+            yield from bundles_of(self.reading.read(number), self.home)
+
+
+def bundles_of(rows: pa.Table, home: Home) -> Iterator[pa.RecordBatch]:
     """Batches of the bundles of all rows, with the partition of each."""
-    if not rows.num_rows:
-        return
+    most = max(1, SORTED * rows.num_rows // max(1, rows.nbytes))
+    for first in range(0, rows.num_rows, most):
+        some = rows.slice(first, most)
+        yield from _bundles(some, home.places(some), home.partitions)
+
+
+def _bundles(rows: pa.Table, places: Ints, partitions: int) -> Iterator[pa.RecordBatch]:
     homes = (places % partitions).astype(np.int16 if partitions < 1 << 15 else np.int32)
     pieces = pa.array((places // partitions).astype(np.uint8))
     table = pa.table([*(whole(column) for column in rows.columns), pieces], names=[*rows.column_names, PIECE])

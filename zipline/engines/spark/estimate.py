@@ -26,6 +26,7 @@ from zipline.engines.spark.moves import (
     is_one_move,
     key_sets_of,
     left_of,
+    outcome_rows,
     together,
 )
 from zipline.engines.spark.packing import ROW, Packing
@@ -272,21 +273,29 @@ class _Course:
         if is_one_move(key_sets, len(days), ordinary):
             return left.rows, self._key_set(parts, left, left.shape, made)
         tasks = [self._key_set(sharing, left, left_of(sharing, left.shape), 0) for sharing in key_sets]
-        packing = together(key_sets, left.shape, has_day=bool(days))
-        facts = [min(number, left.rows) for number in tasks]
-        counts = [left.rows, *(left.rows + number for number in facts)]
-        partitions = self.run.sizing.partitions([left.rows] * len(counts))
-        lengths = [own_lengths_of(sharing) for sharing in key_sets]
-        told = FACTS_LETTERS * sum(facts)
+        reading = left.numbered.reading
+        packing = together(key_sets, left.shape, is_left_bundled=reading is not None)
+        fields = 2 + len(packing.own) + len(packing.slots)
+        partitions = self.run.sizing.partitions([left.rows] * (1 + len(key_sets)))
+        bundled = (
+            0 if reading is None else bundled_bytes(reading.schema, left.rows, left.stretches * partitions, fields)
+        )
+        for sharing, of_tasks in zip(key_sets, tasks, strict=True):
+            schema, entries = outcome_rows(sharing, has_day=bool(days)), own_lengths_of(sharing)
+            bundled += bundled_bytes(schema, left.rows, of_tasks * partitions, fields, entries)
+        facts = sum(min(number, left.rows) for number in tasks)
+        told = facts * (row_bytes(fields, FACTS_LETTERS))
+        moved = left.rows * (1 + len(key_sets)) + facts
         self.add(
             "bringing together",
-            rows=sum(counts),
+            rows=moved,
             reading_tasks=left.reading_tasks,
             tasks=partitions,
             shuffles=1,
-            rows_shuffled=sum(counts),
-            bytes_shuffled=moved_bytes(packing, counts, left.own, [{}, *lengths]) + told,
-            rows_sorted=sum(counts),
+            rows_shuffled=moved,
+            bytes_shuffled=bundled + told + moved_bytes(packing, [left.rows] + [0] * len(key_sets), left.own),
+            bytes_bundled=bundled,
+            rows_sorted=moved,
             bytes_output=made,
         )
         return left.rows, partitions

@@ -81,9 +81,13 @@ def summed_keys(one: Mapping[str, KeyCount], other: Mapping[str, KeyCount]) -> d
 def with_facts(table: pa.Table, schema: pa.Schema, facts: Iterable[str]) -> Iterator[pa.RecordBatch]:
     """Batches of rows in the types of the schema, and one of facts."""
     rows = table.append_column(FACTS, pa.nulls(table.num_rows, pa.string()))
-    yield from _typed(rows, schema).to_batches(max_chunksize=BATCH)
-    texts = list(facts)
-    if texts:
+    yield from typed(rows, schema).to_batches(max_chunksize=BATCH)
+    yield from only_facts(schema, facts)
+
+
+def only_facts(schema: pa.Schema, facts: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    """A batch of facts in the columns of the schema."""
+    if texts := list(facts):
         columns = [pa.array(texts) if field.name == FACTS else pa.nulls(len(texts), field.type) for field in schema]
         yield pa.record_batch(columns, schema=schema)
 
@@ -91,7 +95,8 @@ def with_facts(table: pa.Table, schema: pa.Schema, facts: Iterable[str]) -> Iter
 BATCH = 100_000
 
 
-def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of the schema in its types."""
     columns = [table.column(field.name) for field in schema]
     cast = [c if c.type == f.type else c.cast(f.type) for c, f in zip(columns, schema, strict=True)]
     return pa.table(cast, schema=schema)

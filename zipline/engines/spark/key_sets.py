@@ -15,7 +15,7 @@ from zipline.clock import DAY
 from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
 from zipline.engines.local.statements import within
 from zipline.engines.spark.bundles import DDL as BUNDLES
-from zipline.engines.spark.bundles import HOME, Bundling
+from zipline.engines.spark.bundles import HOME, Bundling, KeyHome
 from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
 from zipline.engines.spark.file_readings import LaneReading, Reading, Task, by_tasks, can_be_hashed
 from zipline.engines.spark.hot import DDL as LOOKING
@@ -175,7 +175,9 @@ class KeySetRows:
         """(rows, the SQL of the partition of each)."""
         if number in self.bundled:
             reading = self.bundled[number]
-            return self._by_tasks(reading, Bundling(reading, self.division.partitions), BUNDLES), HOME
+            return self._by_tasks(
+                reading, Bundling(reading, KeyHome(reading.keys, self.division.partitions)), BUNDLES
+            ), HOME
         if number == 0:
             return self.division.left(self.left.frame, self._left_keys)
         key, lane = list(self.lanes.items())[number - 1]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
+from zipline.engines.spark.facts import FACTS
 from zipline.engines.spark.lanes import Lane
 from zipline.engines.spark.outputs import part_schema
-from zipline.engines.spark.packing import Packing
+from zipline.engines.spark.packing import ROWS, Packing, Shape
 from zipline.engines.spark.tasks import LeftShape
 from zipline.plan.steps import BootstrapRead, PartPlan
 from zipline.types import DataType
@@ -36,9 +39,16 @@ def left_of(parts: Sequence[PartPlan], left: LeftShape) -> LeftShape:
     return left.of(parts[0].left_keys, [column for part in parts for column, _ in part.columns])
 
 
-def together(key_sets: KeySets, left: LeftShape, *, has_day: bool) -> Packing:
-    """Left rows and the outcome of every set of keys."""
-    return Packing((left.shape, *(part_schema(parts, has_day=has_day).shape for parts in key_sets)))
+def together(key_sets: KeySets, left: LeftShape, *, is_left_bundled: bool) -> Packing:
+    """Left rows and the outcome of every set of keys, which comes in bundles."""
+    outcomes = [Shape((FACTS, ROWS), {}) for _ in key_sets]
+    return Packing((Shape((ROWS,), {}) if is_left_bundled else left.shape, *outcomes))
+
+
+def outcome_rows(parts: Sequence[PartPlan], *, has_day: bool) -> pa.Schema:
+    """Of the bundles of an outcome."""
+    fields = part_schema(parts, has_day=has_day).arrow
+    return pa.schema([field for field in fields if field.name != FACTS and not pa.types.is_null(field.type)])
 
 
 def bootstrap_lane(read: BootstrapRead) -> Lane:

@@ -16,7 +16,8 @@ from zipline.clock import days as days_between
 from zipline.engines.contract import Report, Result
 from zipline.engines.local.statements import within
 from zipline.engines.local.substitutes import Substitute
-from zipline.engines.spark.bundles import AT_A_TIME
+from zipline.engines.spark.bundles import AT_A_TIME, HOME, Bundling, RowHome
+from zipline.engines.spark.bundles import DDL as BUNDLES
 from zipline.engines.spark.condensing import else_from_rows
 from zipline.engines.spark.failures import reading_of_lane, reading_of_left
 from zipline.engines.spark.file_readings import BOUNDS_DDL, Bounding, LeftReading, Listing, by_tasks
@@ -24,7 +25,15 @@ from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
 from zipline.engines.spark.labels import label_end
 from zipline.engines.spark.lanes import Lane
 from zipline.engines.spark.left import left_days, left_frame
-from zipline.engines.spark.moves import bootstrap_lane, given_values, is_one_move, key_sets_of, left_of, together
+from zipline.engines.spark.moves import (
+    bootstrap_lane,
+    given_values,
+    is_one_move,
+    key_sets_of,
+    left_of,
+    outcome_rows,
+    together,
+)
 from zipline.engines.spark.outputs import Output, Schema, collected, part_schema, typed
 from zipline.engines.spark.packing import PART, ROW, Packing
 from zipline.engines.spark.progress import Steps, Telling, course, named
@@ -32,10 +41,19 @@ from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan, sen
 from zipline.engines.spark.session import AT_ONCE
 from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.skew import Division
-from zipline.engines.spark.statements import PIECES, home
+from zipline.engines.spark.statements import home
 from zipline.engines.spark.stored_partials import substituted
 from zipline.engines.spark.stretches import is_read_by_tasks, stretches
-from zipline.engines.spark.tasks import Assembly, Bootstrapping, KeySetTask, LeftShape, PuttingTogether
+from zipline.engines.spark.tasks import (
+    Assembly,
+    Bootstrapping,
+    Bundled,
+    Giving,
+    KeySetTask,
+    LeftShape,
+    PuttingTogether,
+    Rowwise,
+)
 from zipline.engines.spark.writing import FILES, Writing
 from zipline.engines.spark.written import WrittenResult, visible
 from zipline.plan.chaining import DAY_COLUMN, Span, days_span, parent_table, parents_of, wanted_parents
@@ -193,7 +211,9 @@ class Run:
         """The part's columns for queries in memory, in their order."""
         left = self._queries(part, queries)
         self._parents(None, (part,), _span(left), to_newest=False)
-        found = collected(self._key_set((part,), left, left.shape, (None, part_schema((part,)))), (ROW,), self.report)
+        schema = part_schema((part,))
+        frame = self._key_set((part,), left, left.shape, Rowwise(schema.arrow), schema.ddl)
+        found = collected(frame, (ROW,), self.report)
         columns = [typed(found.column(f"p0_{n}"), dtype) for n, (_, dtype) in enumerate(part.own_columns)]
         return pa.table(columns, names=[name for name, _ in part.own_columns]), self.report
 
@@ -320,24 +340,29 @@ class Run:
         listed = [] if assembly.writing is None or bounds is None else days_between(*bounds)
         partitions = KeySetRows(self, parts, left, left.shape).ordinary if len(key_sets) == 1 else 0
         if is_one_move(key_sets, len(listed), partitions):
-            frame = self._key_set(parts, left, left.shape, (assembly, schema))
+            frame = self._key_set(parts, left, left.shape, Rowwise(schema.arrow), schema.ddl, assembly)
         else:
             frame = self._together(key_sets, left, assembly, schema, listed)
         return Output(frame, columns, schema.own, left.shape.files, self.report)
 
     def _key_set(
-        self, parts: Sequence[PartPlan], left: NumberedLeft, shape: LeftShape, then: tuple[Assembly | None, Schema]
+        self,
+        parts: Sequence[PartPlan],
+        left: NumberedLeft,
+        shape: LeftShape,
+        giving: Giving,
+        ddl: str,
+        assembly: Assembly | None = None,
     ) -> DataFrame:
         """One shuffle: the columns of parts that share their left keys; with an assembly the output."""
         rows = KeySetRows(self, parts, left, shape)
-        assembly, schema = then
         task = KeySetTask(
             tuple(parts),
             rows.lanes,
             rows.packing,
             shape,
             rows.days,
-            schema.arrow,
+            giving,
             self.sizing.most,
             assembly,
             {each.partition: each.hash for each in rows.division.ranges},
@@ -348,8 +373,12 @@ class Run:
             rows.division.partitions,
         )
         if rows.bundled:
-            self.spark.conf.set(AT_ONCE, str(AT_A_TIME))
-        return rows.packed().repartitionById(rows.division.partitions, PART).mapInArrow(task, schema.ddl)
+            self._take_few_at_a_time()
+        return rows.packed().repartitionById(rows.division.partitions, PART).mapInArrow(task, ddl)
+
+    def _take_few_at_a_time(self) -> None:
+        """From now on, for there are bundles among the rows."""
+        self.spark.conf.set(AT_ONCE, str(AT_A_TIME))
 
     def _together(
         self,
@@ -360,15 +389,25 @@ class Run:
         days: Sequence[str],
     ) -> DataFrame:
         """The output from left rows and the outcomes of all sets of keys, by the number of the row, or by its day."""
-        frames = [left.frame]
-        for parts in key_sets:
-            of_parts = part_schema(parts, has_day=bool(days))
-            frames.append(self._key_set(parts, left, left_of(parts, left.shape), (None, of_parts)))
-        packing = together(key_sets, left.shape, has_day=bool(days))
-        partitions = self.sizing.partitions([left.rows] * len(frames))
-        packed = packing.pack(frames, [_row_home(partitions, days)] * len(frames))
-        task = PuttingTogether(tuple(key_sets), packing, left.shape, assembly, schema.arrow, self.sizing.most)
+        home = RowHome(self.sizing.partitions([left.rows] * (1 + len(key_sets))), tuple(days))
+        frames, bundled = [self._left_rows(left, home)], {}
+        if left.reading is not None:
+            bundled[0] = left.reading.schema
+        for number, parts in enumerate(key_sets, 1):
+            bundled[number] = outcome_rows(parts, has_day=bool(days))
+            giving = Bundled(bundled[number], home)
+            frames.append(self._key_set(parts, left, left_of(parts, left.shape), giving, giving.ddl))
+        packing = together(key_sets, left.shape, is_left_bundled=left.reading is not None)
+        packed = packing.pack(frames, [HOME if lane in bundled else home.sql for lane in range(len(frames))])
+        most, partitions = self.sizing.most, home.partitions
+        task = PuttingTogether(tuple(key_sets), packing, left.shape, assembly, schema.arrow, most, bundled, partitions)
+        self._take_few_at_a_time()
         return packed.repartitionById(partitions, PART).mapInArrow(task, schema.ddl)
+
+    def _left_rows(self, left: NumberedLeft, home: RowHome) -> DataFrame:
+        if left.reading is None:
+            return left.frame
+        return by_tasks(self.spark, left.reading, Bundling(left.reading, home), BUNDLES, self.sizing.cores)
 
     def rows(self, lane: Lane) -> int | None:
         """How many the table has, as far as that is known without reading it."""
@@ -389,18 +428,6 @@ class Run:
 
 def _span(left: NumberedLeft) -> Span:
     return Span(0, 0) if left.first is None or left.last is None else Span(left.first, left.last)
-
-
-def _row_home(partitions: int, days: Sequence[str]) -> str:
-    """By the row's number, in pieces; with days by these, and of each day's rows by number as partitions allow.
-
-    A row of facts has neither: it goes with the first rows.
-    """
-    if not days:
-        return f"CAST(pmod(coalesce({ROW}, 0), {partitions * PIECES}) AS INT)"
-    pieces = max(1, partitions // len(days))
-    day = f"coalesce(datediff(CAST(__ds AS DATE), DATE '{days[0]}'), 0)"
-    return f"CAST(pmod({day} * {pieces} + pmod(coalesce({ROW}, 0), {pieces}), {partitions}) AS INT)"
 
 
 def _output_columns(plan: JoinPlan, assembly: Assembly) -> dict[str, DataType]:

@@ -30,9 +30,10 @@ from zipline.engines.local.output import finish, with_day
 from zipline.engines.local.read import Rows
 from zipline.engines.local.reported import count_orphans, count_strange_snapshots
 from zipline.engines.local.substitutes import Substitute
-from zipline.engines.spark.bundles import divided, opened, rows_in
+from zipline.engines.spark.bundles import DDL as BUNDLES
+from zipline.engines.spark.bundles import HOME, RowHome, bundles_of, divided, opened, rows_in
 from zipline.engines.spark.condensing import Condensed, Halves
-from zipline.engines.spark.facts import FACTS, add, counted, failed, with_facts
+from zipline.engines.spark.facts import FACTS, add, counted, failed, only_facts, typed, with_facts
 from zipline.engines.spark.lanes import Lane, LaneKey, apart
 from zipline.engines.spark.packing import PART, ROW, ROWS, Packing, Shape
 from zipline.engines.spark.spill import pieces
@@ -118,17 +119,51 @@ class Outcome:
     range_of: int | None = None
 
 
-def answered(schema: pa.Schema, work: Callable[[], Outcome | None]) -> Iterator[pa.RecordBatch]:
+Giving = Callable[[pa.Table | None, Sequence[str]], Iterator[pa.RecordBatch]]
+"""How a task gives rows (None: there are none) and facts."""
+
+
+def answered(giving: Giving, work: Callable[[], Outcome | None]) -> Iterator[pa.RecordBatch]:
     """The batches of an outcome; an error in the data is a fact, which no second attempt would change."""
     began = monotonic()
     try:
         outcome = work()
     except ZiplineError as error:
-        yield from with_facts(schema.empty_table().drop_columns([FACTS]), schema, [failed(error)])
+        yield from giving(None, [failed(error)])
         return
     if outcome is not None:
         outcome.report.seconds["tasks"] = monotonic() - began
-        yield from with_facts(outcome.table, schema, [counted(outcome.report, outcome.range_of)])
+        yield from giving(outcome.table, [counted(outcome.report, outcome.range_of)])
+
+
+@dataclass(frozen=True, eq=False)
+class Rowwise:
+    """Rows in the types of the schema, and facts as rows of their own."""
+
+    schema: pa.Schema
+
+    def __call__(self, table: pa.Table | None, facts: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        rows = self.schema.empty_table().drop_columns([FACTS]) if table is None else table
+        return with_facts(rows, self.schema, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundled:
+    """The same rows in bundles for their next partitions."""
+
+    schema: pa.Schema
+    home: RowHome
+
+    @property
+    def ddl(self) -> str:
+        return f"{BUNDLES}, {FACTS} STRING"
+
+    def __call__(self, table: pa.Table | None, facts: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for batch in () if table is None else bundles_of(typed(table, self.schema), self.home):
+            yield batch.append_column(FACTS, pa.nulls(batch.num_rows, pa.string()))
+        own = pa.schema([(HOME, pa.int32()), (ROWS, pa.binary()), (FACTS, pa.string())])
+        for batch in only_facts(own, facts):
+            yield batch.set_column(0, HOME, pa.array(np.zeros(batch.num_rows, np.int32)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +180,7 @@ class Bootstrapping:
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
         for piece in pieces(batches, self.most):
-            yield from answered(self.schema, partial(self._outcome, piece))
+            yield from answered(Rowwise(self.schema), partial(self._outcome, piece))
 
     def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
@@ -177,7 +212,7 @@ class KeySetTask:
     packing: Packing
     left: LeftShape
     days: Mapping[Any, Ints]
-    schema: pa.Schema
+    giving: Giving
     most: int
     assembly: Assembly | None = None
     hot: Mapping[int, int] = field(default_factory=dict)
@@ -190,7 +225,7 @@ class KeySetTask:
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
         divide = partial(divided, schemas=self.bundled, partitions=self.partitions)
         for piece in pieces(batches, self.most, rows_in, divide):
-            yield from answered(self.schema, partial(self._outcome, piece))
+            yield from answered(self.giving, partial(self._outcome, piece))
 
     def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
@@ -211,7 +246,8 @@ class KeySetTask:
         if self.assembly is not None:
             order = {name: tables[0].column(name) for name in self.left.order}
             return replace(self.assembly.outcome(rows, order, computed, connection, report), range_of=range_of)
-        columns: dict[str, Any] = {name: tables[0].column(name) for name in (ROW, "__ds") if name in self.schema.names}
+        kept = [name for name in (ROW, "__ds") if name in self.left.shape.own]
+        columns: dict[str, Any] = {name: tables[0].column(name) for name in kept}
         for number, part in enumerate(self.parts):
             for n, (name, dtype) in enumerate(part.own_columns):
                 columns[f"p{number}_{n}"] = in_type(name, computed[id(part)].column(n), dtype)
@@ -311,10 +347,13 @@ class PuttingTogether:
     assembly: Assembly
     schema: pa.Schema
     most: int
+    bundled: Mapping[int, pa.Schema] = field(default_factory=dict)
+    partitions: int = 1
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        for piece in pieces(batches, self.most):
-            yield from answered(self.schema, partial(self._outcome, piece))
+        divide = partial(divided, schemas=self.bundled, partitions=self.partitions)
+        for piece in pieces(batches, self.most, rows_in, divide):
+            yield from answered(Rowwise(self.schema), partial(self._outcome, piece))
 
     def _outcome(self, batches: list[pa.RecordBatch]) -> Outcome | None:
         tables = self.packing.unpack(batches)
@@ -324,7 +363,7 @@ class PuttingTogether:
         report = Report()
         for table in tables[1:]:
             add(report, table.column(FACTS).drop_null().to_pylist())
-        ordered = [tables[0], *(table.filter(pc.is_null(table.column(FACTS))) for table in tables[1:])]
+        ordered = [self._rows(number, table) for number, table in enumerate(tables)]
         ordered = [table.take(pc.sort_indices(table.column(ROW))) for table in ordered]
         numbers = ordered[0].column(ROW)
         computed: dict[int, pa.Table] = {}
@@ -334,6 +373,12 @@ class PuttingTogether:
         rows = self.left.rows(ordered[0])
         order = {name: ordered[0].column(name) for name in self.left.order}
         return self.assembly.outcome(rows, order, computed, connection, report)
+
+    def _rows(self, number: int, table: pa.Table) -> pa.Table:
+        """Of a lane, without facts."""
+        if number in self.bundled:
+            return opened(table.column(ROWS), self.bundled[number])
+        return table.filter(pc.is_null(table.column(FACTS))) if number else table
 
 
 def _part_columns(part: PartPlan, number: int, table: pa.Table) -> pa.Table:

@@ -109,9 +109,16 @@ def _padded(size: int) -> int:
     return WORD * -(-size // WORD)
 
 
-def bundled_bytes(schema: pa.Schema, rows: int, ends: int, fields: int) -> int:
-    """Of so many rows in bundles, from so many `ends` (a stretch and a partition), in packed rows of so many fields."""
-    widths = (4 + DAY_LETTERS if f.name == "__ds" else _value(from_arrow(f.type, f.name)) for f in schema)
+def bundled_bytes(
+    schema: pa.Schema, rows: int, ends: int, fields: int, lengths: Mapping[str, int] | None = None
+) -> int:
+    """Of so many rows in bundles, in packed rows of so many fields, from so many `ends` (a stretch or a task, and a
+    partition); `lengths` are the entries of lists and maps."""
+    entries = lengths or {}
+    widths = (
+        4 + DAY_LETTERS if f.name == "__ds" else _value(from_arrow(f.type, f.name), entries.get(f.name, ENTRIES))
+        for f in schema
+    )
     width = 1 + sum(widths)
     of_an_end = rows / ends if ends else 0.0
     bundles = ends * max(1 - exp(-of_an_end), of_an_end * width / BYTES)
