@@ -6,19 +6,29 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
 # On Spark: the conformance suite, and what else there is of it. They have Pythons of their own, for a JVM stays in them.
 SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spark.py
 # What starts clusters and servers of its own, or takes minutes: one after another, by test-spark.
+TORCH_TESTS := tests/integration/torch
 SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect submit))
 
-.PHONY: demo test test-spark bench bench-spark lint setup clean
+.PHONY: demo test test-spark test-torch bench bench-spark lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SPARK_TESTS))
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
 	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance tests/integration/spark -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
 test-spark: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPARK_ALONE)
+
+# torch comes with several gigabytes of CUDA: beside the environment, and only for its own tests.
+test-torch: $(VENV)/.dev build/torch/torch
+	PYTHONPATH=build/torch $(BIN)/python -m pytest $(TORCH_TESTS)
+
+build/torch/torch:
+	@echo "installing torch into build/torch (once, several gigabytes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target build/torch torch
+	@touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@
     for batch in rows.batches(): ...              # Arrow, a batch at a time
     frames(rows)                                  # pandas, a frame at a time
     matrix(batch, features)                       # numpy float32, null as NaN
+    torch_rows(rows, features, label)             # a dataset for torch's DataLoader
 
 Files are read where they lie, by the process that wants the rows: nothing passes through Spark, whichever engine wrote
 them. What is committed later changes nothing of rows that were asked for before.
@@ -19,13 +20,15 @@ import numpy as np
 import pyarrow as pa
 
 from zipline.clock import days as days_between
-from zipline.errors import TableError
+from zipline.errors import EngineError, TableError
 from zipline.project import Project, load_project
 from zipline.tables.delta import DeltaOutput
 from zipline.tables.stored_rows import BATCH, StoredRows, output_name
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from training.torch_rows import TorchRows
 
 
 def stored_rows(
@@ -75,3 +78,33 @@ def matrix(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray[Any, np.
             .to_numpy(zero_copy_only=False)
         )
     return np.ascontiguousarray(found.T)
+
+
+def torch_rows(
+    rows: StoredRows, features: Sequence[str], label: str | None = None, *, size: int = 1024, shuffle: bool = False
+) -> TorchRows:
+    """A torch `IterableDataset` of float32 batches, `size` x features at most, null as NaN; with a label a pair of
+    these and as many labels.
+
+    Batches are made already: `DataLoader(rows, batch_size=None, num_workers=4)`. Workers share the files. With
+    `shuffle` each epoch has the files in another order, and so the rows of a file among as many as are read at a time
+    (65,536); `torch.manual_seed` makes it the same again. TableError where a column is missing or has no numbers,
+    EngineError without the package torch.
+    """
+    names = [*features, *([label] if label else [])]
+    missing = [name for name in names if name not in rows.schema.names]
+    if missing:
+        raise TableError(f"the rows have no column {missing[0]!r}", asked=missing[0], valid=tuple(rows.schema.names))
+    for name in names:
+        kind = rows.schema.field(name).type
+        if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise TableError(f"the column {name!r} is {kind}, which is no number", hint="encode it, or leave it out")
+    try:
+        from training.torch_rows import TorchRows
+    except ModuleNotFoundError as absent:
+        if absent.name != "torch":
+            raise
+        raise EngineError(
+            "a torch dataset needs the package torch", next_command="pip install 'zipline-features[torch]'"
+        ) from None
+    return TorchRows(rows, tuple(features), label, size=size, shuffle=shuffle)

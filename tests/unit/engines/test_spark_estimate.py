@@ -56,33 +56,36 @@ def test_a_hundred_group_bys_by_five_sets_of_keys_are_six_shuffles(wide):
 
 def test_a_set_of_keys_moves_its_left_rows_and_its_events_once_for_twenty_group_bys(wide):
     step = next(step for step in wide.steps if step.title == "20 parts by user")
-    # Fields: partition, lane, number, time, day; slots: a key, four values. Two words for length and nulls are 4 + 8.
-    row = 4 + 8 + 8 * (5 + 1 + 4)
-    left = row + 16  # a day is ten letters, so two words
+    # Columns: number, time, day (ten letters and four bytes), a key, the piece; of events a key, time, four values.
+    left, event = 8 + 8 + 14 + 8 + 1, 8 + 8 + 4 * 8 + 1
+    columns = 1 * BILLION * left + 20 * BILLION * event
+    bundles = (BILLION // 500_000 + 20 * BILLION // 1_000_000) * 10_500
     assert step.rows_shuffled == step.rows_sorted == 21 * BILLION
-    assert step.bytes_shuffled == 1 * BILLION * left + 20 * BILLION * row
+    assert step.bytes_shuffled == step.bytes_bundled
+    assert columns + 300 * bundles < step.bytes_shuffled < columns + 600 * bundles
     assert step.tasks == 21 * BILLION // 2_000_000 == 10_500
     # Of a row's 100 bytes in columns these are read: key, time and four values.
     assert step.bytes_read == 20 * BILLION * (8 + 8 + 4 * 8)
 
 
-def test_all_is_brought_together_in_rows_as_wide_as_the_widest_set_of_keys(wide):
+def test_all_is_brought_together_in_columns_of_its_own_for_each_set_of_keys(wide):
     step = wide.steps[-1]
-    # Of the left: five keys, file and place; of each set of keys 20 x 2 x 3 features; facts are a field of all.
-    fields = 2 + len(("number", "time", "day", "file", "index", "facts")) + 5 + 120
-    row = 4 + 8 * 3 + 8 * fields + 16
+    # Of the left: number, time, day, five keys; of each set of keys number, day, 20 x 2 x 3 features; and the piece.
+    left, outcome = 8 + 8 + 14 + 5 * 8 + 1, 8 + 14 + 120 * 8 + 1
+    columns = BILLION * (left + 5 * outcome)
+    bundles = 5 * 10_500 * 3_000
     facts = 5 * 10_500
-    path, told = 104, 120
     assert step.rows_shuffled == 6 * BILLION + facts
-    assert step.bytes_shuffled == 6 * BILLION * row + BILLION * path + facts * (row + told)
+    assert columns + 120 * 16 * bundles < step.bytes_shuffled < columns + 120 * 64 * bundles
+    assert 0 < step.bytes_shuffled - step.bytes_bundled < facts * 250
     assert step.tasks == 6 * BILLION // 2_000_000
     assert step.bytes_output == BILLION * (5 * 8 + 8 + 600 * 8)
 
 
-def test_left_rows_are_written_once(wide):
-    assert wide.steps[0].title == "left rows"
-    assert wide.steps[0].bytes_scratch == BILLION * (5 * 8 + 3 * 8)
-    assert [step.bytes_scratch for step in wide.steps[1:]] == [0] * (len(wide.steps) - 1)
+def test_left_rows_in_files_are_not_written_down(wide):
+    assert wide.steps[0].title == "first and last query time"
+    assert wide.steps[0].bytes_read == BILLION * (5 * 8 + 8)
+    assert wide.total.bytes_scratch == 0
 
 
 def test_hot_keys_are_looked_for_in_keys_and_times_alone(wide):
@@ -99,8 +102,8 @@ def test_the_command_prints_what_the_documentation_shows_and_needs_no_pyspark(tm
     printed = done.stdout.rstrip()
     assert printed in DOCS.read_text(), printed
     total = next(line for line in printed.splitlines() if line.startswith("all "))
-    assert total.split()[1:4] == ["180,210", "55,501", "6"]
-    assert total.split()[5:7] == ["15.0", "TiB"]
+    assert total.split()[1:4] == ["184,000", "55,500", "6"]
+    assert total.split()[5:7] == ["10.5", "TiB"]
 
 
 CLICKS = EventSource("clicks", Query(["user", "item", "price"], time="at"))

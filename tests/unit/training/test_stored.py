@@ -1,13 +1,14 @@
 """What a backfill stored, read for training: in batches, by several readers, as of the moment it was asked for."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from training.stored import frames, matrix, stored_rows
-from zipline.errors import TableError
+from training.stored import frames, matrix, stored_rows, torch_rows
+from zipline.errors import EngineError, TableError
 from zipline.project import Project, load_project
 from zipline.tables.delta import DeltaOutput
 
@@ -103,3 +104,22 @@ def test_a_file_that_is_gone_is_named(project: Project, output: DeltaOutput) -> 
     Path(rows.files[1].path).unlink()
     with pytest.raises(TableError, match="cannot be read"):
         list(rows.batches())
+
+
+def test_columns_that_no_tensor_has_are_named(project: Project, output: DeltaOutput) -> None:
+    rows = stored_rows(JOIN, project=project)
+    with pytest.raises(TableError, match="the rows have no column 'spend'"):
+        torch_rows(rows, ["spend"])
+    with pytest.raises(TableError, match="the column 'user' is string, which is no number"):
+        torch_rows(rows, ["spent"], "user")
+
+
+def test_without_torch_the_error_says_what_to_install(
+    project: Project, output: DeltaOutput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it: tests/integration/torch."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "training.torch_rows", raising=False)
+    with pytest.raises(EngineError, match="a torch dataset needs the package torch") as absent:
+        torch_rows(stored_rows(JOIN, project=project), ["spent"])
+    assert absent.value.next_command == "pip install 'zipline-features[torch]'"
