@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conformance.spark_session import spark_session
+from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Query, backfill
+from zipline.engines.spark import stretches
 from zipline.engines.spark.file_readings import key_hashes
 from zipline.engines.spark.session import configured
 from zipline.engines.spark.statements import key_hash
@@ -49,6 +54,35 @@ def test_tasks_hash_keys_as_spark_does(names: tuple[str, ...]) -> None:
     assert has_key.all()
     assert len(set(own.tolist())) > 1
     assert own.tolist() == found.to_pylist()
+
+
+@pytest.mark.parametrize("form", ["parquet", "delta"])
+def test_rows_come_in_the_order_of_the_local_engine(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the names of the files, and in whatever stretches they are read."""
+    monkeypatch.setattr(stretches, "LEAST_ROWS", 40)
+    monkeypatch.setattr(stretches, "MOST_ROWS", 40)
+    tables = {}
+    for name in ("asked", "seen"):
+        place = tmp_path / name
+        place.mkdir()
+        for number, count in enumerate((150, 7, 60, 1, 300)):
+            times = pa.array(RANDOM.integers(0, 10**12, count), pa.timestamp("us", "UTC"))
+            rows = pa.table({"k": RANDOM.integers(0, 9, count), "x": RANDOM.integers(0, 99, count), "at": times})
+            if form == "delta":
+                deltalake.write_deltalake(str(place), rows, mode="append")
+            else:
+                pq.write_table(rows, place / f"{'cabde'[number]}.parquet", row_group_size=50)
+        tables[name] = str(place)
+    seen = EventSource("seen", Query(["k", "x"], time="at"))
+    parts = [
+        JoinPart(GroupBy([key], [seen], [Aggregation("x", "SUM", windows=["1d", None])], name=f"by_{key}"))
+        for key in ("k", "x")
+    ]
+    join = Join(EventSource("asked", Query(["k", "x"], time="at")), parts, name="ordered")
+    spark_session().conf.set("spark.zipline.rowsPerTask", "200")
+    expected = backfill(join, tables)
+    assert expected.num_rows == 518
+    assert backfill(join, tables, engine="spark").equals(expected)
 
 
 def test_null_and_nan_are_no_keys() -> None:

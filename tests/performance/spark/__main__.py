@@ -25,6 +25,7 @@ from tests.performance import data
 from tests.performance.comparison import differences
 from tests.performance.measure import Figures, measure, median
 from tests.performance.spark.by_hand import FORMULATIONS
+from zipline.algebra.columnar.kernel import warm_up
 from zipline.project import load_project
 from zipline.tables.delta import DeltaOutput
 
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measured(folder: Path, events: int, rounds: int) -> Iterator[Row]:
     """One row for each comparison."""
+    warm_up()
     files = data.make(folder, events, max(events // 10, 1), max(events // 100, 2), "time")
     tables = dict(zip(("events", "queries"), map(str, files), strict=True))
     project = _project(folder / "spark_project", tables)

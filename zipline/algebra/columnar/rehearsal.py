@@ -16,6 +16,7 @@ from zipline.algebra.columnar import hashing, order
 from zipline.algebra.columnar.series import Call, Series, evaluate, moments_of_each, moments_of_runs
 from zipline.algebra.columnar.spans import pair
 from zipline.algebra.columnar.values import integers, values_of
+from zipline.algebra.columnar.xxhash import hashes
 from zipline.algebra.states import MOMENTS, counted
 from zipline.arrow import to_arrow
 from zipline.types import BIGINT, DOUBLE, DataType
@@ -83,12 +84,17 @@ def _states() -> None:
         _evaluate(spreads, MOMENTS, ("VARIANCE",), two_clocks=two_clocks)
 
 
+def _key_hashes() -> None:
+    hashes([KEYS, pa.array(["a"] * 6), pa.array([True] * 6)], 6)
+
+
 SCENES: dict[str, Callable[[], None]] = {
     "order": lambda: _evaluate(_FLOATS, DOUBLE, ("COUNT", "SUM", "AVERAGE", "MAX", "LAST")),
     "integers": _integers,
     "floats": lambda: _evaluate(_FLOATS, DOUBLE, ("VARIANCE", "APPROX_PERCENTILE")),
     "two clocks, numbers": lambda: _evaluate(_FLOATS, DOUBLE, OF_NUMBERS, two_clocks=True),
     "states": _states,
+    "hashes of keys": _key_hashes,
     "two clocks, any": lambda: _evaluate(pa.array(np.arange(6)), BIGINT, ("SUM", *OF_ANY), two_clocks=True),
 }
 

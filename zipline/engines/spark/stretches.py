@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from zipline.engines.spark.scans import Days, FrameTable
-from zipline.tables.contract import ByRow, Table, Unit
+from zipline.tables.contract import ByFile, ByRow, Table, Unit
 from zipline.tables.memory import MemoryTable
 from zipline.values import dataclass
 
@@ -43,8 +43,11 @@ def tasks_for(count: int, cores: int) -> int:
 
 
 def stretches(table: Table, days: Days, cores: int) -> tuple[Stretch, ...]:
-    """All that is to be read of these days."""
+    """All that is to be read of these days, in the table's own order."""
     units = [unit for unit in table.units(days.partition) if _is_within(unit, days)]
+    if isinstance(table, ByFile):
+        places = {name: place for place, name in enumerate(table.paths().values())}
+        units.sort(key=lambda unit: places[unit.name])
     can_divide = isinstance(table, ByRow) and table.has_row_numbers
     return tuple(_stretches(units, most_rows(sum(unit.rows or 0 for unit in units), cores), can_divide=can_divide))
 
