@@ -68,14 +68,14 @@ def _stretches(units: Sequence[Unit], most: int, *, can_divide: bool) -> Iterato
     held = 0.0
     for unit in units:
         share = _share(unit, most)
+        if few and held + share > 1:
+            yield Stretch(tuple(few))
+            few, held = [], 0.0
         if share > 1 and can_divide and unit.rows is not None:
             count = -(-unit.rows // most)
             edges = [unit.rows * number // count for number in range(count + 1)]
             yield from (Stretch((unit.name,), edge) for edge in pairwise(edges))
             continue
-        if few and held + share > 1:
-            yield Stretch(tuple(few))
-            few, held = [], 0.0
         few.append(unit.name)
         held += share
     if few:
