@@ -17,6 +17,12 @@ def test_a_staging_table_is_shown_made_and_then_left_alone(tmp_path: Path) -> No
     root = Company(tmp_path / "company", 7).root
     days = len(list((root / "data" / "payments").iterdir()))
     assert f"staging  {TOTALS}: {days} days to make" in command("plan", JOIN, *RANGE, project=root).out
+    dry = command("backfill", JOIN, *RANGE, "--dry-run", project=root)
+    assert f"staging  {TOTALS}: {days} days to make" in dry.out, dry.err
+    assert (
+        f"{TOTALS}: {days} days to make\n\nnothing was done"
+        in command("backfill", TOTALS, "--dry-run", project=root).out
+    )
     ran = command("backfill", JOIN, *RANGE, project=root)
     assert ran.code == 0, ran.err
     assert f"staging  {TOTALS}: up to date" in command("plan", JOIN, *RANGE, project=root).out

@@ -39,6 +39,7 @@ def _said(days: Mapping[str, int]) -> str:
 @click.option("--step-days", type=click.IntRange(min=1), help=f"Days computed at a time. {_said(STEP_DAYS)}")
 @click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What computes.")
 @click.option("--force", is_flag=True, help="Also the days that are finished, and those that lost input.")
+@click.option("--dry-run", is_flag=True, help="Only show which days would be computed, and why.")
 @project_options
 def command(
     join: str,
@@ -49,6 +50,7 @@ def command(
     step_days: int | None,
     engine: str,
     force: bool,
+    dry_run: bool,
     project: str | None,
     environment: str | None,
     as_json: bool,
@@ -75,11 +77,18 @@ def command(
         from zipline.cli.staging import backfill_staging
 
         asked = (join, start, end, engine)
-        backfill_staging(opened, definitions, *asked, step_days=step_days, force=force, as_json=as_json)
+        backfill_staging(
+            opened, definitions, *asked, step_days=step_days, force=force, as_json=as_json, dry_run=dry_run
+        )
         return
     again = arguments_again(training, project, environment, as_of)
     again += f" --engine {engine}" if engine != "local" else ""
     work = work_of(opened, definitions, join, start, end, training, again, engine)
+    if dry_run:
+        from zipline.cli.dry_run import show_dry_run
+
+        show_dry_run(work, step_days=step_days, as_of=as_of, force=force, as_json=as_json)
+        return
     with progress_bar(shown=not as_json) as progress:
         report = backfill(work, step_days=step_days, as_of=as_of, force=force, progress=progress)
     lost = lost_input(work, report)
@@ -305,6 +314,11 @@ def run_command(work: Work, todo: BackfillPlan) -> str:
     """The command that does what a plan shows; where all there is to do are days that lost input, with force."""
     forced = None if todo.work else kept_command(work, [each.day for each in todo.kept])
     return forced or _command(work, work.start, work.end)
+
+
+def repeated(work: Work, *, force: bool) -> str:
+    """The command again."""
+    return _command(work, work.start, work.end, force=force)
 
 
 def _command(work: Work, start: str, end: str, *, force: bool = False) -> str:

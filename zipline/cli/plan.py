@@ -126,13 +126,6 @@ def plan_facts(work: Work, as_of: int | None, step_days: int = 30) -> dict[str, 
     }
 
 
-def _due(days: list[str]) -> str:
-    """What of a staging query's table is made before the join."""
-    from zipline.orchestration.staging import WHOLE
-
-    return "up to date" if not days else "the whole table" if days == [WHOLE] else f"{len(days)} days to make"
-
-
 def _stage_facts(todo: BackfillPlan, stage: Stage) -> dict[str, Any]:
     return {
         "days": [stage.days[0], stage.days[-1]],
@@ -166,6 +159,7 @@ def _total(counts: list[int | None]) -> int | None:
 def _show(facts: dict[str, Any]) -> None:
     from zipline.cli.backfill import reason_row
     from zipline.cli.cost import cost_lines
+    from zipline.cli.staging import what_is_due
 
     kind = "training" if facts["training"] else "scoring"
     at = f"  {facts['location']}" if facts["location"] else ""
@@ -190,7 +184,7 @@ def _show(facts: dict[str, Any]) -> None:
     for state in ("finished", "outdated", "missing"):
         click.echo(f"{state:<8} {ranges(output[state])}")
     for name, due in facts["staging"].items():
-        click.echo(f"staging  {name}: {_due(due)}")
+        click.echo(f"staging  {name}: {what_is_due(due)}")
     for fact in facts["reasons"]:
         click.echo("{:<8} {}".format(*reason_row(fact)))
     _show_changes(facts)

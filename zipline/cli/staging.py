@@ -10,9 +10,12 @@ import click
 from zipline.cli.screen import plural, print_json, ranges
 
 if TYPE_CHECKING:
-    from zipline.orchestration.staging import StagingReport
+    from collections.abc import Sequence
+
+    from zipline.orchestration.staging import Staging, StagingReport
     from zipline.plan.definitions import Definitions
     from zipline.project import Project
+    from zipline.tables.catalog import Catalog
 
 
 def backfill_staging(
@@ -26,8 +29,12 @@ def backfill_staging(
     step_days: int,
     force: bool,
     as_json: bool,
+    dry_run: bool = False,
 ) -> None:
-    """Makes what is due of the query's table, and of those that it reads: DuckDB does; of `engine` are the tables."""
+    """Makes what is due of the query's table, and of those that it reads: DuckDB does; of `engine` are the tables.
+
+    With `dry_run` it is only said what that is.
+    """
     from zipline.api import StagingQuery
     from zipline.engines.frames import opener_of
     from zipline.orchestration.runs import recorded_run
@@ -39,6 +46,11 @@ def backfill_staging(
     opener = opener_of(engine, project)
     own = Staging(plan_staging(definitions.find(name, StagingQuery)), project, start, end)
     facts = {"start": start, "end": end, "step_days": step_days, "force": force}
+    if dry_run:
+        _show_due(
+            [*below(definitions, name, project), own], open_catalog(project=project, opener=opener), as_json=as_json
+        )
+        return
     with (
         open_registry(project) as registry,
         recorded_run(
@@ -69,3 +81,24 @@ def tell(report: StagingReport) -> None:
     days = f"{plural(len(report.days), 'day')} ({ranges(as_ranges(report.days))})" if report.days else "whole"
     anew = ", the table made anew" if report.rewritten and report.days else ""
     click.echo(f"{report.name}: {days}, {plural(report.rows, 'row')}{anew}")
+
+
+def _show_due(queries: Sequence[Staging], catalog: Catalog, *, as_json: bool) -> None:
+    """What is missing of the queries' tables, or made otherwise; where one that others read is due, so may these be."""
+    due = {}
+    for query in queries:
+        due[query.plan.name] = query.due(catalog)
+        catalog = query.plannable(catalog)
+    if as_json:
+        print_json({"due": due})
+        return
+    for name, days in due.items():
+        click.echo(f"{name}: {what_is_due(days)}")
+    click.echo("\nnothing was done")
+
+
+def what_is_due(days: Sequence[str]) -> str:
+    """What of a staging query's table is made before who reads it."""
+    from zipline.orchestration.staging import WHOLE
+
+    return "up to date" if not days else "the whole table" if list(days) == [WHOLE] else f"{len(days)} days to make"

@@ -99,6 +99,28 @@ def test_plan_after_a_backfill_says_what_is_there(zipline: Zipline, project: Pat
     assert (output["finished"], output["outdated"]) == ([], [["2024-05-02", "2024-05-02"]])
 
 
+def test_a_dry_run_says_what_a_backfill_does_and_does_nothing(zipline: Zipline, project: Path) -> None:
+    zipline("backfill", JOIN, "--start", "2024-05-02", "--end", "2024-05-02")
+    before = warehouse(project).read()
+    ran = zipline("backfill", JOIN, *MAY, "--step-days", "1", "--dry-run")
+    assert ran.code == 0, ran.err
+    for line in (
+        f"{JOIN}, 2024-05-01..2024-05-03: 2 days to compute in 2 steps",
+        "step 1   2024-05-01..2024-05-01",
+        "step 2   2024-05-03..2024-05-03",
+        "finished 2024-05-02",
+        f"nothing was done; next: zipline backfill {JOIN} --start 2024-05-01 --end 2024-05-03",
+    ):
+        assert line in ran.out, ran.out
+    forced = zipline("backfill", JOIN, *MAY, "--dry-run", "--force", "--json").facts
+    assert [(step["start"], step["end"], step["days"]) for step in forced["steps"]] == [("2024-05-01", "2024-05-03", 3)]
+    assert "--end 2024-05-03 --force" in forced["next"]
+    assert warehouse(project).read() == before
+    done = zipline("backfill", JOIN, *MAY)
+    assert done.code == 0, done.err
+    assert "nothing to do" in zipline("backfill", JOIN, *MAY, "--dry-run").out
+
+
 def test_an_unknown_join_says_which_was_meant(zipline: Zipline) -> None:
     ran = zipline("plan", "shop.visits.visit", *MAY, "--json")
     assert ran.code == 2
