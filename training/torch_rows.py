@@ -23,7 +23,7 @@ class TorchRows(IterableDataset[Any]):
     ) -> None:
         super().__init__()
         self._rows, self._columns, self._has_label = rows, [*features, *([label] if label else [])], bool(label)
-        self._size, self._shuffle = size, shuffle
+        self._size, self._shuffle, self._epoch = size, shuffle, 0
 
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
@@ -35,7 +35,7 @@ class TorchRows(IterableDataset[Any]):
         order = np.random.default_rng(seed).permutation(len(self._rows.files))
         shuffled = replace(self._rows, files=tuple(self._rows.files[place] for place in order))
         batches = shuffled.share(number, workers).batches(max(BATCH, self._size))
-        yield from self._parts(batches, np.random.default_rng((seed, number)))
+        yield from self._parts(batches, np.random.default_rng((*seed, number)))
 
     def _parts(self, batches: Iterator[pa.RecordBatch], random: np.random.Generator | None) -> Iterator[Any]:
         for batch in batches:
@@ -45,8 +45,13 @@ class TorchRows(IterableDataset[Any]):
             for part in torch.from_numpy(found).split(self._size):
                 yield (part[:, :-1], part[:, -1]) if self._has_label else part
 
-    @staticmethod
-    def _seed() -> int:
-        """One for all workers of an epoch, another for the next, the same again after the same `torch.manual_seed`."""
+    def _seed(self) -> tuple[int, int]:
+        """One for all workers of an epoch, another for the next, the same again after the same `torch.manual_seed`.
+
+        A worker that lives on keeps the seed of its first epoch, so it counts its epochs.
+        """
         info = get_worker_info()
-        return int(torch.empty((), dtype=torch.int64).random_()) if info is None else int(info.seed - info.id)
+        if info is None:
+            return int(torch.empty((), dtype=torch.int64).random_()), 0
+        self._epoch += 1
+        return int(info.seed - info.id), self._epoch

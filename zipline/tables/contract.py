@@ -68,8 +68,12 @@ class ByFile(Protocol):
 
 
 @runtime_checkable
-class Replaceable(Protocol):
-    """A table whose files may be written anew while somebody reads them."""
+class Files(Protocol):
+    """A table that is files, which may be written anew while somebody reads them."""
+
+    def names(self) -> list[str]:
+        """Those of its units in the order in which a `relation` of several has their rows."""
+        ...
 
     def check_unchanged(self, units: Collection[str]) -> None:
         """TableError where the file of one of these units is not what it was when the table was opened."""

@@ -106,6 +106,9 @@ class DeltaSource:
     def paths(self) -> Mapping[str, str]:
         return {file.path: file.name for file in self._files}
 
+    def names(self) -> list[str]:
+        return [file.name for file in self._files]
+
     def check_unchanged(self, units: Collection[str]) -> None:
         """Files of a log may go, when a table is vacuumed; others are never written in their place."""
         for file in self._files:

@@ -91,6 +91,9 @@ class JsonTable:
             query += f" WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
 
+    def names(self) -> list[str]:
+        return [file.name for file in self._files]
+
     def check_unchanged(self, units: Collection[str]) -> None:
         check_unchanged(self._storage, self._files, units, self.name)
 

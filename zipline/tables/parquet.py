@@ -148,6 +148,13 @@ class ParquetTable:
     def paths(self) -> Mapping[str, str]:
         return {file.path: file.name for file in self._files}
 
+    def names(self) -> list[str]:
+        """Files of which the same columns are read the same way come together."""
+        alike: dict[str, list[str]] = {}
+        for each in self._stored:
+            alike.setdefault(self._items(each.arrow), []).append(each.file.name)
+        return [name for names in alike.values() for name in names]
+
     def check_unchanged(self, units: Collection[str]) -> None:
         check_unchanged(self._storage, self._files, units, self.name)
 

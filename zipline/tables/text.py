@@ -96,6 +96,9 @@ class CsvTable:
             query = f"SELECT * FROM ({query}) WHERE {within(partition, self._schema[partition], start, end)}"
         return f"({query})"
 
+    def names(self) -> list[str]:
+        return [file.name for file in self._files]
+
     def check_unchanged(self, units: Collection[str]) -> None:
         check_unchanged(self._storage, self._files, units, self.name)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from tests.conformance.spark_session import spark_session
 from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Query, backfill
@@ -83,6 +84,31 @@ def test_rows_come_in_the_order_of_the_local_engine(form: str, tmp_path: Path, m
     expected = backfill(join, tables)
     assert expected.num_rows == 518
     assert backfill(join, tables, engine="spark").equals(expected)
+
+
+@pytest.mark.parametrize("form", ["a list in an order of its own", "types that differ", "one file twice"])
+def test_lists_of_files_give_what_they_give_to_the_local_engine(form: str, tmp_path: Path) -> None:
+    instants = pa.array([3, 1, 2], pa.timestamp("us", "UTC"))
+    rows = [pa.table({"k": [number, 1, 2], "at": instants}) for number in range(3)]
+    paths = [str(tmp_path / f"{number}.parquet") for number in range(3)]
+    for number, (path, own) in enumerate(zip(paths, rows, strict=True)):
+        unit = "ns" if form == "types that differ" and number == 1 else "us"
+        pq.write_table(own.set_column(1, "at", own["at"].cast(pa.timestamp(unit, "UTC"))), path)
+    if form == "a list in an order of its own":
+        paths = [str(tmp_path / f"{number}.csv") for number in (2, 0, 1)]
+        for number, path in zip((2, 0, 1), paths, strict=True):
+            csv.write_csv(rows[number], path)
+    given: Any = [*paths, paths[0]] if form == "one file twice" else paths
+    seen = EventSource("seen", Query(["k"], time="at"))
+    parts = [JoinPart(GroupBy(["k"], [seen], [Aggregation("k", "COUNT", windows=[None])], name="counted"))]
+    join = Join(EventSource("asked", Query(["k"], time="at")), parts, name="listed")
+    expected = backfill(join, {"asked": given, "seen": given})
+    found = backfill(join, {"asked": given, "seen": given}, engine="spark")
+    if form == "one file twice":  # its rows have no order of their own
+        order = [(name, "ascending") for name in expected.column_names]
+        expected, found = expected.sort_by(order), found.sort_by(order)
+    assert expected.num_rows == 3 * len(given)
+    assert found.equals(expected)
 
 
 def test_null_and_nan_are_no_keys() -> None:

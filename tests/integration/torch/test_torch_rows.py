@@ -66,6 +66,14 @@ def test_each_epoch_is_shuffled_anew_and_a_seed_makes_it_the_same_again(rows: St
     assert seen(rows, workers, shuffle=True) == epochs[0]
 
 
+def test_workers_that_live_on_shuffle_anew_too(rows: StoredRows) -> None:
+    dataset = torch_rows(rows, ["n"], size=64, shuffle=True)
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
+    epochs = [[int(number) for batch in loader for number in batch[:, 0]] for _ in range(3)]
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert all(sorted(epoch) == list(range(1000)) for epoch in epochs)
+
+
 def test_a_model_learns_from_it(rows: StoredRows) -> None:
     torch.manual_seed(0)
     model = torch.nn.Linear(1, 1)

@@ -8,7 +8,7 @@ def test_the_cost_on_spark_is_shown_by_step(zipline):
     assert ran.code == 0, ran.err
     steps = [line.split("  ")[0] for line in ran.out.splitlines()]
     assert steps[0] == "shop.visits.visits: training, 2024-05-02..2024-05-03 in one run on Spark"
-    assert {"left rows", "first and last query time", "1 part by user", "all"} <= set(steps)
+    assert {"first and last query time", "1 part by user", "all"} <= set(steps)
 
 
 def test_facts_are_those_of_one_run_of_the_days(zipline):

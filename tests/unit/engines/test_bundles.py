@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from zipline import EventSource, Join, Query
 from zipline.engines.local.session import connect, query
 from zipline.engines.spark import bundles, file_readings, stretches
 from zipline.engines.spark.bundles import HOME, Bundling, KeyHome, divided, opened, rows_in
-from zipline.engines.spark.file_readings import LeftReading
+from zipline.engines.spark.file_readings import LeftReading, key_hashes
+from zipline.engines.spark.hot import Looking
 from zipline.engines.spark.packing import LANE, PART, ROW, ROWS
 from zipline.engines.spark.scans import EVER, Days
 from zipline.engines.spark.spill import pieces
@@ -197,3 +199,60 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monkey
     with pytest.raises(TableError, match=r"left.parquet changed while it was read") as failure:
         reading.read(0)
     assert failure.value.hint == "run it again"
+
+
+def left_reading(tmp_path: Path, *, is_dated: bool, names: tuple[str, ...] = ("a", "b")) -> LeftReading:
+    times = pa.array([None, 1, None, 2], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"a": ["x", "y", "z", "x"], "b": [1, 2, 3, 4], "at": times}), tmp_path / "left.parquet")
+    table = open_catalog({"left": str(tmp_path / "left.parquet")}).table("left")
+    plan = plan_join(Join(EventSource("left", Query(["a", "b"], time="at")), [], name="j"), lambda _: table.schema)
+    listed, bounds = (Stretch(("left.parquet",)),), ("1970-01-01", "1970-01-01")
+    return LeftReading(table, plan.left, listed, EVER, bounds, None, ("a", "b"), names, is_dated)
+
+
+def test_a_left_row_has_one_number_whether_rows_without_a_day_are_wanted_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_readings, "one_core", lambda: (connect(), None))
+    everything = left_reading(tmp_path, is_dated=False).read(0)
+    dated = left_reading(tmp_path, is_dated=True).read(0)
+    assert everything.select([ROW, "l:b"]).to_pydict() == {ROW: [0, 1, 2, 3], "l:b": [1, 2, 3, 4]}
+    assert dated.select([ROW, "l:b"]).to_pydict() == {ROW: [1, 3], "l:b": [2, 4]}
+
+
+@pytest.mark.parametrize("names", [("b", "a"), ("a",), ("b", "b"), ()])
+def test_keys_are_looked_at_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(file_readings, "one_core", lambda: (connect(), None))
+    reading = left_reading(tmp_path, is_dated=True, names=names)
+    (seen,) = Looking(reading, 1.0, is_left=True)([pa.record_batch({"id": [0]})])
+    whole = reading.read(0)
+    assert seen.column(0).to_pylist() == key_hashes(whole, reading.keys)[0].tolist()
+    assert seen.column(1).to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("form", ["folders of whole numbers", "delta by instant"])
+def test_partitions_that_are_no_days_are_read(form: str, tmp_path: Path) -> None:
+    """Nobody asks for days of them, or the rows tell their days themselves."""
+    days = EVER
+    if form == "delta by instant":
+        stamps = pa.array([dt.datetime(2024, 3, day, 5, tzinfo=dt.timezone.utc) for day in (1, 2, 2)])
+        rows_of = pa.table({"n": [1, 2, 3], "ds": stamps.cast(pa.timestamp("us", "UTC"))})
+        deltalake.write_deltalake(str(tmp_path), rows_of, partition_by=["ds"])
+        days = Days("ds", "2024-03-02", "2024-03-02")
+    else:
+        for number in (1, 2, 3):
+            (tmp_path / f"ds=2024030{number}").mkdir()
+            pq.write_table(pa.table({"n": [number]}), tmp_path / f"ds=2024030{number}" / "a.parquet")
+        days = Days("ds", None, None)
+    found = read(open_catalog({"t": str(tmp_path)}).table("t"), days)
+    wanted = [2, 3] if form == "delta by instant" else [1, 2, 3]
+    assert sorted(number for each in found for number in each.column("n").to_pylist()) == wanted
+
+
+def test_a_file_that_is_named_twice_is_left_to_spark(tmp_path: Path) -> None:
+    pq.write_table(rows(3), tmp_path / "x.parquet")
+    path = str(tmp_path / "x.parquet")
+    catalog = open_catalog({"twice": [path, path], "once": [path]})
+    assert [stretches.is_read_by_tasks(catalog.table(name)) for name in ("twice", "once")] == [False, True]

@@ -30,7 +30,7 @@ from zipline.engines.spark.workers import one_core
 from zipline.expressions.dialects import identifier
 from zipline.plan.chaining import Span
 from zipline.plan.steps import Projection
-from zipline.tables.contract import ByRow, Replaceable, Table
+from zipline.tables.contract import ByRow, Files, Table
 from zipline.types import BINARY, BOOLEAN, DATE, NULL, STRING, TIMESTAMP, DataType
 from zipline.values import dataclass
 
@@ -85,8 +85,8 @@ def opened(table: Table, stretch: Stretch) -> Iterator[duckdb.DuckDBPyConnection
         yield connection
     finally:
         connection.close()
-        if isinstance(table, Replaceable):
-            table.check_unchanged(stretch.units)
+        if isinstance(table, Files):
+            table.check_unchanged(frozenset(stretch.units))
 
 
 def relation(
@@ -98,7 +98,8 @@ def relation(
 ) -> str:
     """Of these files' rows of these days."""
     if rows is None:
-        return table.relation(connection, partition=days.partition, start=days.start, end=days.end, units=units)
+        wanted = frozenset(units)
+        return table.relation(connection, partition=days.partition, start=days.start, end=days.end, units=wanted)
     assert isinstance(table, ByRow)
     return table.relation_of_rows(connection, units[0], rows, partition=days.partition, start=days.start, end=days.end)
 
@@ -186,26 +187,30 @@ class LeftReading:
 
     def read(self, number: int) -> pa.Table:
         found = self.plain(number, self.names)
-        rows = np.arange(found.num_rows, dtype=np.int64) + (number << STRETCH_SHIFT)
-        columns = {ROW: pa.array(rows), "__t": found.column(TIME), "__ds": found.column(DAY)}
+        rows = pa.array(np.arange(found.num_rows, dtype=np.int64) + (number << STRETCH_SHIFT))
+        found = self._dated(found.append_column(ROW, rows))
+        columns = {ROW: found.column(ROW), "__t": found.column(TIME), "__ds": found.column(DAY)}
         columns |= {f"l:{name}": found.column(name) for name in self.types}
         return pa.table([columns[field.name].cast(field.type) for field in self.schema], schema=self.schema)
 
     def keys_and_times(self, number: int) -> tuple[pa.Table, pa.Array]:
-        found = self.plain(number, self.key_names)
+        found = self._dated(self.plain(number, self.key_names))
         times = whole(found.column(TIME)).cast(pa.int64())
-        return found.drop_columns([TIME, DAY]).rename_columns([f"l:{name}" for name in self.key_names]), times
+        return pa.table({f"l:{name}": found.column(name) for name in self.key_names}), times
+
+    def _dated(self, rows: pa.Table) -> pa.Table:
+        return rows.filter(pc.is_valid(rows.column(DAY))) if self.is_dated else rows
 
     def plain(self, number: int, names: Sequence[str]) -> pa.Table:
-        """These columns, TIME and DAY. Files are read one by one, for together they may come in another order."""
+        """These columns, TIME and DAY, of all rows. Files are read one by one: together they may come in another
+        order."""
         stretch = self.stretches[number]
         found = []
         with opened(self.table, stretch) as connection:
             for unit in stretch.units:
                 rows = relation(connection, self.table, self.days, [unit], stretch.rows)
                 found.append(left_rows(connection, rows, self.left, bounds=self.bounds, span=self.span, names=names))
-        table = pa.concat_tables(found)
-        return table.filter(pc.is_valid(table.column(DAY))) if self.is_dated else table
+        return pa.concat_tables(found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,8 +105,12 @@ class Looking:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number in numbers_in(batches):
             rows, times = self.reading.keys_and_times(number)
-            chosen = np.flatnonzero(np.random.default_rng((SEED, number)).random(rows.num_rows) < self.share)
-            some, when = rows.take(pa.array(chosen)), times.take(pa.array(chosen))
-            hashes, has_key = key_hashes(some, self.reading.keys)
+            chosen = np.flatnonzero(np.random.default_rng((SEED, number)).random(len(times)) < self.share)
+            some = pa.array(chosen)
+            when = times.take(some)
+            if self.reading.keys:
+                hashes, has_key = key_hashes(rows.take(some), self.reading.keys)
+            else:
+                hashes, has_key = np.zeros(len(chosen), np.int64), np.ones(len(chosen), np.bool_)
             found = pa.record_batch({HASH: hashes, TIME: when, IS_LEFT: np.full(len(chosen), self.is_left)})
             yield found.filter(pa.array(has_key))

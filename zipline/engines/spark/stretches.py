@@ -7,10 +7,12 @@ converted once more for Python; what a task reads is in columns from the file to
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 from zipline.engines.spark.scans import Days, FrameTable
-from zipline.tables.contract import ByFile, ByRow, Table, Unit
+from zipline.errors import TableError
+from zipline.tables.contract import ByRow, Files, Table, Unit
 from zipline.tables.memory import MemoryTable
 from zipline.values import dataclass
 
@@ -31,10 +33,13 @@ class Stretch:
 
 
 def is_read_by_tasks(table: Table) -> bool:
-    """Whether it is files that every executor can open."""
+    """Whether it is files that every executor can open, none of them named twice."""
     if isinstance(table, FrameTable):
         return table.stands_for is not None and is_read_by_tasks(table.stands_for)
-    return bool(table.schema) and not isinstance(table, MemoryTable)
+    if not table.schema or isinstance(table, MemoryTable):
+        return False
+    names = [unit.name for unit in table.units(None)]
+    return len(set(names)) == len(names)
 
 
 def tasks_for(count: int, cores: int) -> int:
@@ -44,9 +49,9 @@ def tasks_for(count: int, cores: int) -> int:
 
 def stretches(table: Table, days: Days, cores: int) -> tuple[Stretch, ...]:
     """All that is to be read of these days, in the table's own order."""
-    units = [unit for unit in table.units(days.partition) if _is_within(unit, days)]
-    if isinstance(table, ByFile):
-        places = {name: place for place, name in enumerate(table.paths().values())}
+    units = [unit for unit in _units(table, days) if _is_within(unit, days)]
+    if isinstance(table, Files):
+        places = {name: place for place, name in enumerate(table.names())}
         units.sort(key=lambda unit: places[unit.name])
     can_divide = isinstance(table, ByRow) and table.has_row_numbers
     return tuple(_stretches(units, most_rows(sum(unit.rows or 0 for unit in units), cores), can_divide=can_divide))
@@ -55,6 +60,14 @@ def stretches(table: Table, days: Days, cores: int) -> tuple[Stretch, ...]:
 def most_rows(rows: int, cores: int) -> int:
     """Of a stretch of so many rows in all."""
     return min(MOST_ROWS, max(LEAST_ROWS, -(-rows // cores)))
+
+
+def _units(table: Table, days: Days) -> list[Unit]:
+    """With their days, where folders name days and only some are wanted; whoever reads them looks at these again."""
+    if days.is_bounded:
+        with suppress(TableError):
+            return table.units(days.partition)
+    return table.units(None)
 
 
 def _is_within(unit: Unit, days: Days) -> bool:
