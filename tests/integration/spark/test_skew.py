@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conformance.bits import columns
@@ -16,6 +18,7 @@ from tests.integration.spark.skewed import HOT, MOMENTS, World, events, join, ov
 from zipline import EventSource, GroupBy, Join, JoinPart, Query
 from zipline.clock import DAY
 from zipline.engines.local.run import run_join as run_locally
+from zipline.engines.spark import stretches
 from zipline.engines.spark.key_sets import KeySetRows
 from zipline.engines.spark.progress import course
 from zipline.engines.spark.run import Run, run_join
@@ -30,7 +33,7 @@ SMALL = Sizing(rows_per_task=250, cores=2, many=0)
 """Of the hot key of 400 events several ranges are made."""
 
 
-def opened(definition: Join, tables: dict[str, pa.Table]) -> tuple[JoinPlan, Catalog]:
+def opened(definition: Join, tables: dict[str, Any]) -> tuple[JoinPlan, Catalog]:
     catalog = open_catalog(tables)
     return plan_join(definition, lambda name: catalog.table(name).schema), catalog
 
@@ -53,9 +56,29 @@ def assert_same(expected: pa.Table, found: pa.Table) -> None:
             assert ours[name][1] == theirs[name][1], name
 
 
+def in_files(tables: dict[str, pa.Table], folder: Path) -> dict[str, str]:
+    """Each in a few files."""
+    for name, table in tables.items():
+        (folder / name).mkdir()
+        size = -(-table.num_rows // 3)
+        for number in range(3):
+            pq.write_table(table.slice(number * size, size), folder / name / f"{number}.parquet")
+    return {name: str(folder / name) for name in tables}
+
+
+@pytest.mark.parametrize("form", ["rows", "files", "left in files", "sources in files"])
 @pytest.mark.parametrize(("seed", "training"), [(0, True), (1, False)])
-def test_a_hot_key_gives_what_the_local_engine_gives(seed: int, training: bool) -> None:
-    plan, catalog = opened(join(), World(seed).tables())
+def test_a_hot_key_gives_what_the_local_engine_gives(
+    seed: int, training: bool, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends its rows to the ranges: tasks that read files, or Spark."""
+    monkeypatch.setattr(stretches, "LEAST_ROWS", 50)
+    monkeypatch.setattr(stretches, "MOST_ROWS", 50)
+    tables: dict[str, Any] = World(seed).tables()
+    files = in_files(tables, tmp_path)
+    if form != "rows":
+        tables |= {n: f for n, f in files.items() if form == "files" or (n == "left") == (form == "left in files")}
+    plan, catalog = opened(join(), tables)
     expected = run_locally(plan, catalog, training=training)
     found = run_join(plan, catalog, spark=spark_session(), sizing=SMALL, training=training)
     assert_same(expected.table, found.table)

@@ -54,7 +54,7 @@ def rows(count: int, seed: int = 1, first: int = 0) -> pa.Table:
 
 def packed(reading: InMemory, partitions: int) -> list[pa.RecordBatch]:
     """What the tasks of a shuffle give, in the form of packed rows."""
-    found = Bundling(reading, KeyHome(reading.keys, partitions))(
+    found = Bundling(reading, KeyHome(reading, partitions, partitions))(
         [pa.record_batch({"id": list(range(len(reading.tables)))})]
     )
     columns = [(b.column(0), pa.array(np.full(b.num_rows, 3, np.int32)), b.column(1)) for b in found]

@@ -8,7 +8,7 @@ belongs, should the partition be too large to be held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import whole
-from zipline.engines.spark.file_readings import Reading, key_hashes, numbers_in
+from zipline.engines.spark.file_readings import Clock, Reading, key_hashes, numbers_in
 from zipline.engines.spark.packing import LANE, PART, ROW, ROWS
+from zipline.engines.spark.skew import BEGINNING, FOREVER, Span
 from zipline.engines.spark.statements import PIECES
-from zipline.types import DataType
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Batches = Iterable[pa.RecordBatch]
 
 HOME, PIECE = "__home", "__piece"
@@ -43,24 +44,68 @@ class Home(Protocol):
     @property
     def partitions(self) -> int: ...
 
-    def places(self, rows: pa.Table) -> Ints:
-        """The partition of each row plus a multiple of `partitions` for its piece."""
+    def routed(self, rows: pa.Table) -> tuple[pa.Table, Ints]:
+        """The rows, each as often as it goes somewhere, and the partition of each plus a multiple of `partitions` for
+        its piece."""
         ...
 
 
 @dataclass(frozen=True)
-class KeyHome:
-    """By key, as `statements.home` says it to Spark. A left row without one has nothing to see: it may go anywhere."""
+class Route:
+    """A range of a hot key: rows of this hash go to its partition that `span` holds."""
 
-    keys: Sequence[tuple[str, DataType]]
-    partitions: int
+    hash: int
+    partition: int
+    span: Span
 
-    def places(self, rows: pa.Table) -> Ints:
-        hashes, has_key = key_hashes(rows, self.keys)
-        found = np.mod(hashes, self.partitions * PIECES) if self.keys else hashes
-        if not has_key.all():
-            found[~has_key] = np.asarray(rows.column(ROW))[~has_key] % self.partitions
+    def holds(self, hashes: Ints, clock: Clock, available: Clock) -> Bools:
+        """As `skew._routed` says it to Spark."""
+        low, high = self.span.bounds
+        found: Bools = hashes == self.hash
+        if clock is not None:
+            times, is_known = clock
+            found &= is_known & (times >= (BEGINNING if low is None else low))
+            found &= times < (FOREVER if high is None else high)
+            if self.span.sure is not None and available is not None:
+                is_raw = available[1] & (available[0] >= (BEGINNING if self.span.cut is None else self.span.cut))
+                found &= (times >= self.span.sure) | is_raw
         return found
+
+
+@dataclass(frozen=True)
+class KeyHome:
+    """By key, as `statements.home` says it to Spark: among the first `ordinary` of all partitions.
+
+    A left row without a key has nothing to see: it may go anywhere. Rows of hot keys go where `routes` say, and nowhere
+    where none holds them; `reading` knows their times.
+    """
+
+    reading: Reading
+    partitions: int
+    ordinary: int
+    routes: tuple[Route, ...] = ()
+
+    def routed(self, rows: pa.Table) -> tuple[pa.Table, Ints]:
+        hashes, has_key = key_hashes(rows, self.reading.keys)
+        if not self.reading.keys:
+            places = hashes.copy()
+        else:
+            places = np.mod(hashes, self.ordinary * PIECES)
+            places = places % self.ordinary + places // self.ordinary * self.partitions
+        if not has_key.all():
+            places[~has_key] = np.asarray(rows.column(ROW))[~has_key] % self.ordinary
+        if not self.routes:
+            return rows, places
+        is_hot = has_key & np.isin(hashes, [route.hash for route in self.routes])
+        if not is_hot.any():
+            return rows, places
+        clock, available = self.reading.clocks(rows)
+        found = [np.flatnonzero(~is_hot)]
+        where = [places[found[0]]]
+        for route in self.routes:
+            found.append(np.flatnonzero(is_hot & route.holds(hashes, clock, available)))
+            where.append(np.full(len(found[-1]), route.partition, np.int64))
+        return rows.take(pa.array(np.concatenate(found))), np.concatenate(where)
 
 
 @dataclass(frozen=True)
@@ -83,7 +128,10 @@ class RowHome:
         number = f"{day} * {self._pieces} + pmod(coalesce({ROW}, 0), {self._pieces})"
         return f"CAST(pmod({number}, {self.partitions}) AS INT)"
 
-    def places(self, rows: pa.Table) -> Ints:
+    def routed(self, rows: pa.Table) -> tuple[pa.Table, Ints]:
+        return rows, self._places(rows)
+
+    def _places(self, rows: pa.Table) -> Ints:
         numbers = np.asarray(whole(rows.column(ROW)))
         if not self.days:
             return np.mod(numbers, self.partitions * PIECES)
@@ -108,8 +156,9 @@ def bundles_of(rows: pa.Table, home: Home) -> Iterator[pa.RecordBatch]:
     """Batches of the bundles of all rows, with the partition of each."""
     most = max(1, SORTED * rows.num_rows // max(1, rows.nbytes))
     for first in range(0, rows.num_rows, most):
-        some = rows.slice(first, most)
-        yield from _bundles(some, home.places(some), home.partitions)
+        some, places = home.routed(rows.slice(first, most))
+        if some.num_rows:
+            yield from _bundles(some, places, home.partitions)
 
 
 def _bundles(rows: pa.Table, places: Ints, partitions: int) -> Iterator[pa.RecordBatch]:

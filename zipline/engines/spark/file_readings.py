@@ -41,8 +41,14 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Batches = Iterable[pa.RecordBatch]
 Task = Callable[[Batches], Iterator[pa.RecordBatch]]
+EVER_BEFORE = -(1 << 63)
+"""The query time of a left row that has none, where rows are sent by time."""
 STRETCH_SHIFT = 40
 """More rows than 2 to the power of this are in no stretch."""
+
+
+Clock = tuple[Ints, NDArray[np.bool_]] | None
+"""Numbers that bounds refer to, and which rows have one; None: all rows are always seen."""
 
 
 class Reading(Protocol):
@@ -63,6 +69,10 @@ class Reading(Protocol):
 
     def keys_and_times(self, number: int) -> tuple[pa.Table, pa.Array]:
         """The keys of a stretch's rows, and when in microseconds each asks or is first seen; null: no time."""
+        ...
+
+    def clocks(self, rows: pa.Table) -> tuple[Clock, Clock]:
+        """Of rows that were read what decides, with the times of queries, who sees them, and when each came."""
         ...
 
 
@@ -104,6 +114,13 @@ def relation(
     return table.relation_of_rows(connection, units[0], rows, partition=days.partition, start=days.start, end=days.end)
 
 
+def _clock(column: pa.ChunkedArray) -> tuple[Ints, NDArray[np.bool_]]:
+    array = whole(column)
+    days = pa.types.is_date(array.type)
+    numbers = (array.cast(pa.int32()) if days else array).cast(pa.int64())
+    return np.asarray(pc.fill_null(numbers, 0)), np.asarray(pc.is_valid(array).to_numpy(zero_copy_only=False))
+
+
 @dataclass(frozen=True, eq=False)
 class LaneReading:
     """What queries can see of a lane between `low` and `high`."""
@@ -137,6 +154,19 @@ class LaneReading:
             days = whole(found.column(clock)).cast(pa.int32()).cast(pa.int64())
             return found, pc.subtract(pc.multiply(pc.add(days, 1), MICROS_PER_DAY), offset)
         return found, pc.subtract(whole(found.column(clock)).cast(pa.int64()), offset)
+
+    def clocks(self, rows: pa.Table) -> tuple[Clock, Clock]:
+        names = set(rows.column_names)
+        seeing = None if self.lane.seeing is None else _clock(rows.column(self.lane.seeing))
+        if self.lane.available is None:
+            return seeing, None
+        came = _clock(rows.column("__t"))
+        if "__known" in names:
+            known = _clock(rows.column("__known"))
+            # As `greatest` has it, of two that are there the later, else the one.
+            both = np.where(known[1] & came[1], np.maximum(known[0], came[0]), np.where(known[1], known[0], came[0]))
+            came = (both, known[1] | came[1])
+        return seeing, came
 
     def _read(self, number: int, schema: pa.Schema, *, only_keys: bool) -> pa.Table:
         stretch, sources = self.stretches[number], self.lane.projections
@@ -197,6 +227,10 @@ class LeftReading:
         found = self._dated(self.plain(number, self.key_names))
         times = whole(found.column(TIME)).cast(pa.int64())
         return pa.table({f"l:{name}": found.column(name) for name in self.key_names}), times
+
+    def clocks(self, rows: pa.Table) -> tuple[Clock, Clock]:
+        times, is_timed = _clock(rows.column("__t"))
+        return (np.where(is_timed, times, EVER_BEFORE), np.ones(len(times), np.bool_)), None
 
     def _dated(self, rows: pa.Table) -> pa.Table:
         return rows.filter(pc.is_valid(rows.column(DAY))) if self.is_dated else rows

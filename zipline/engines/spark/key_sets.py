@@ -15,7 +15,7 @@ from zipline.clock import DAY
 from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
 from zipline.engines.local.statements import within
 from zipline.engines.spark.bundles import DDL as BUNDLES
-from zipline.engines.spark.bundles import HOME, Bundling, KeyHome
+from zipline.engines.spark.bundles import HOME, Bundling, KeyHome, Route
 from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
 from zipline.engines.spark.file_readings import LaneReading, Reading, Task, by_tasks, can_be_hashed
 from zipline.engines.spark.hot import DDL as LOOKING
@@ -84,9 +84,7 @@ class KeySetRows:
 
     @cached_property
     def bundled(self) -> dict[int, Reading]:
-        """Of the lanes, by number (0: left rows), those whose rows move in bundles; those of hot keys Spark routes."""
-        if self.division.ranges:
-            return {}
+        """Of the lanes, by number (0: left rows), those that tasks read and whose rows move in bundles."""
         readings = dict(enumerate([self._left_reading, *self._readings.values()]))
         return {number: reading for number, reading in readings.items() if reading is not None}
 
@@ -175,14 +173,23 @@ class KeySetRows:
         """(rows, the SQL of the partition of each)."""
         if number in self.bundled:
             reading = self.bundled[number]
-            return self._by_tasks(
-                reading, Bundling(reading, KeyHome(reading.keys, self.division.partitions)), BUNDLES
-            ), HOME
+            home = KeyHome(reading, self.division.partitions, self.ordinary, tuple(self._routes(number)))
+            return self._by_tasks(reading, Bundling(reading, home), BUNDLES), HOME
         if number == 0:
             return self.division.left(self.left.frame, self._left_keys)
         key, lane = list(self.lanes.items())[number - 1]
         clocks = lane.seen_by, lane.available
         return self.division.lane(self._frames[key], lane.typed_keys, clocks, partial(self._span, key, lane))
+
+    def _routes(self, number: int) -> Iterator[Route]:
+        """Where rows of hot keys go that tasks read."""
+        key, lane = (None, None) if number == 0 else list(self.lanes.items())[number - 1]
+        for each in self.division.ranges:
+            if key is None or lane is None:
+                span = each.asking
+            else:
+                span = self._span(key, lane, each) if lane.seen_by else Span((None, None))
+            yield Route(each.hash, each.partition, span)
 
     @property
     def cuts(self) -> dict[int, int]:

@@ -53,6 +53,11 @@ class Range:
     last: int
     partition: int
 
+    @property
+    def asking(self) -> Span:
+        """The left rows."""
+        return Span((self.first, None if self.last == FOREVER else self.last + 1))
+
     def times(self, first: int | None, last: int | None) -> tuple[int, int]:
         """The first and the last query time, where those of all left rows are known."""
         low = FIRST_INSTANT if first is None else first
@@ -89,7 +94,7 @@ class Division:
             own = f"CASE WHEN {_is_none(keys)} THEN {anywhere} ELSE {own} END"
         if not self.ranges:
             return frame, own
-        spans = [(each, Span((each.first, None if each.last == FOREVER else each.last + 1))) for each in self.ranges]
+        spans = [(each, each.asking) for each in self.ranges]
         routed = _routed(frame, left_hash(keys), f"coalesce(unix_micros(__t), {BEGINNING})", spans)
         return routed, f"coalesce(__hot, {own})"
 
