@@ -128,8 +128,10 @@ def shifted(method: Any, by: int) -> Any:
     return changed
 
 
-def test_rows_that_a_range_misses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, catalog = opened(totals("3d"), World(6).tables())
+@pytest.mark.parametrize("form", ["rows", "files"])
+def test_rows_that_a_range_misses_are_noticed(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = World(6).tables()
+    plan, catalog = opened(totals("3d"), in_files(tables, tmp_path) if form == "files" else tables)
     expected = run_locally(plan, catalog).table
     from_rows = replace(SMALL, condenses=False)
     assert_same(expected, run_join(plan, catalog, spark=spark_session(), sizing=from_rows).table)
