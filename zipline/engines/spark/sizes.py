@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from zipline.engines.contract import Report
 from zipline.engines.spark import facts
 from zipline.engines.spark.outputs import Output
-from zipline.engines.spark.scans import FrameTable
+from zipline.engines.spark.packing import ROW
+from zipline.engines.spark.scans import INDEX, FrameTable
 from zipline.engines.spark.session import scratch_of
 from zipline.errors import UsageError
 from zipline.tables.storage import normalised, scheme_of
@@ -104,5 +105,7 @@ class Sizing:
 
     def keep(self, name: str, output: Output) -> FrameTable:
         """The output as a table for others."""
-        frame = self.checked(output.frame, output.report)
-        return FrameTable(name, frame, output.columns, output.order, output.files, output.report.rows)
+        frame, order = self.checked(output.frame, output.report), output.order
+        if order == (ROW,):  # a left row of whoever reads it has a number of its own
+            frame, order = frame.withColumnRenamed(ROW, INDEX), (INDEX,)
+        return FrameTable(name, frame, output.columns, order, output.files, output.report.rows)
