@@ -10,9 +10,9 @@ steps of a plan:
 
 There are two ways into a shuffle, and one plan may use both. Tables that are files are read by tasks with the local
 engine's statements, a `stretches` of them at a time, and their rows move in `bundles`, which stay in columns from the
-file to the kernel. What only Spark can read (DataFrames, views, ORC, outputs of parents), or must route row by
-row (hot keys, rows of one event id), is projected and filtered by Spark SQL (`scans`, `lanes`) and moves as rows
-(`packing`). Both hash a key alike, so all of its rows meet.
+file to the kernel. What only Spark can read (DataFrames, views, ORC, outputs of parents), and rows
+of which one of an event id counts, is projected and filtered by Spark SQL (`scans`, `lanes`) and moves as rows
+(`packing`); so do the rows of hot keys that are condensed first. Both hash a key alike, so all of its rows meet.
 
 A part whose files are mostly older than the days asked for is computed from stored hop partials (`stored_partials`),
 which are one more reading of step 2. Tables of the session's catalog are read by `catalog_tables`, outputs made known

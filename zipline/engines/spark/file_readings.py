@@ -201,15 +201,13 @@ class LeftReading:
     @property
     def schema(self) -> pa.Schema:
         own = [(name, OWN_ARROW[OWN[name]]) for name in (ROW, "__t", "__ds")]
-        return pa.schema(
-            [*own, *((f"l:{name}", to_arrow(dtype)) for name, dtype in self.types.items() if dtype != NULL)]
-        )
+        return pa.schema([*own, *((f"l:{name}", to_arrow(dtype)) for name, dtype in self.types.items())])
 
     @property
     def ddl(self) -> str:
         own = [f"{name} {OWN[name]}" for name in (ROW, "__t", "__ds")]
-        columns = ((f"l:{name}", dtype) for name, dtype in self.types.items() if dtype != NULL)
-        return ", ".join([*own, *(f"{identifier('spark', name)} {spelled(dtype)}" for name, dtype in columns)])
+        columns = [f"{identifier('spark', f'l:{name}')} {spelled(dtype)}" for name, dtype in self.types.items()]
+        return ", ".join([*own, *columns])
 
     @property
     def keys(self) -> Sequence[tuple[str, DataType]]:
