@@ -84,17 +84,17 @@ class Files(Protocol):
 class ByRow(Protocol):
     """A table of which a stretch of a file can be read without the rest of it."""
 
-    def relation_of_rows(
+    def relation(
         self,
         connection: duckdb.DuckDBPyConnection,
-        unit: str,
-        rows: tuple[int, int],
         *,
         partition: str | None = None,
         start: str | None = None,
         end: str | None = None,
+        units: Collection[str] | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> str:
-        """As `Table.relation` of one unit and, of its rows as they lie there, those from the first to before the
+        """As `Table.relation`; with `rows`, of one unit's rows as they lie there those from the first to before the
         second. Only where `has_row_numbers`."""
         ...
 

@@ -57,10 +57,11 @@ class DeltaSource:
         start: str | None = None,
         end: str | None = None,
         units: Collection[str] | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> str:
         self._storage.attach(connection)
         files = [file for file in self.files_within(partition, start, end) if is_named(file, units)]
-        return self._query(files, self._condition(partition, start, end))
+        return self._query(files, self._condition(partition, start, end), rows=rows)
 
     def _condition(self, partition: str | None, start: str | None, end: str | None) -> str | None:
         """What keeps the rows of these days, where the log does not tell."""
@@ -68,20 +69,6 @@ class DeltaSource:
         if not is_limited or partition is None or self._is_told_by_log(partition):
             return None
         return within(partition, self._schema[partition], start, end)
-
-    def relation_of_rows(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        unit: str,
-        rows: tuple[int, int],
-        *,
-        partition: str | None = None,
-        start: str | None = None,
-        end: str | None = None,
-    ) -> str:
-        self._storage.attach(connection)
-        files = [file for file in self.files_within(partition, start, end) if file.name == unit]
-        return self._query(files, self._condition(partition, start, end), rows=rows)
 
     @property
     def has_row_numbers(self) -> bool:

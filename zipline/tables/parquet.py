@@ -84,23 +84,10 @@ class ParquetTable:
         start: str | None = None,
         end: str | None = None,
         units: Collection[str] | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> str:
         self._storage.attach(connection)
         stored = [each for each in self._stored_within(partition, start, end) if is_named(each.file, units)]
-        return self._query(stored, self._condition(partition, start, end))
-
-    def relation_of_rows(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        unit: str,
-        rows: tuple[int, int],
-        *,
-        partition: str | None = None,
-        start: str | None = None,
-        end: str | None = None,
-    ) -> str:
-        self._storage.attach(connection)
-        stored = [each for each in self._stored_within(partition, start, end) if each.file.name == unit]
         return self._query(stored, self._condition(partition, start, end), rows=rows)
 
     @property

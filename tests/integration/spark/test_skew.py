@@ -20,6 +20,7 @@ from zipline.clock import DAY
 from zipline.engines.local.run import run_join as run_locally
 from zipline.engines.spark import stretches
 from zipline.engines.spark.key_sets import KeySetRows
+from zipline.engines.spark.left_rows import left_rows
 from zipline.engines.spark.progress import course
 from zipline.engines.spark.run import Run, run_join
 from zipline.engines.spark.sizes import Sizing
@@ -29,7 +30,7 @@ from zipline.plan.build import plan_join
 from zipline.plan.steps import JoinPlan
 from zipline.tables.catalog import Catalog, open_catalog
 
-SMALL = Sizing(rows_per_task=250, cores=2, many=0)
+SMALL = Sizing(rows_per_task=250, cores=6, many=0)
 """Of the hot key of 400 events several ranges are made."""
 
 
@@ -92,7 +93,7 @@ def left_rows_of(definition: Join, tables: dict[str, pa.Table], sizing: Sizing) 
     parts = tuple(part for part in plan.parts if part.left_keys == ("user",))
     with course(spark_session(), plan.name) as steps:
         run = Run(spark_session(), catalog, sizing, steps)
-        left = run._left(plan, None, None, parts)
+        left = left_rows(run, plan, None, None, parts)
         rows = KeySetRows(run, parts, left, left.shape)
         place = rows.packing.places(0)["l:user"]
         packed = rows.packed().where(f"__lane = 0 AND {place} = '{HOT}'").select("__part").toArrow()
@@ -107,7 +108,7 @@ def test_the_left_rows_of_a_hot_key_are_of_several_partitions_and_those_of_other
     assert len(counts) >= 3
     assert min(counts) >= division.ordinary
     assert max(counts.values()) < of_hot / 2
-    whole, undivided = left_rows_of(join(), tables, Sizing(rows_per_task=250, cores=2))
+    whole, undivided = left_rows_of(join(), tables, Sizing(rows_per_task=250, cores=6))
     assert not undivided.ranges
     assert len(whole) == 1
 
@@ -160,7 +161,7 @@ def rows_in_ranges(sizing: Sizing) -> list[tuple[int, int]]:
     plan, catalog = opened(totals(None), World(8, 4_000).tables())
     with course(spark_session(), plan.name) as steps:
         run = Run(spark_session(), catalog, sizing, steps)
-        left = run._left(plan, None, None, plan.parts)
+        left = left_rows(run, plan, None, None, plan.parts)
         rows = KeySetRows(run, plan.parts, left, left.shape)
         ordinary, partitions = rows.division.ordinary, rows.division.partitions
         counted = rows.packed().groupBy("__part", "__lane").count().toArrow().to_pylist()

@@ -1,6 +1,6 @@
 """A hot key with half of all events against the same number of events evenly over the keys, on Spark.
 
-    python -m tests.performance.spark_skew [EVENTS] [LEFT ROWS] [ROWS PER TASK]
+    python -m tests.performance.spark.skew [EVENTS] [LEFT ROWS] [ROWS PER TASK]
 
 Both sides run in one session, in turn, each from Parquet files to an Arrow table; the first round is not counted. The
 aim is that the hot key costs at most 1.5 times the even case.

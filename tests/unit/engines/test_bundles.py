@@ -126,7 +126,7 @@ def read(table: Table, days: Days = EVER, cores: int = 2) -> list[pa.Table]:
             relation = table.relation(connection, units=stretch.units, **limits)
         else:
             assert isinstance(table, ByRow)
-            relation = table.relation_of_rows(connection, stretch.units[0], stretch.rows, **limits)
+            relation = table.relation(connection, units=stretch.units, rows=stretch.rows, **limits)
         found.append(query(connection, f"SELECT * FROM {relation}", table.name))
     return found
 

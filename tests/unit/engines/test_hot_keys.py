@@ -22,9 +22,10 @@ def sample(*rows: tuple[int, int | None, bool], share: float = 1.0) -> Sample:
 
 def test_keys_with_more_rows_than_a_task_should_have_are_hot() -> None:
     rows = [(1, t, True) for t in range(10)] + [(2, t, True) for t in range(5)] + [(3, t, True) for t in range(6)]
-    assert [(key.hash, key.edges) for key in sample(*rows).hot(5)] == [(1, (5,)), (3, (3,))]
-    assert [key.hash for key in sample(*rows, share=0.1).hot(55)] == [1, 3]
-    assert list(sample(*rows).hot(10)) == []
+    assert [(key.hash, key.edges) for key in sample(*rows).hot(5, 5)] == [(1, (5,)), (3, (3,))]
+    assert [(key.hash, key.edges) for key in sample(*rows).hot(6, 4)] == [(1, (3, 6))]
+    assert [key.hash for key in sample(*rows, share=0.1).hot(55, 55)] == [1, 3]
+    assert list(sample(*rows).hot(10, 10)) == []
 
 
 def test_ranges_in_which_nobody_asks_are_not_made() -> None:
@@ -38,7 +39,7 @@ def test_ranges_in_which_nobody_asks_are_not_made() -> None:
 
 
 def test_the_ranges_of_a_key_are_the_whole_line_of_time() -> None:
-    hot = list(sample(*((9, t, True) for t in range(12))).hot(4))
+    hot = list(sample(*((9, t, True) for t in range(12))).hot(4, 4))
     ranges = Division.of(3, hot).ranges
     assert [(each.first, each.last, each.partition) for each in ranges] == [
         (BEGINNING, 3, 3),
@@ -54,12 +55,15 @@ def test_a_sample_is_as_large_as_a_hot_key_needs() -> None:
     assert fraction(None, 1_000) == 0.1
 
 
-def test_few_rows_are_not_looked_at() -> None:
+def test_a_key_is_divided_where_no_task_can_hold_it_or_the_other_cores_would_wait_for_it() -> None:
     sizing = Sizing(rows_per_task=1_000_000, cores=2)
-    assert sizing.most_of_a_key([100_000, 50_000]) is None
-    assert sizing.most_of_a_key([100_000, 300_000]) == 100_000
-    assert sizing.most_of_a_key([10**9]) == 1_000_000
+    assert sizing.most_of_a_key([100_000, 50_000]) is None, "few rows are not looked at"
+    assert sizing.most_of_a_key([100_000, 300_000]) == 250_000, "a quarter more than the share of a core"
+    assert sizing.most_of_a_key([10**9]) == 3_000_000
     assert sizing.most_of_a_key([10, None]) == 1_000_000
+    assert sizing.most_of_a_key([10**9]) < sizing.most, "beside others, in one piece"
+    assert sizing.rows_of_a_range([100_000, 300_000]) == 100_000
+    assert sizing.rows_of_a_range([10**9]) == sizing.rows_of_a_range([10, None]) == 1_000_000
 
 
 def batches(rows: int, parts: int, each: int) -> list[pa.RecordBatch]:

@@ -8,7 +8,7 @@ belongs, should the partition be too large to be held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -94,18 +94,46 @@ class KeyHome:
             places = places % self.ordinary + places // self.ordinary * self.partitions
         if not has_key.all():
             places[~has_key] = np.asarray(rows.column(ROW))[~has_key] % self.ordinary
-        if not self.routes:
-            return rows, places
-        is_hot = has_key & np.isin(hashes, [route.hash for route in self.routes])
+        is_hot = _are_hot(self.routes, hashes, has_key)
         if not is_hot.any():
             return rows, places
-        clock, available = self.reading.clocks(rows)
-        found = [np.flatnonzero(~is_hot)]
-        where = [places[found[0]]]
-        for route in self.routes:
-            found.append(np.flatnonzero(is_hot & route.holds(hashes, clock, available)))
-            where.append(np.full(len(found[-1]), route.partition, np.int64))
-        return rows.take(pa.array(np.concatenate(found))), np.concatenate(where)
+        ordinary = np.flatnonzero(~is_hot)
+        hot, where = _ranged(self.reading, rows, hashes, np.flatnonzero(is_hot), self.routes)
+        return rows.take(pa.array(np.concatenate([ordinary, hot]))), np.concatenate([places[ordinary], where])
+
+
+@dataclass(frozen=True)
+class HotHome:
+    """Where `routes` say; rows that none holds go nowhere."""
+
+    reading: Reading
+    partitions: int
+    routes: tuple[Route, ...]
+
+    def routed(self, rows: pa.Table) -> tuple[pa.Table, Ints]:
+        hashes, has_key = key_hashes(rows, self.reading.keys)
+        is_hot = _are_hot(self.routes, hashes, has_key)
+        hot, where = _ranged(self.reading, rows, hashes, np.flatnonzero(is_hot), self.routes)
+        return rows.take(pa.array(hot)), where
+
+
+def _are_hot(routes: Sequence[Route], hashes: Ints, has_key: Bools) -> Bools:
+    return has_key & np.isin(hashes, [route.hash for route in routes])
+
+
+def _ranged(reading: Reading, rows: pa.Table, hashes: Ints, hot: Ints, routes: Sequence[Route]) -> tuple[Ints, Ints]:
+    """(rows, the partition of each) of these rows that routes hold, each as often as they do."""
+    clock, available = reading.clocks(rows)
+    hashes, clock, available = hashes[hot], _taken(clock, hot), _taken(available, hot)
+    found, where = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for route in routes:
+        found.append(hot[route.holds(hashes, clock, available)])
+        where.append(np.full(len(found[-1]), route.partition, np.int64))
+    return np.concatenate(found), np.concatenate(where)
+
+
+def _taken(clock: Clock, places: Ints) -> Clock:
+    return None if clock is None else (clock[0][places], clock[1][places])
 
 
 @dataclass(frozen=True)
@@ -231,25 +259,33 @@ def _count(value: pa.BinaryScalar) -> int:
 
 
 def divided(batch: pa.RecordBatch, schemas: Mapping[int, pa.Schema], partitions: int) -> pa.RecordBatch:
-    """Packed rows whose bundles are of one piece each, which `__part` says; `schemas` are those of lanes of bundles."""
+    """Packed rows whose bundles are of one piece each, which `__part` says; `schemas` are those of lanes of bundles.
+
+    The bundles of a lane are laid together, so that there are few for each piece.
+    """
     if ROWS not in batch.schema.names:
         return batch
     place = batch.schema.get_field_index(ROWS)
-    column = batch.column(place)
-    if column.null_count == len(column):
+    is_bundle = pc.is_valid(batch.column(place))
+    bundles = batch.filter(is_bundle)
+    if not bundles.num_rows:
         return batch
-    bundles = batch.filter(pc.is_valid(column))
     at: list[int] = []
     parts = _Some()
-    lanes, homes = (bundles.column(bundles.schema.get_field_index(name)).to_pylist() for name in (LANE, PART))
-    for number, (lane, home, value) in enumerate(zip(lanes, homes, bundles.column(place), strict=True)):
-        rows = _decoded(value, schemas[lane].append(pa.field(PIECE, pa.uint8())))
-        pieces = np.asarray(rows.column(rows.num_columns - 1))
-        for piece in np.unique(pieces):
-            at.append(number)
-            parts.add(home + int(piece) * partitions, rows.filter(pa.array(pieces == piece)))
+    lanes, homes = (np.asarray(bundles.column(bundles.schema.get_field_index(name))) for name in (LANE, PART))
+    for lane, home in sorted(set(zip(lanes.tolist(), homes.tolist(), strict=True))):
+        own = np.flatnonzero((lanes == lane) & (homes == home))
+        schema = schemas[lane].append(pa.field(PIECE, pa.uint8()))
+        rows = pa.Table.from_batches([_decoded(bundles.column(place)[int(n)], schema) for n in own], schema)
+        pieces = np.asarray(rows.column(PIECE))
+        ordered = rows.take(pa.array(np.argsort(pieces, kind="stable"))).combine_chunks().to_batches()[0]
+        ends = np.cumsum(np.bincount(pieces))
+        for piece in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
+            begin = int(ends[piece - 1]) if piece else 0
+            at.append(int(own[0]))
+            parts.add(home + piece * partitions, ordered.slice(begin, int(ends[piece]) - begin))
     taken = bundles.take(pa.array(at, pa.int64()))
     columns = dict(zip(taken.schema.names, taken.columns, strict=True))
     columns |= dict(zip((PART, ROWS), parts.batch().columns, strict=True))
     of_one_piece = pa.record_batch(list(columns.values()), schema=batch.schema)
-    return pa.Table.from_batches([batch.filter(pc.is_null(column)), of_one_piece]).combine_chunks().to_batches()[0]
+    return pa.Table.from_batches([batch.filter(pc.invert(is_bundle)), of_one_piece]).combine_chunks().to_batches()[0]

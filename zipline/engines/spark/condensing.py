@@ -24,9 +24,10 @@ from zipline.engines.local.expansion import expand
 from zipline.engines.local.group_by import Left, aggregate
 from zipline.engines.local.read import Rows
 from zipline.engines.local.substitutes import NotCondensable, Substitute, substitute
+from zipline.engines.spark.bundles import opened
 from zipline.engines.spark.facts import FACTS, failed, with_facts
 from zipline.engines.spark.lanes import Lane, LaneKey, lane_key
-from zipline.engines.spark.packing import Packing, Shape
+from zipline.engines.spark.packing import ROWS, Packing, Shape
 from zipline.engines.spark.workers import one_core
 from zipline.errors import DataError, ZiplineError
 from zipline.plan.condensed import condensation
@@ -139,12 +140,16 @@ def _hop(part: PartPlan) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Condensing:
-    """Rows of hot keys, in a lane each -> the condensed rows of every part, in a lane each of another packing."""
+    """Rows of hot keys, in a lane each -> the condensed rows of every part, in a lane each of another packing.
+
+    `bundled` are the schemas of the lanes, by number, that come in bundles.
+    """
 
     condensed: tuple[Condensed, ...]
     lanes: Mapping[LaneKey, Lane]
     packing: Packing
     result: Packing
+    bundled: Mapping[int, pa.Schema]
 
     @property
     def ddl(self) -> str:
@@ -163,6 +168,7 @@ class Condensing:
         if not tables:
             return self.result.arrow.empty_table()
         one_core()
+        tables = [opened(t.column(ROWS), self.bundled[n]) if n in self.bundled else t for n, t in enumerate(tables)]
         pairs = zip(self.lanes.items(), tables, strict=True)
         readings = {key: lane.rows(table) for (key, lane), table in pairs}
         made = [each.made_of(readings) for each in self.condensed]

@@ -13,13 +13,13 @@ from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from zipline.clock import DAY, day_text, to_micros
 from zipline.clock import days as days_between
-from zipline.engines.local.statements import within
-from zipline.engines.spark.costs import Amount, Amounts, Estimate, StepEstimate
+from zipline.engines.spark.costs import Amounts, Estimate, StepEstimate
+from zipline.engines.spark.expected import Expected, columns_of, days_of, times_of
 from zipline.engines.spark.file_readings import LeftReading
 from zipline.engines.spark.key_sets import KeySetRows, Seen
 from zipline.engines.spark.left import left_days
+from zipline.engines.spark.left_rows import NumberedLeft, are_times_needed
 from zipline.engines.spark.moves import (
     bootstrap_lane,
     given_values,
@@ -30,7 +30,7 @@ from zipline.engines.spark.moves import (
     together,
 )
 from zipline.engines.spark.packing import ROW, Packing
-from zipline.engines.spark.run import NumberedLeft, Run
+from zipline.engines.spark.run import Run
 from zipline.engines.spark.scans import FILE, INDEX, Days
 from zipline.engines.spark.skew import Division
 from zipline.engines.spark.splits import Sized, even_files, own_reading_tasks, path_letters, reading_tasks, tasks_of
@@ -52,9 +52,7 @@ from zipline.tables.memory import MemoryTable
 from zipline.values import dataclass
 
 if TYPE_CHECKING:
-    from zipline.engines.spark.lanes import Lane
     from zipline.engines.spark.sizes import Sizing
-    from zipline.expressions import Expression
     from zipline.tables.catalog import Catalog
     from zipline.tables.contract import Table
 
@@ -78,9 +76,11 @@ def estimate(
     `supposed` tables stand for those of the catalog.
     """
     run = Run(cast(Any, None), catalog, sizing, cast(Any, None), frames=dict(supposed or {}))
-    course = _Course(run, amounts)
+    course = _Course(run, Expected(run, amounts))
     course.join(plan, (start, end) if start and end else None, None, training=training, is_written=bool(start and end))
-    return Estimate(tuple(course.steps), sizing.rows_per_task, sizing.cores, tuple(dict.fromkeys(course.unknown)))
+    return Estimate(
+        tuple(course.steps), sizing.rows_per_task, sizing.cores, tuple(dict.fromkeys(course.expected.unknown))
+    )
 
 
 class _OnPaper(KeySetRows):
@@ -109,24 +109,13 @@ class _LeftRows:
         return self.numbered.shape
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """Of a lane: rows, bytes of the columns' share of files, tasks, and the stretches that tasks read themselves."""
-
-    rows: int
-    size: float
-    tasks: int
-    stretches: int = 0
-
-
 @dataclass(eq=False)
 class _Course:
     """The walk, which goes as `Run.join` does."""
 
     run: Run
-    amounts: Amounts
+    expected: Expected
     steps: list[StepEstimate] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
     parent: str = ""
 
     def add(self, title: str, **measures: float) -> None:
@@ -159,7 +148,7 @@ class _Course:
         names = [parent_table(parent) for parent in parents_of(projections)]
         given = [name for name in names if name in self.run.frames or self.run.catalog.is_given(name)]
         for name, wanted in wanted_parents(left, parts, span, to_newest=to_newest, given=given).items():
-            inner = _Course(self.run, self.amounts, self.steps, self.unknown, wanted.plan.name)
+            inner = _Course(self.run, self.expected, self.steps, wanted.plan.name)
             rows, tasks = inner.join(wanted.plan, None, wanted.span, training=False, is_written=False)
             columns = dict(wanted.plan.scoring_columns)
             written = rows * column_bytes(columns.items(), lengths_of(wanted.plan.parts))
@@ -175,18 +164,18 @@ class _Course:
         self, plan: JoinPlan, bounds: tuple[str, str] | None, span: Span | None, parts: Sequence[PartPlan]
     ) -> _LeftRows:
         read, table = plan.left, self.run.table(plan.left.table)
-        amount = self._amount(read, [read.where])
-        low, high = bounds or _days_of(span)
+        amount = self.expected.amount(read, [read.where])
+        low, high = bounds or days_of(span)
         rows, size = amount.within(low, high) if amount is not None else (0.0, 0.0)
         days = left_days(read, bounds, span)
         if read.event_id is None and is_read_by_tasks(table):
             left = self._left_by_tasks(read, table, days, bounds, round(rows))
         else:
             left = self._left_by_spark(read, table, days, bounds, round(rows))
-        left.numbered.first, left.numbered.last = _times(amount, low, high)
+        left.numbered.first, left.numbered.last = times_of(amount, low, high)
         left.own = {"__ds": DAY_LETTERS if bounds or span else 0, FILE: path_letters(table), "__facts": 0}
         self._numbered(read, read.table_columns)
-        measures = {"rows": rows, "bytes_read": size * self._share(read.table, read.table_columns)}
+        measures = {"rows": rows, "bytes_read": size * self.expected.share(read.table, read.table_columns)}
         is_written = left.numbered.reading is None and not isinstance(table, MemoryTable)
         if plan.bootstrap:
             left = self._bootstrapped(plan, left, table, measures)
@@ -194,7 +183,7 @@ class _Course:
             written = rows * (column_bytes(left.shape.packed.items(), {}) + 3 * 8)
             self.add("left rows", reading_tasks=left.reading_tasks, bytes_scratch=written, **measures)
             left.reading_tasks = tasks_of(even_files(written, left.reading_tasks), self.cores)
-        if bounds is not None or self.run.are_times_needed(parts):
+        if bounds is not None or are_times_needed(self.run, parts):
             own = measures if left.numbered.reading is not None else {"rows": rows, "tasks": 1}
             self.add("first and last query time", reading_tasks=left.reading_tasks, **own)
         return left
@@ -218,7 +207,7 @@ class _Course:
         lanes = [bootstrap_lane(read) for read in plan.bootstrap]
         packing = Packing((left.shape.shape, *(lane.shape for lane in lanes)))
         partitions = self.run.sizing.partitions([table.statistics().rows, *map(self.run.rows, lanes)])
-        readings = [self._reading(lane, Seen()) for lane in lanes]
+        readings = [self.expected.reading(lane, Seen()) for lane in lanes]
         counts = [left.rows, *(each.rows for each in readings)]
         result = given_values(plan.bootstrap, left.shape)
         written = left.rows * (column_bytes(result.packed.items(), {}) + 3 * 8)
@@ -243,10 +232,10 @@ class _Course:
             if read is None or read.parent is not None or (read.mutation_time or read.time) is None:
                 continue
             clock = read.mutation_time or read.time
-            amount = self._amount(read, [read.where])
+            amount = self.expected.amount(read, [read.where])
             rows, size = amount.within(None, None) if amount is not None else (0.0, 0.0)
             tasks = reading_tasks(self.run.table(read.table), Days(read.partition, read.start, read.end), self.cores)
-            share = self._share(read.table, clock.columns if clock is not None else ())
+            share = self.expected.share(read.table, clock.columns if clock is not None else ())
             self.add(
                 f"the end of the labels in {read.table}",
                 rows=rows,
@@ -306,14 +295,14 @@ class _Course:
         keys = ", ".join(parts[0].left_keys) or "no key"
         is_looked_at = self.run.sizing.most_of_a_key(rows.counts) is not None
         for lane in [*rows.lanes.values()] * (2 if is_looked_at else 1):
-            self._numbered(lane.first, _columns_of(lane))
+            self._numbered(lane.first, columns_of(lane))
         listed = enumerate(zip(rows.lanes.values(), rows.seen, strict=True), 1)
-        readings = [self._reading(lane, seen, by_tasks=n in rows.bundled) for n, (lane, seen) in listed]
+        readings = [self.expected.reading(lane, seen, by_tasks=n in rows.bundled) for n, (lane, seen) in listed]
         counts = [left.rows, *(each.rows for each in readings)]
         reading = left.reading_tasks + sum(each.tasks for each in readings)
         if is_looked_at:
             lanes = zip(rows.lanes.values(), readings, strict=True)
-            looked = sum(each.size * self._key_share(lane) for lane, each in lanes)
+            looked = sum(each.size * self.expected.key_share(lane) for lane, each in lanes)
             self.add(f"looking for hot keys of {keys}", rows=sum(counts), reading_tasks=reading, bytes_read=looked)
         partitions, fields = rows.division.partitions, 2 + len(rows.packing.own) + len(rows.packing.slots)
         ends = [count * partitions for count in (left.stretches, *(each.stretches for each in readings))]
@@ -333,23 +322,11 @@ class _Course:
         )
         return partitions
 
-    def _reading(self, lane: Lane, seen: Seen, *, by_tasks: bool = False) -> _Reading:
-        first = lane.first
-        amount = self._amount(first, [source.where for source in lane.projections])
-        low, high = seen.days or _days_of(Span(seen.low, seen.high))
-        rows, size = amount.within(None if first.kind == "mutations" else low, high) if amount else (0.0, 0.0)
-        table = self.run.table(first.table)
-        days = Days(first.partition, *within(first, seen.days))
-        size *= self._share(first.table, _columns_of(lane))
-        if by_tasks:
-            return _Reading(round(rows), size, *own_reading_tasks(table, days, round(rows), self.cores))
-        return _Reading(round(rows), size, reading_tasks(table, days, self.cores))
-
     def _numbered(self, read: Projection, columns: Iterable[str]) -> None:
         """Of several rows with one event id one is taken: a shuffle of Spark's own, by the id, in every reading."""
         if read.event_id is None:
             return
-        amount, schema = self._amount(read, [read.where]), self.run.table(read.table).schema
+        amount, schema = self.expected.amount(read, [read.where]), self.run.table(read.table).schema
         rows = amount.within(None, None)[0] if amount is not None else 0.0
         types = [schema[name] for name in columns if name in schema]
         self.add(
@@ -361,46 +338,3 @@ class _Course:
             bytes_shuffled=rows * row_bytes(len(types), sum(map(beyond, types))),
             rows_sorted=rows,
         )
-
-    def _amount(self, read: Projection, conditions: Sequence[Sequence[Expression]]) -> Amount | None:
-        found = self.amounts(read, conditions)
-        if found is None:
-            self.unknown.append(read.table)
-        return found
-
-    def _key_share(self, lane: Lane) -> float:
-        """Of what a lane reads, its keys and clocks."""
-        first = lane.first
-        clocks = [each for each in (first.time, first.known_at, first.mutation_time) if each is not None]
-        names = {key for part in lane.parts for key, _ in part.group_by.keys}
-        used = [first.columns[name] for name in names if name in first.columns] + clocks
-        own = frozenset[str]().union(*(each.columns for each in used))
-        return self._share(first.table, own) / (self._share(first.table, _columns_of(lane)) or 1.0)
-
-    def _share(self, table: str, columns: Iterable[str]) -> float:
-        """The part of a table's bytes that columns are likely to have."""
-        schema = self.run.table(table).schema
-        whole = column_bytes(schema.items(), {})
-        return column_bytes(((name, schema[name]) for name in columns if name in schema), {}) / whole if whole else 1.0
-
-
-def _columns_of(lane: Lane) -> frozenset[str]:
-    """The columns of the table that a lane reads."""
-    return frozenset[str]().union(*(source.table_columns for source in lane.projections))
-
-
-def _days_of(span: Span | None) -> tuple[str | None, str | None]:
-    """The days of times low <= t < high."""
-    if span is None:
-        return None, None
-    low = None if span.low is None else day_text(span.low)
-    return low, None if span.high is None else day_text(span.high - 1)
-
-
-def _times(amount: Amount | None, low: str | None, high: str | None) -> tuple[int | None, int | None]:
-    """The first and the last query time of these days, as far as days are known."""
-    days = list(amount.days) if amount is not None else []
-    first, last = low or (days[0] if days else None), high or (days[-1] if days else None)
-    if first is None or last is None:
-        return None, None
-    return to_micros(first), to_micros(last) + DAY - 1

@@ -107,11 +107,11 @@ def relation(
     rows: tuple[int, int] | None,
 ) -> str:
     """Of these files' rows of these days."""
+    wanted = frozenset(units)
     if rows is None:
-        wanted = frozenset(units)
         return table.relation(connection, partition=days.partition, start=days.start, end=days.end, units=wanted)
     assert isinstance(table, ByRow)
-    return table.relation_of_rows(connection, units[0], rows, partition=days.partition, start=days.start, end=days.end)
+    return table.relation(connection, partition=days.partition, start=days.start, end=days.end, units=wanted, rows=rows)
 
 
 def _clock(column: pa.ChunkedArray) -> tuple[Ints, NDArray[np.bool_]]:

@@ -52,8 +52,8 @@ class Sample:
         """One job without a shuffle."""
         return cls(reduce(lambda one, other: one.unionAll(other), frames).toArrow(), share)
 
-    def hot(self, most: int) -> Iterator[HotKey]:
-        """The keys with more than `most` rows, in ranges of about as many, the hottest first."""
+    def hot(self, most: int, of_a_range: int) -> Iterator[HotKey]:
+        """The keys with more than `most` rows, in ranges of about `of_a_range`, the hottest first."""
         hashes = _numbers(self.rows.column(HASH))
         times, is_timed = _numbers(self.rows.column(TIME)), np.asarray(self.rows.column(TIME).is_valid())
         is_left = np.asarray(self.rows.column(IS_LEFT))
@@ -63,7 +63,7 @@ class Sample:
             if rows <= most:
                 return
             own = is_timed & (place == number)
-            edges = cut(times[own], times[own & is_left], int(-(-rows // most)))
+            edges = cut(times[own], times[own & is_left], int(-(-rows // of_a_range)))
             yield HotKey(int(found[number]), edges)
 
 

@@ -15,7 +15,7 @@ from zipline.clock import DAY
 from zipline.engines.local.ranges import change_range, snapshot_days, snapshot_range, time_range
 from zipline.engines.local.statements import within
 from zipline.engines.spark.bundles import DDL as BUNDLES
-from zipline.engines.spark.bundles import HOME, Bundling, KeyHome, Route
+from zipline.engines.spark.bundles import HOME, Bundling, HotHome, KeyHome, Route
 from zipline.engines.spark.condensing import Condensed, Condensing, condensed_parts
 from zipline.engines.spark.file_readings import LaneReading, Reading, Task, by_tasks, can_be_hashed
 from zipline.engines.spark.hot import DDL as LOOKING
@@ -34,7 +34,8 @@ from zipline.values import dataclass
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from zipline.engines.spark.run import NumberedLeft, Run
+    from zipline.engines.spark.left_rows import NumberedLeft
+    from zipline.engines.spark.run import Run
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class KeySetRows:
         share = fraction(known, most)
         with self._at("looking for hot keys"):
             sample = Sample.of(list(self._some(share)), share)
-        return Division.of(self.ordinary, list(sample.hot(most)))
+        of_a_range = self.run.sizing.rows_of_a_range(self.counts)
+        return Division.of(self.ordinary, list(sample.hot(most, of_a_range)))
 
     def _some(self, share: float) -> Iterator[DataFrame]:
         """Keys and times of some left rows, and of some rows of each lane."""
@@ -212,16 +214,28 @@ class KeySetRows:
             return None
         keys = {key for each in self._condensed for key in each.lanes}
         lanes = {key: lane for key, lane in self.lanes.items() if key in keys}
-        packing = Packing(tuple(lane.shape for lane in lanes.values()))
-        hot = [
-            self.division.only_hot(self._frames[key], lane.typed_keys, str(lane.seen_by), _own_times)
-            for key, lane in lanes.items()
-        ]
-        packed = packing.pack([frame for frame, _ in hot], [f"{part} - {self.ordinary}" for _, part in hot])
-        task = Condensing(self._condensed, lanes, packing, self._condensing)
+        bundled = {n: r.schema for n, key in enumerate(lanes) if (r := self._readings[key]) is not None}
+        shapes = [Shape((ROWS,), {}) if n in bundled else lane.shape for n, lane in enumerate(lanes.values())]
+        packing = Packing(tuple(shapes))
+        hot = [self._hot_rows(key, lane) for key, lane in lanes.items()]
+        packed = packing.pack([frame for frame, _ in hot], [part for _, part in hot])
+        task = Condensing(self._condensed, lanes, packing, self._condensing, bundled)
         frame = packed.repartitionById(len(self.division.ranges), PART).mapInArrow(task, task.ddl)
+        if bundled:
+            self.run.take_few_at_a_time()
         with self._at("condensing hot keys"):
             return self.run.sizing.checked(frame, self.run.report)
+
+    def _hot_rows(self, key: LaneKey, lane: Lane) -> tuple[DataFrame, str]:
+        """(the rows of hot keys in a lane, the SQL of the range that has the time of each)."""
+        reading = self._readings[key]
+        if reading is None:
+            times = str(lane.seen_by)
+            rows, part = self.division.only_hot(self._frames[key], lane.typed_keys, times, _own_times)
+            return rows, f"{part} - {self.ordinary}"
+        ranges = self.division.ranges
+        routes = tuple(Route(each.hash, each.partition - self.ordinary, Span(_own_times(each))) for each in ranges)
+        return self._by_tasks(reading, Bundling(reading, HotHome(reading, len(ranges), routes)), BUNDLES), HOME
 
     @property
     def _condensing(self) -> Packing:

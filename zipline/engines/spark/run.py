@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from zipline.algebra.columnar.values import micros, whole
-from zipline.arrow import from_arrow
 from zipline.clock import days as days_between
 from zipline.engines.contract import Report, Result
 from zipline.engines.local.statements import within
 from zipline.engines.local.substitutes import Substitute
-from zipline.engines.spark.bundles import AT_A_TIME, HOME, Bundling, RowHome
-from zipline.engines.spark.bundles import DDL as BUNDLES
+from zipline.engines.spark.bundles import AT_A_TIME, HOME, RowHome
 from zipline.engines.spark.condensing import else_from_rows
-from zipline.engines.spark.failures import reading_of_lane, reading_of_left
-from zipline.engines.spark.file_readings import BOUNDS_DDL, Bounding, LeftReading, Listing, by_tasks
-from zipline.engines.spark.key_sets import EVERYTHING, KeySetRows, Seen
+from zipline.engines.spark.failures import reading_of_lane
+from zipline.engines.spark.key_sets import KeySetRows, Seen
 from zipline.engines.spark.labels import label_end
 from zipline.engines.spark.lanes import Lane
-from zipline.engines.spark.left import left_days, left_frame
+from zipline.engines.spark.left_rows import NumberedLeft, left_rows, of_queries
 from zipline.engines.spark.moves import (
-    bootstrap_lane,
-    given_values,
     is_one_move,
     key_sets_of,
     left_of,
@@ -35,18 +27,14 @@ from zipline.engines.spark.moves import (
     together,
 )
 from zipline.engines.spark.outputs import Output, Schema, collected, part_schema, typed
-from zipline.engines.spark.packing import PART, ROW, Packing
+from zipline.engines.spark.packing import PART, ROW
 from zipline.engines.spark.progress import Steps, Telling, course, named
-from zipline.engines.spark.scans import INDEX, Days, FrameTable, Scan, scan, sent
+from zipline.engines.spark.scans import Days, FrameTable, scan, sent
 from zipline.engines.spark.session import AT_ONCE
 from zipline.engines.spark.sizes import Sizing
-from zipline.engines.spark.skew import Division
-from zipline.engines.spark.statements import home
 from zipline.engines.spark.stored_partials import substituted
-from zipline.engines.spark.stretches import is_read_by_tasks, stretches
 from zipline.engines.spark.tasks import (
     Assembly,
-    Bootstrapping,
     Bundled,
     Giving,
     KeySetTask,
@@ -61,7 +49,6 @@ from zipline.plan.steps import GroupByPlan, JoinPlan, PartPlan, Projection
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
 from zipline.tables.delta import DeltaOutput
-from zipline.tables.memory import MemoryTable
 from zipline.tables.partials import PartialStore
 from zipline.types import STRING, DataType
 
@@ -137,28 +124,6 @@ def run_group_by(
 
 
 @dataclass
-class NumberedLeft:
-    """The left rows of a run. `first`, `last` bound the query times (None: not asked), both inclusive.
-
-    With a `reading` tasks read them, and number them the same however often they do.
-    """
-
-    frame: DataFrame
-    shape: LeftShape
-    rows: int | None = None
-    first: int | None = None
-    last: int | None = None
-    reading: LeftReading | None = None
-
-    @property
-    def times(self) -> Any:
-        """Query times that stand for all of them."""
-        if self.first is None or self.last is None:
-            return np.zeros(0, np.int64)
-        return np.array([self.first, self.last])
-
-
-@dataclass
 class Run:
     """One run in one session: tables by name, and what is computed for the tables of others."""
 
@@ -194,9 +159,9 @@ class Run:
         to_newest = training and as_of is None
         if plan.left.parent is not None:
             self._parents(plan.left, parts, days_span(plan.left, start, end), to_newest=to_newest)
-        left = self._left(plan, bounds, span, parts)
+        left = left_rows(self, plan, bounds, span, parts)
         if plan.left.parent is None:
-            self._parents(None, parts, _span(left), to_newest=to_newest)
+            self._parents(None, parts, left.span, to_newest=to_newest)
         if self.partials is not None:
             self.substitutes |= substituted(self, parts, left, self.partials)
         mature_until = None
@@ -209,25 +174,14 @@ class Run:
 
     def features(self, part: PartPlan, queries: pa.Table) -> tuple[pa.Table, Report]:
         """The part's columns for queries in memory, in their order."""
-        left = self._queries(part, queries)
-        self._parents(None, (part,), _span(left), to_newest=False)
+        left = of_queries(self.spark, part, queries)
+        self.report.null_times = queries.column("ts").null_count
+        self._parents(None, (part,), left.span, to_newest=False)
         schema = part_schema((part,))
         frame = self._key_set((part,), left, left.shape, Rowwise(schema.arrow), schema.ddl)
         found = collected(frame, (ROW,), self.report)
         columns = [typed(found.column(f"p0_{n}"), dtype) for n, (_, dtype) in enumerate(part.own_columns)]
         return pa.table(columns, names=[name for name, _ in part.own_columns]), self.report
-
-    def _queries(self, part: PartPlan, queries: pa.Table) -> NumberedLeft:
-        types = {name: from_arrow(queries.column(name).type, name) for name in part.left_keys}
-        columns = {f"l:{name}": typed(queries.column(name), dtype) for name, dtype in types.items()}
-        times = queries.column("ts")
-        columns |= {"__t": times, ROW: pa.array(range(queries.num_rows), pa.int64())}
-        left = NumberedLeft(sent(self.spark, pa.table(columns)), LeftShape(types), queries.num_rows)
-        asked = micros(whole(times.drop_null()))
-        if len(asked):
-            left.first, left.last = int(asked.min()), int(asked.max())
-        self.report.null_times = times.null_count
-        return left
 
     def _parents(self, left: Projection | None, parts: Sequence[PartPlan], span: Span, *, to_newest: bool) -> None:
         """Computes the joins whose output is read, deepest first, as far as it is read."""
@@ -239,91 +193,6 @@ class Run:
             output = inner.join(wanted.plan, training=False, span=wanted.span)
             self.frames[name] = self.sizing.keep(name, output)
             self.report.add_parent(output.report)
-
-    def _left(
-        self, plan: JoinPlan, bounds: tuple[str, str] | None, span: Span | None, parts: Sequence[PartPlan]
-    ) -> NumberedLeft:
-        self.at("left rows")
-        table = self.table(plan.left.table)
-        days = left_days(plan.left, bounds, span)
-        if plan.left.event_id is None and is_read_by_tasks(table):
-            left = self._left_by_tasks(plan.left, table, days, bounds, span)
-        else:
-            left = self._left_by_spark(plan, table, days, bounds, span)
-        if plan.bootstrap:
-            left = self._bootstrapped(plan, left)
-        if bounds is not None or self.are_times_needed(parts):
-            self._bound(left)
-        if bounds is not None:
-            left.frame = left.frame.where("__ds IS NOT NULL")
-            left.reading = left.reading and replace(left.reading, is_dated=True)
-        return left
-
-    def _left_by_tasks(
-        self, left: Projection, table: Table, days: Days, bounds: tuple[str, str] | None, span: Span | None
-    ) -> NumberedLeft:
-        listed = stretches(table, days, self.sizing.cores)
-        reading = LeftReading(table, left, listed, days, bounds, span, tuple(left.column_types))
-        shape = LeftShape(dict(left.column_types), {}, True, (ROW,), (), bounds is not None)
-        frame = by_tasks(self.spark, reading, Listing(reading), reading.ddl, self.sizing.cores)
-        return NumberedLeft(frame, shape, table.statistics().rows, reading=reading)
-
-    def _left_by_spark(
-        self, plan: JoinPlan, table: Table, days: Days, bounds: tuple[str, str] | None, span: Span | None
-    ) -> NumberedLeft:
-        with self.steps.reading(plan.left.table):
-            found = scan(self.spark, table, days, numbered=True) if table.schema else self._nothing(plan.left)
-        self.steps.readings.append(reading_of_left(found.frame, plan.left))
-        types = dict(plan.left.column_types)
-        shape = LeftShape(types, {}, True, found.order or (INDEX,), found.files, bounds is not None)
-        left = NumberedLeft(left_frame(found, plan.left, bounds, span), shape, table.statistics().rows)
-        if not found.order or not (plan.bootstrap or isinstance(table, MemoryTable)):
-            left.frame = self.sizing.materialised(left.frame, "left")
-        return left
-
-    def _nothing(self, left: Projection) -> Scan:
-        """No rows, of a table of which no column is known."""
-        names = {column for _, expression in left.select for column in expression.columns} | left.table_columns
-        fields = [*((name, pa.string()) for name in sorted(names)), (INDEX, pa.int64())]
-        return Scan(sent(self.spark, pa.schema(fields).empty_table()), (INDEX,))
-
-    def are_times_needed(self, parts: Sequence[PartPlan]) -> bool:
-        """Whether knowing the query times saves reading: not where all is in memory anyway."""
-        sources = [source for part in parts for source in part.projections]
-        return any(
-            source.parent is not None or not isinstance(self.table(source.table), MemoryTable) for source in sources
-        )
-
-    def _bound(self, left: NumberedLeft) -> None:
-        if left.reading is not None:
-            task = Bounding(left.reading)
-            found = by_tasks(self.spark, left.reading, task, BOUNDS_DDL, self.sizing.cores).toArrow()
-            folds = (pc.min, pc.max, pc.sum, pc.sum)
-            left.first, left.last, rows, undated = (f(c).as_py() for f, c in zip(folds, found.columns, strict=True))
-            left.rows, undated = rows or 0, undated or 0
-        else:
-            asked = ("unix_micros(min(__t))", "unix_micros(max(__t))", "count(*)", "count_if(__ds IS NULL)")
-            row = left.frame.selectExpr(*(f"{sql} AS n{number}" for number, sql in enumerate(asked))).toArrow()
-            left.first, left.last, left.rows, undated = (column[0].as_py() for column in row.columns)
-        if left.shape.is_of_days:
-            self.report.undated = undated
-
-    def _bootstrapped(self, plan: JoinPlan, left: NumberedLeft) -> NumberedLeft:
-        """One shuffle by row id: rows with the values that tables give them."""
-        self.at("left rows with given values")
-        lanes = [bootstrap_lane(read) for read in plan.bootstrap]
-        result = given_values(plan.bootstrap, left.shape)
-        packing = Packing((left.shape.shape, *(lane.shape for lane in lanes)))
-        partitions = self.sizing.partitions([left.rows, *map(self.rows, lanes)])
-        keys = left.shape.keys(plan.bootstrap[0].row_id)
-        frames = [self.source_frame(lane, EVERYTHING) for lane in lanes]
-        frame, of_left = Division(partitions).left(left.frame, keys)
-        packed = packing.pack([frame, *frames], [of_left, *(home(lane.typed_keys, partitions) for lane in lanes)])
-        schema = Schema(result.packed, tuple(name for name in result.shape.own))
-        most = self.sizing.most
-        task = Bootstrapping(plan.bootstrap, tuple(lanes), packing, left.shape, result, schema.arrow, most)
-        frame = packed.repartitionById(partitions, PART).mapInArrow(task, schema.ddl)
-        return NumberedLeft(self.sizing.checked(frame, self.report), result)
 
     def _output(
         self,
@@ -373,10 +242,10 @@ class Run:
             rows.division.partitions,
         )
         if rows.bundled:
-            self._take_few_at_a_time()
+            self.take_few_at_a_time()
         return rows.packed().repartitionById(rows.division.partitions, PART).mapInArrow(task, ddl)
 
-    def _take_few_at_a_time(self) -> None:
+    def take_few_at_a_time(self) -> None:
         """From now on, for there are bundles among the rows."""
         self.spark.conf.set(AT_ONCE, str(AT_A_TIME))
 
@@ -390,7 +259,7 @@ class Run:
     ) -> DataFrame:
         """The output from left rows and the outcomes of all sets of keys, by the number of the row, or by its day."""
         home = RowHome(self.sizing.partitions([left.rows] * (1 + len(key_sets))), tuple(days))
-        frames, bundled = [self._left_rows(left, home)], {}
+        frames, bundled = [left.sent_to(home, self)], {}
         if left.reading is not None:
             bundled[0] = left.reading.schema
         for number, parts in enumerate(key_sets, 1):
@@ -401,13 +270,8 @@ class Run:
         packed = packing.pack(frames, [HOME if lane in bundled else home.sql for lane in range(len(frames))])
         most, partitions = self.sizing.most, home.partitions
         task = PuttingTogether(tuple(key_sets), packing, left.shape, assembly, schema.arrow, most, bundled, partitions)
-        self._take_few_at_a_time()
+        self.take_few_at_a_time()
         return packed.repartitionById(partitions, PART).mapInArrow(task, schema.ddl)
-
-    def _left_rows(self, left: NumberedLeft, home: RowHome) -> DataFrame:
-        if left.reading is None:
-            return left.frame
-        return by_tasks(self.spark, left.reading, Bundling(left.reading, home), BUNDLES, self.sizing.cores)
 
     def rows(self, lane: Lane) -> int | None:
         """How many the table has, as far as that is known without reading it."""
@@ -424,10 +288,6 @@ class Run:
             rows = scan(self.spark, table, Days(first.partition, low, high)).frame
         self.steps.readings.append(reading_of_lane(rows, lane))
         return lane.frame(rows, seen.low, seen.high)
-
-
-def _span(left: NumberedLeft) -> Span:
-    return Span(0, 0) if left.first is None or left.last is None else Span(left.first, left.last)
 
 
 def _output_columns(plan: JoinPlan, assembly: Assembly) -> dict[str, DataType]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROWS_PER_TASK = "spark.zipline.rowsPerTask"
 PARTITIONS = "spark.sql.shuffle.partitions"
+HELD = 3
+"""So many times the rows of a task one key may have that is left whole; others may be in its partition."""
 MANY = 200_000
 """Rows from which on all cores are worth their tasks."""
 
@@ -45,7 +47,7 @@ class Sizing:
     @property
     def most(self) -> int:
         """How many rows a task holds at a time, as far as they are of several keys."""
-        return 2 * self.rows_per_task
+        return (HELD + 1) * self.rows_per_task
 
     @classmethod
     def of(cls, spark: SparkSession) -> Sizing:
@@ -70,7 +72,8 @@ class Sizing:
     def most_of_a_key(self, counts: Iterable[int | None]) -> int | None:
         """How many rows a key may have in one task; None where there are too few for that to matter.
 
-        So many as a task should have, and fewer where all cores have less to do than that.
+        Dividing a key costs another look at all rows, so it is left whole while a task can hold it and the other cores
+        have as much to do.
         """
         listed = list(counts)
         rows = sum(count for count in listed if count is not None)
@@ -78,7 +81,13 @@ class Sizing:
             return self.rows_per_task
         if rows < self.many:
             return None
-        return min(self.rows_per_task, -(-rows // (2 * self.cores)))
+        return min(HELD * self.rows_per_task, -(-rows * 5 // (4 * self.cores)))
+
+    def rows_of_a_range(self, counts: Iterable[int | None]) -> int:
+        """How many rows of a hot key a task should have: as of other keys, and fewer where cores would be idle."""
+        listed = list(counts)
+        rows = sum(count for count in listed if count is not None)
+        return self.rows_per_task if None in listed else min(self.rows_per_task, max(1, -(-rows // (2 * self.cores))))
 
     @contextmanager
     def of_one_run(self) -> Iterator[Sizing]:

@@ -46,7 +46,8 @@ from zipline.values import dataclass
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from zipline.engines.spark.run import NumberedLeft, Run
+    from zipline.engines.spark.left_rows import NumberedLeft
+    from zipline.engines.spark.run import Run
 
 Batches = Iterable[pa.RecordBatch]
 MOST_TASKS = 1_000
