@@ -20,6 +20,8 @@ BUILT_IN = {
     "plan": "zipline.cli.plan",
     "backfill": "zipline.cli.backfill",
     "train-set": "zipline.cli.train_set",
+    "upload": "zipline.cli.upload",
+    "fetch": "zipline.cli.fetch",
     "explain": "zipline.cli.explain",
     "lineage": "zipline.cli.lineage",
     "doctor": "zipline.cli.doctor",

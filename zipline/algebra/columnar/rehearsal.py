@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar import hashing, order
+from zipline.algebra.columnar import folding, hashing, order
+from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.columnar.series import Call, Series, evaluate, moments_of_each, moments_of_runs
 from zipline.algebra.columnar.spans import pair
 from zipline.algebra.columnar.values import integers, values_of
 from zipline.algebra.columnar.xxhash import hashes
+from zipline.algebra.layout import WORDS, Layout
 from zipline.algebra.states import MOMENTS, counted
 from zipline.arrow import to_arrow
 from zipline.types import BIGINT, DOUBLE, DataType
@@ -88,6 +90,25 @@ def _key_hashes() -> None:
     hashes([KEYS, pa.array(["a"] * 6), pa.array([True] * 6)], 6)
 
 
+def _folding() -> None:
+    """What an online fetch, an upload and a writer of tiles call."""
+    layout = Layout.of((kind, "x", DOUBLE) for kind in WORDS if kind != "integers")
+    form = Form(0, bytes(32), layout, ())
+    words = np.zeros((2, layout.words), np.int64)
+    form.merged(words, [], np.arange(2))
+    opened = form.opened([[form.written(words, [])], [None]])
+    features = np.zeros((1, 5), np.int64)
+    out, flags, events = np.zeros((2, 1), np.int64), np.zeros((2, 1), np.int8), np.zeros((2, 1), np.int64)
+    read, floats = opened.words, opened.words.view(np.float64)
+    low, high = np.zeros((2, 1), np.int64), np.zeros(2, np.int64)
+    folding.fold(read, floats, opened.offsets, low, high, features, out, out.view(np.float64), flags, events)
+    folding.select(read, low[0, 0], 0)
+    offsets, values = np.arange(3), np.arange(2)
+    folding.sums_of_runs(values + 0.5, offsets, words.view(np.float64), words, 3)
+    folding.extremes_of_runs(values, offsets, True, words[:, 0])
+    folding.extremes_of_runs(values + 0.5, offsets, True, words.view(np.float64)[:, 0])
+
+
 SCENES: dict[str, Callable[[], None]] = {
     "order": lambda: _evaluate(_FLOATS, DOUBLE, ("COUNT", "SUM", "AVERAGE", "MAX", "LAST")),
     "integers": _integers,
@@ -95,6 +116,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "two clocks, numbers": lambda: _evaluate(_FLOATS, DOUBLE, OF_NUMBERS, two_clocks=True),
     "states": _states,
     "hashes of keys": _key_hashes,
+    "folding": _folding,
     "two clocks, any": lambda: _evaluate(pa.array(np.arange(6)), BIGINT, ("SUM", *OF_ANY), two_clocks=True),
 }
 

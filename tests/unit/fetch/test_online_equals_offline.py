@@ -1,0 +1,235 @@
+"""What is fetched equals a backfill at that time over the events that had arrived: at random, on every embedded store.
+
+Events come late, become known late, cross midnights and have no key, and every operation is asked for. Whatever a
+status permits to differ is counted, so that a test which compares nothing would be seen.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zipline import (
+    Accuracy,
+    Aggregation,
+    Derivation,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    Operation,
+    Query,
+    Topic,
+    Window,
+)
+from zipline.orchestration.local_platform import LocalPlatform
+from zipline.stores.contract import Store
+from zipline.stores.lmdb import LmdbStore
+from zipline.stores.memory import MemoryStore
+
+START = dt.datetime(2024, 3, 1, tzinfo=dt.timezone.utc)
+DAY, HOUR = 86_400, 3_600
+WINDOWS = ["3m", "90m", "6h", "1d", "7d", "30d", None]
+EXACT = [operation for operation in Operation if not operation.name.startswith("APPROX")]
+K = {Operation.FIRST_K: 2, Operation.LAST_K: 3, Operation.TOP_K: 2, Operation.BOTTOM_K: 3}
+NUMERIC = {Operation.SUM, Operation.AVERAGE, Operation.VARIANCE, Operation.SKEW, Operation.KURTOSIS}
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made = MemoryStore() if request.param == "memory" else LmdbStore(tmp_path)
+    yield made
+    made.close()
+
+
+def aggregations(draw: random.Random) -> list[Aggregation]:
+    found = []
+    for operation in EXACT:
+        inputs = ["x", "n"] if operation in NUMERIC else ["x", "n", "word", "at"]
+        for column in draw.sample(inputs, 2):
+            windows = draw.sample(WINDOWS, 3)
+            buckets = ["word"] if draw.random() < 0.2 else []
+            found.append(Aggregation(column, operation, windows=windows, k=K.get(operation), buckets=buckets))
+    found.append(Aggregation("n", Operation.COUNT, windows=["7d"], default=-1))
+    found.append(Aggregation("x", Operation.MIN, windows=["4h"], default=0.25))
+    return found
+
+
+class Stream:
+    """Events in the order in which they arrive, and how many of each kind there were."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw, self.kinds = draw, Counter[str]()
+
+    def event(self, arrival: float) -> dict[str, Any]:
+        draw, happened = self.draw, arrival
+        kind = draw.choice(["on time"] * 6 + ["late", "known late", "over midnight", "no key"])
+        if kind == "late":
+            happened -= draw.choice([5, 400, 5_000, 30_000, 2 * DAY])
+        if kind == "over midnight":
+            happened = arrival - arrival % DAY - draw.uniform(0, 30)
+        known = arrival if kind == "known late" else happened
+        if kind == "known late":
+            happened -= draw.choice([60, 4_000, DAY, 8 * DAY])
+        self.kinds[kind] += 1
+        return {
+            "key": None if kind == "no key" else draw.randrange(4),
+            "x": draw.choice([None, float("nan"), draw.uniform(-5, 5), 1e11, -0.0]),
+            "n": draw.choice([None, draw.randrange(-3, 3), 2**55]),
+            "word": draw.choice([None, "a", "bb", ""]),
+            "at": START + dt.timedelta(seconds=draw.randrange(1000)),
+            "t": START + dt.timedelta(seconds=happened),
+            "known": START + dt.timedelta(seconds=known),
+        }
+
+    def events(self, first: float, last: float, count: int) -> list[dict[str, Any]]:
+        return [self.event(at) for at in sorted(self.draw.uniform(first, last) for _ in range(count))]
+
+
+def joined(draw: random.Random) -> Join:
+    selected = ["key", "x", "n", "word", "at"]
+
+    def source(**clocks: str) -> EventSource:
+        return EventSource("events", topic=Topic("events"), query=Query(select=selected, time="t", **clocks))
+
+    plain = GroupBy(["key"], [source()], aggregations(draw), online=True, name="plain")
+    known = GroupBy(["key"], [source(known_at="known")], aggregations(draw), online=True, name="known")
+    everything = GroupBy(
+        [],
+        [source(known_at="known")],
+        [Aggregation("n", Operation.COUNT, windows=["6h", None])],
+        online=True,
+        name="all",
+    )
+    daily = GroupBy(
+        ["key"],
+        [source(known_at="known")],
+        [Aggregation("x", Operation.SUM, windows=["1d", "7d"]), Aggregation("word", Operation.TOP_K, k=2)],
+        derivations=[Derivation("twice", "x_sum_7d * 2")],
+        accuracy=Accuracy.SNAPSHOT,
+        online=True,
+        name="daily",
+    )
+    left = EventSource("asked", query=Query(select=["who"], time="t"))
+    parts = [JoinPart(each, key_map={"who": "key"}) for each in (plain, known, daily)]
+    return Join(left=left, parts=[*parts, JoinPart(everything)], online=True, name="joined")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fetches_at_random_times_equal_backfills(seed: int, store: Store) -> None:
+    draw = random.Random(seed)
+    stream = Stream(draw)
+    asked = [{"who": who, "t": START + dt.timedelta(days=43)} for who in (0, 1, 2, 3, 99, None)]
+    platform = LocalPlatform(
+        joined(draw), tables={"asked": asked, "events": stream.events(0, 40 * DAY, 500)}, store=store
+    )
+    now = 40 * DAY + 0.0
+    platform.advance(START + dt.timedelta(seconds=now))
+    platform.upload("2024-04-09")
+    compared, uploaded = 0, 40
+    while now < 43 * DAY:
+        later = now + draw.choice([40, 200, 2_000, 20_000])
+        for event in stream.events(now, later, draw.randrange(6)):
+            platform.publish("events", [event])
+        now = later
+        platform.advance(START + dt.timedelta(seconds=now))
+        # An upload comes as late as it likes, up to two days after its day.
+        if now // DAY > uploaded and draw.random() < 0.2 + (now / DAY - uploaded - 1):
+            uploaded = int(now // DAY)
+            platform.upload((START + dt.timedelta(days=uploaded - 1)).date().isoformat())
+        compared += platform.assert_online_equals_offline("joined")
+    assert compared > 20_000
+    assert all(stream.kinds[kind] * 100 > sum(stream.kinds.values()) for kind in stream.kinds)
+    assert set(stream.kinds) == {"on time", "late", "known late", "over midnight", "no key"}
+
+
+def small(windows: list[Any] | None = None) -> tuple[Join, LocalPlatform]:
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    totals = GroupBy(
+        ["key"],
+        [source],
+        [Aggregation("n", Operation.SUM, windows=windows or ["1d", "7d", None])],
+        online=True,
+        name="totals",
+    )
+    left = EventSource("asked", query=Query(select=["key"], time="t"))
+    join = Join(
+        left=left,
+        parts=[JoinPart(totals)],
+        derivations=[] if windows else [Derivation("more", "totals_n_sum_1d + 1")],
+        name="j",
+    )
+    rows = [
+        {"key": "a", "n": 1, "t": START - dt.timedelta(days=2)},
+        {"key": "a", "n": 2, "t": START - dt.timedelta(hours=1)},
+    ]
+    return join, LocalPlatform(join, tables={"asked": [{"key": "a", "t": START}], "events": rows})
+
+
+def test_statuses_say_where_a_value_comes_from() -> None:
+    _, platform = small()
+    platform.advance(START + dt.timedelta(hours=1))
+    before = platform.fetch("j", [{"key": "a"}])
+    assert before.rows() == [dict.fromkeys(["totals_n_sum_1d", "totals_n_sum_7d", "totals_n_sum", "more"])]
+    assert {before.status(0, name) for name in before.features} == {"unavailable"}
+    platform.upload("2024-02-29")
+    found = platform.fetch("j", [{"key": "a"}, {"key": "nobody"}, {"key": None}])
+    assert found.rows()[0] == {"totals_n_sum_1d": 2, "totals_n_sum_7d": 3, "totals_n_sum": 3, "more": 3}
+    assert {found.status(0, name) for name in found.features} == {"ok"}
+    assert {found.status(row, name) for row in (1, 2) for name in found.features} == {"default"}
+    platform.advance(START + dt.timedelta(days=3, seconds=1))
+    late = platform.fetch("j", [{"key": "a"}])
+    assert late.status(0, "totals_n_sum_7d") == late.status(0, "totals_n_sum") == "unavailable"
+    assert late.rows()[0]["totals_n_sum_7d"] is late.rows()[0]["totals_n_sum"] is None
+    assert late.status(0, "totals_n_sum_1d") == "default", "a window that begins after the upload needs nothing of it"
+
+
+def test_what_happened_since_the_upload_is_seen_at_once() -> None:
+    _, platform = small(["1h", "1d"])
+    platform.advance(START + dt.timedelta(hours=3))
+    platform.upload("2024-02-29")
+    platform.publish("events", [{"key": "a", "n": 10, "t": START + dt.timedelta(hours=2, minutes=30)}])
+    assert platform.fetch("j", [{"key": "a"}]).rows()[0]["totals_n_sum_1d"] == 12
+    assert platform.fetch("j", [{"key": "a"}]).rows()[0]["totals_n_sum_1h"] == 10
+    earlier = START + dt.timedelta(hours=2)
+    assert platform.fetch("j", [{"key": "a"}], at=earlier).rows()[0]["totals_n_sum_1d"] == 2
+
+
+def test_a_time_before_everything_that_is_kept_is_an_error() -> None:
+    _, platform = small()
+    platform.advance(START)
+    platform.upload("2024-02-29")
+    with pytest.raises(Exception, match=r"totals is kept from 2024-03-01T00:00:00Z on, not at 2024-02-28"):
+        platform.fetch("j", [{"key": "a"}], at="2024-02-28")
+
+
+def test_a_row_without_a_key_names_the_key() -> None:
+    _, platform = small()
+    with pytest.raises(Exception, match=r"rows\[1\] has no 'key'"):
+        platform.fetch("j", [{"key": "a"}, {"kye": "a"}])
+
+
+def test_a_window_of_any_length_is_kept_whole() -> None:
+    """Cut at every start that a query of the next two days can have."""
+    from zipline.algebra.windows import bounds
+    from zipline.plan.online import SERVED, Kept
+
+    draw = random.Random(5)
+    for _ in range(40):
+        windows = [f"{draw.randrange(1, 60)}m", f"{draw.randrange(1, 24)}h", f"{draw.randrange(1, 40)}d"]
+        join, platform = small(windows)
+        kept = Kept(platform._plan(join.name or "").parts[0].group_by)
+        end = 20_000 * DAY * 1_000_000
+        cuts = set(kept.cuts(end))
+        for _ in range(100):
+            q = end + draw.randrange(SERVED + 1)
+            for window in windows:
+                start = bounds(q, Window(window).micros, "TEMPORAL")[0]
+                assert start is not None
+                assert start >= end or start in cuts

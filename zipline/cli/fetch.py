@@ -1,0 +1,87 @@
+"""`zipline fetch`: features by key, as the online store has them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zipline.cli.options import Instant, open_project, project_options
+from zipline.cli.screen import print_json, print_table
+from zipline.errors import UsageError
+
+if TYPE_CHECKING:
+    from zipline.fetch.results import Result
+
+
+@click.command()
+@click.argument("join")
+@click.option("--key", "keys", multiple=True, metavar="NAME=VALUE", help="A key of the row; VALUE is JSON, or a text.")
+@click.option("--rows", metavar="JSON", help='Several rows: [{"carrier": "AA"}, {"carrier": "UA"}].')
+@click.option("--at", type=Instant(), metavar="TIME", help="As of this time (default: now).")
+@project_options
+def command(
+    join: str,
+    keys: tuple[str, ...],
+    rows: str | None,
+    at: int | None,
+    project: str | None,
+    environment: str | None,
+    as_json: bool,
+) -> None:
+    """Look up a join's features by key in the online store.
+
+    \b
+    Example:
+      zipline fetch flights.live.departures --key carrier=AA --key origin=JFK
+    """
+    asked = _rows(keys, rows)
+    from zipline.fetch.fetcher import Fetcher
+
+    fetcher = Fetcher(open_project(project, environment))
+    try:
+        found = fetcher.fetch(join, asked, at=at)
+    finally:
+        fetcher.close()
+    if as_json:
+        print_json({"rows": [_facts(found, number) for number in range(len(found))], "fingerprint": found.fingerprint})
+        return
+    for number, row in enumerate(found.rows()):
+        title = ", ".join(f"{name}={value}" for name, value in asked[number].items())
+        lines = [(name, _text(value), found.status(number, name)) for name, value in row.items()]
+        print_table(title, ("feature", "value", "status"), lines)
+
+
+def _rows(keys: tuple[str, ...], rows: str | None) -> list[dict[str, Any]]:
+    if bool(keys) == (rows is not None):
+        raise UsageError("a fetch needs keys", hint='write --key carrier=AA, or --rows \'[{"carrier": "AA"}]\'')
+    if rows is not None:
+        try:
+            found = json.loads(rows)
+        except ValueError as wrong:
+            raise UsageError(f"--rows is no JSON: {wrong}") from None
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise UsageError("--rows is no list of objects", hint='write [{"carrier": "AA"}]')
+        return found
+    row = {}
+    for key in keys:
+        name, equals, text = key.partition("=")
+        if not equals:
+            raise UsageError(f"--key {key!r} has no value", hint="write --key carrier=AA")
+        try:
+            row[name] = json.loads(text)
+        except ValueError:
+            row[name] = text
+    return [row]
+
+
+def _facts(found: Result, number: int) -> dict[str, Any]:
+    row = found.rows()[number]
+    statuses = {name: status for name in row if (status := found.status(number, name)) != "ok"}
+    times = {name: None if (at := found.time(number, name)) is None else at.isoformat() for name in row}
+    return {"values": row, "status": statuses, "time": times}
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)

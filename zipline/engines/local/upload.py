@@ -1,0 +1,84 @@
+"""What an upload holds: of every key its partials, or its values, as of the end of a day.
+
+Partials are cut where the windows of the next two days may begin (`Kept.cuts`). Of what became available before the
+midnight `end` nothing is left out, of what came later nothing is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from zipline.algebra.codec import pack
+from zipline.arrow import to_arrow
+from zipline.clock import DAY
+from zipline.engines.local import read
+from zipline.engines.local.records import form_of, read_available, records
+from zipline.engines.local.run import run_group_by
+from zipline.engines.local.session import connect
+from zipline.errors import UsageError
+from zipline.plan.online import EVER_BEFORE, Kept, to_algebra
+from zipline.plan.steps import GroupByPlan, SourceRead
+from zipline.stores.contract import Item
+from zipline.stores.keys import key_writer
+from zipline.tables.catalog import Catalog
+
+
+def uploaded(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
+    """The items of the upload that ends at the midnight `end`, in the order of their keys."""
+    if end % DAY:
+        raise UsageError("an upload ends at a midnight")
+    return _partials(kept, catalog, end) if kept.has_tiles else _values(kept, catalog, end)
+
+
+def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
+    cuts = np.array(kept.cuts(end), np.int64)
+    low = int(cuts[0])
+    rows = read_available(kept.group_by, catalog, low=None if low == EVER_BEFORE else low, before=end)
+    starts = cuts[np.searchsorted(cuts, rows.t, side="right") - 1]
+    found = records(kept, rows, starts, np.zeros(len(starts), np.int64), 0)
+    form = form_of(kept)
+    bounds = np.searchsorted(found.key, np.arange(len(found.keys) + 1)).tolist()
+    for key, first, last in zip(found.keys, bounds[:-1], bounds[1:], strict=True):
+        yield key, form.written(found.words[first:last], found.irs[first:last])
+
+
+def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
+    """The values of all keys that the sources have."""
+    plan = kept.group_by
+    keys = _keys(plan, catalog)
+    ts = pa.array([end] * keys.num_rows, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    found = run_group_by(plan, keys.append_column("ts", ts), catalog).table
+    write = key_writer([dtype for _, dtype in plan.keys])
+    names = [key for key, _ in plan.keys]
+    columns = plan.lookup or tuple((feature.name, feature.type) for feature in plan.features)
+    written = [write(key) for key in zip(*(found.column(name).to_pylist() for name in names), strict=True)]
+    if not names:
+        written = [b"\0"] * found.num_rows
+    values = [[to_algebra(each, dtype) for each in found.column(name).to_pylist()] for name, dtype in columns]
+    fingerprint = bytes.fromhex(plan.fingerprint)
+    items = dict(zip(written, zip(*values, strict=True), strict=True))
+    for key in sorted(key for key in items if key is not None):
+        yield key, pack(fingerprint, items[key])
+
+
+def _keys(plan: GroupByPlan, catalog: Catalog) -> pa.Table:
+    """The distinct keys of all sources."""
+    if not plan.keys:
+        return pa.table({"__row": pa.nulls(1, pa.int8())})
+    names = [key for key, _ in plan.keys]
+    tables = []
+    connection = connect()
+    for source in plan.sources:
+        table = catalog.table(source.table)
+        if table.schema:
+            asked = SourceRead((source,), (), None, 0)
+            needed = {source: frozenset(names)}
+            rows = read.read_source(connection, table, asked, needed=needed, low=None, high=None)
+            tables.append(pa.table({name: rows.column(source, name) for name in names}).group_by(names).aggregate([]))
+    connection.close()
+    schema = pa.schema([(name, to_arrow(dtype)) for name, dtype in plan.keys])
+    every = pa.concat_tables([schema.empty_table(), *(table.select(names).cast(schema) for table in tables)])
+    return every.group_by(names).aggregate([]).select(names)

@@ -1,0 +1,220 @@
+"""The whole platform in one process and in memory, for an author's unit tests of features, offline and online.
+
+    platform = LocalPlatform(carrier_arrivals, departures)
+    platform.publish("flights", [{"carrier": "AA", "arr_delay": 12, "arrived_at": "2024-03-01T10:00:00Z"}])
+    platform.advance("2024-03-02T00:30:00Z")
+    platform.upload("2024-03-01")
+    assert platform.fetch("departures", [{"carrier": "AA"}]).rows() == [...]
+    platform.assert_online_equals_offline("departures", "2024-03-02T00:30:00Z")
+
+What is published is in its table and, at once, in the tiles of the group-bys over it; time goes on only by `advance`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from zipline.api import GroupBy, Join
+from zipline.arrow import TIMESTAMP_ARROW, to_arrow
+from zipline.clock import DAY, to_micros
+from zipline.engines.local.run import run_group_by, run_join
+from zipline.engines.local.session import connect, query
+from zipline.engines.local.tiles import TileWriter
+from zipline.engines.local.upload import uploaded
+from zipline.errors import UsageError
+from zipline.fetch.joins import JoinFetch, join_fetch
+from zipline.fetch.results import Result
+from zipline.plan.build import plan_join
+from zipline.plan.online import Kept
+from zipline.plan.steps import GroupByPlan, JoinPlan, Projection
+from zipline.stores.contract import Generation, Store
+from zipline.stores.memory import MemoryStore
+from zipline.tables.catalog import Catalog, open_catalog
+from zipline.tables.rows import to_table
+from zipline.types import ArrayType, DataType, MapType
+
+Instant: TypeAlias = dt.datetime | dt.date | str | int
+
+
+class LocalPlatform:
+    """See the module. `tables` are what tables hold before anything is published; columns are known from these."""
+
+    def __init__(
+        self, *definitions: Join | GroupBy, tables: Mapping[str, Any] | None = None, store: Store | None = None
+    ) -> None:
+        self._joins = {join.name or "": join for join in definitions if isinstance(join, Join)}
+        self._tables: dict[str, pa.Table] = {name: to_table(name, rows) for name, rows in (tables or {}).items()}
+        self._store: Store = store or MemoryStore()
+        self._plans: dict[str, JoinPlan] = {}
+        self._fetches: dict[str, JoinFetch] = {}
+        self._writers: dict[str, TileWriter] = {}
+        self._uploaded: dict[str, tuple[int, dict[str, pa.Table]]] = {}
+        self.now = 0
+
+    def advance(self, to: Instant) -> None:
+        """It is later now; UsageError for an earlier time."""
+        micros = to_micros(to)
+        if micros < self.now:
+            raise UsageError("time does not go back")
+        self.now = micros
+
+    def publish(self, table: str, rows: Any) -> None:
+        """Rows arrive: in the table, and in the tiles of all group-bys over it."""
+        arrived = to_table(table, rows)
+        before = self._tables.get(table)
+        if before is not None:
+            arrived = arrived.select(before.column_names).cast(before.schema)
+        self._tables[table] = arrived if before is None else pa.concat_tables([before, arrived])
+        for kept in self._kept():
+            if kept.has_tiles and any(source.table == table for source in kept.group_by.sources):
+                self._writer(kept).add(table, arrived)
+
+    def upload(self, day: str) -> list[Generation]:
+        """Uploads every group-by as of the end of the day."""
+        end = to_micros(day) + DAY
+        done = []
+        for kept in self._kept():
+            name = kept.group_by.name
+            done.append(upload(kept, self._catalog(), self._store, name, end))
+            self._uploaded[name] = end, dict(self._tables)
+        return done
+
+    def fetch(self, join: str | Join, keys: Sequence[Mapping[str, Any]], at: Instant | None = None) -> Result:
+        """The features of these keys, by default now."""
+        name = self._name(join)
+        if name not in self._fetches:
+            self._fetches[name] = join_fetch(self._plan(name), self._store, lambda group_by: group_by)
+        return self._fetches[name].fetch(keys, self.now if at is None else to_micros(at))
+
+    def backfill(self, join: str | Join, *, training: bool = True) -> pa.Table:
+        """The join's output over all that was published."""
+        return run_join(self._plan(self._name(join)), self._catalog(), training=training).table
+
+    def assert_online_equals_offline(
+        self, join: str | Join, at: Instant | None = None, keys: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        """Fetches `keys` (by default those of the left rows) and compares each part's features with a backfill.
+
+        The backfill sees what had arrived: of what is stamped before the upload's end, what the upload read. Features
+        that are `stale` or `unavailable` are permitted to differ, and are not compared. Values are equal, floats to
+        1e-9 of the greater. Gives the number of values compared; AssertionError names the first that differs.
+        """
+        plan = self._plan(self._name(join))
+        q = self.now if at is None else to_micros(at)
+        rows = list(keys) if keys is not None else self._all_keys(plan)
+        found = self.fetch(join, rows, at=q)
+        online, compared = found.rows(), 0
+        for part in plan.parts:
+            names = [(key, left) for (key, _), left in zip(part.group_by.keys, part.left_keys, strict=True)]
+            queries = _queries(part.group_by, names, rows, q)
+            offline = run_group_by(part.group_by, queries, self._arrived(part.group_by)).table
+            types = dict(part.own_columns)
+            for name in part.chosen:
+                for number, value in enumerate(offline.column(name).to_pylist()):
+                    feature = part.prefix + name
+                    if found.status(number, feature) in ("stale", "unavailable"):
+                        continue
+                    expected = _with_maps(value, types[name])
+                    if not _alike(online[number][feature], expected):
+                        raise AssertionError(
+                            f"{feature} of {rows[number]} at {q}: online {online[number][feature]!r} "
+                            f"({found.status(number, feature)}), offline {expected!r}"
+                        )
+                    compared += 1
+        return compared
+
+    def _arrived(self, plan: GroupByPlan) -> Catalog:
+        """What the store was given of the sources: what the upload read, and what came later with later times."""
+        if plan.name not in self._uploaded:
+            return self._catalog()
+        end, before = self._uploaded[plan.name]
+        tables = dict(self._tables)
+        for source in plan.sources:
+            if source.table in before and source.kind == "events":
+                later = tables[source.table].slice(before[source.table].num_rows)
+                tables[source.table] = pa.concat_tables([before[source.table], _available_from(source, later, end)])
+        return open_catalog(tables)
+
+    def _all_keys(self, plan: JoinPlan) -> list[Mapping[str, Any]]:
+        left = run_join(plan, self._catalog(), training=False).table
+        names = list(dict.fromkeys(key for part in plan.parts for key in part.left_keys))
+        found: list[Mapping[str, Any]] = left.select(names).group_by(names).aggregate([]).to_pylist()
+        return found
+
+    def _name(self, join: str | Join) -> str:
+        name = join if isinstance(join, str) else join.name or ""
+        if name not in self._joins:
+            raise UsageError(f"there is no join {name!r} here", asked=name, valid=self._joins)
+        return name
+
+    def _plan(self, name: str) -> JoinPlan:
+        if name not in self._plans:
+            catalog = self._catalog()
+            self._plans[name] = plan_join(self._joins[name], lambda table: catalog.table(table).schema)
+        return self._plans[name]
+
+    def _kept(self) -> Iterable[Kept]:
+        found: dict[str, GroupByPlan] = {}
+        for name in self._joins:
+            found |= {part.group_by.name: part.group_by for part in self._plan(name).parts}
+        return [Kept(plan) for plan in found.values()]
+
+    def _writer(self, kept: Kept) -> TileWriter:
+        name = kept.group_by.name
+        if name not in self._writers:
+            self._writers[name] = TileWriter(kept, self._store, name)
+        return self._writers[name]
+
+    def _catalog(self) -> Catalog:
+        return open_catalog(self._tables)
+
+
+def upload(kept: Kept, catalog: Catalog, store: Store, space: str, end: int) -> Generation:
+    """Uploads a group-by as of the midnight `end`."""
+    with store.upload(space, end=end, fingerprint=kept.group_by.fingerprint) as writing:
+        writing.put(uploaded(kept, catalog, end))
+        return writing.publish()
+
+
+def _available_from(source: Projection, rows: pa.Table, start: int) -> pa.Table:
+    """The rows of a source's table that became available at `start` or later."""
+    connection = connect()
+    try:
+        connection.register("arrived", rows)
+        clocks = [f"CAST({clock.sql('duckdb')} AS TIMESTAMPTZ)" for clock in (source.time, source.known_at) if clock]
+        sql = f"SELECT * FROM arrived WHERE greatest({', '.join(clocks)}) >= make_timestamptz({start})"
+        return query(connection, sql, source.table).cast(rows.schema)
+    finally:
+        connection.close()
+
+
+def _queries(
+    plan: GroupByPlan, names: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]], q: int
+) -> pa.Table:
+    types = dict(plan.keys)
+    columns = {key: pa.array([row[left] for row in rows], to_arrow(types[key])) for key, left in names}
+    return pa.table({**columns, "ts": pa.array([q] * len(rows), pa.int64()).cast(TIMESTAMP_ARROW)})
+
+
+def _with_maps(value: Any, dtype: DataType) -> Any:
+    """What Arrow gives as lists of pairs, as maps."""
+    if value is None:
+        return None
+    if isinstance(dtype, MapType):
+        return {key: _with_maps(each, dtype.value) for key, each in value}
+    return [_with_maps(each, dtype.element) for each in value] if isinstance(dtype, ArrayType) else value
+
+
+def _alike(online: Any, offline: Any) -> bool:
+    if isinstance(online, float) and isinstance(offline, float):
+        return online == offline or math.isclose(online, offline, rel_tol=1e-9, abs_tol=1e-12)
+    if isinstance(online, list) and isinstance(offline, list):
+        return len(online) == len(offline) and all(map(_alike, online, offline))
+    if isinstance(online, dict) and isinstance(offline, dict):
+        return list(online) == list(offline) and all(_alike(online[key], offline[key]) for key in online)
+    return bool(online == offline) and (online is None) == (offline is None)

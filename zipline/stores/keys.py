@@ -1,0 +1,105 @@
+"""Keys as bytes: equal if and only if the keys are, by type and value.
+
+Each part is a tag for its kind and its value, self-delimiting, so parts cannot run into each other. Integers of all
+widths are one kind, so are floats; -0.0 is 0.0. A key with a null (or NaN) part has no bytes: it is nobody's key. What
+is longer than a store takes is cut and ends in a SHA-256 of the whole.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from zipline.algebra.values import door
+from zipline.stores.contract import LONGEST_KEY
+from zipline.types import BINARY, BOOLEAN, DATE, STRING, TIMESTAMP, DataType, DecimalType
+
+Write = Callable[[Any], bytes]
+_INTEGER, _FLOAT, _TEXT, _BYTES, _FALSE, _TRUE, _DATE, _INSTANT, _DECIMAL = range(1, 10)
+_LONG = 0xFF
+_WORD, _DOUBLE, _SIZE = struct.Struct(">BQ"), struct.Struct(">Bd"), struct.Struct(">BI")
+_TURN = 1 << 63
+
+
+def key_writer(types: Sequence[DataType]) -> Callable[[Sequence[Any]], bytes | None]:
+    """The function that writes keys of these types; None for a key that has a null part.
+
+    It takes values as Arrow's `to_pylist` gives them, and raises DataError for one that is not of its type.
+    """
+    parts = [(door(dtype), _writer(dtype)) for dtype in types]
+    if len(parts) == 1:
+        clean, write = parts[0]
+
+        def written_alone(key: Sequence[Any]) -> bytes | None:
+            value = clean(key[0])
+            return None if value is None else _fitted(write(value))
+
+        return written_alone
+
+    def written(key: Sequence[Any]) -> bytes | None:
+        found = b""
+        for (clean, write), value in zip(parts, key, strict=True):
+            cleaned = clean(value)
+            if cleaned is None:
+                return None
+            found += write(cleaned)
+        return _fitted(found) if found else b"\0"
+
+    return written
+
+
+def _fitted(key: bytes) -> bytes:
+    if len(key) <= LONGEST_KEY - 48:
+        return key
+    return bytes([_LONG]) + key[: LONGEST_KEY - 96] + hashlib.sha256(key).digest()
+
+
+def _writer(dtype: DataType) -> Write:
+    if dtype.is_integer:
+        return lambda value: _WORD.pack(_INTEGER, value + _TURN)
+    if dtype.is_float:
+        return lambda value: _DOUBLE.pack(_FLOAT, value)
+    if isinstance(dtype, DecimalType):
+        return _decimal
+    return _WRITERS[dtype]
+
+
+def _boolean(value: bool) -> bytes:
+    return bytes([_TRUE if value else _FALSE])
+
+
+def _text(value: str) -> bytes:
+    content = value.encode("utf-8", "surrogatepass")
+    return _SIZE.pack(_TEXT, len(content)) + content
+
+
+def _binary(value: bytes) -> bytes:
+    return _SIZE.pack(_BYTES, len(value)) + value
+
+
+def _date(value: dt.date) -> bytes:
+    return _WORD.pack(_DATE, value.toordinal())
+
+
+def _instant(value: int) -> bytes:
+    return _WORD.pack(_INSTANT, value + _TURN)
+
+
+def _decimal(value: Decimal) -> bytes:
+    content = str(value.normalize()).encode()
+    return _SIZE.pack(_DECIMAL, len(content)) + content
+
+
+_WRITERS: dict[DataType, Write] = {
+    BOOLEAN: _boolean,
+    STRING: _text,
+    BINARY: _binary,
+    DATE: _date,
+    TIMESTAMP: _instant,
+}
+
+__all__ = ["key_writer"]

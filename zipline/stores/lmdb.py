@@ -1,0 +1,290 @@
+"""LMDB, the embedded default: memory-mapped files below one folder, read by any number of processes, no server.
+
+    <folder>/<space>/generations.json      those that can be read, the current one last; replaced in one step
+    <folder>/<space>/<generation>/         an environment that is never written again
+    <folder>/<space>/tiles/                an environment of its own, so that an upload does not hold up tiles
+    <folder>/<space>/.upload-*/            an upload that is going on, or that was killed
+    <folder>/<space>/.lock                 held by who uploads
+
+Generations are written in the order of their keys, without syncing until the end, and renamed when they are whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import lmdb
+import msgspec
+
+from zipline.clock import SECOND, monotonic, now
+from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, StoreError
+
+LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
+MAP_SIZE = 1 << 40
+"""Of addresses that a file may come to take; what it takes of the disk is what is in it."""
+LOOK_AGAIN = 0.05
+"""Seconds for which a reader does not look whether another process has published."""
+AT_ONCE = 50_000
+"""Items of one transaction of an upload."""
+
+
+class LmdbStore:
+    """See `Store`. One object for a folder in each process."""
+
+    def __init__(self, folder: str | Path, grace: float = GRACE) -> None:
+        self._folder = Path(folder)
+        self._grace = grace
+        self._lock = threading.Lock()
+        self._environments: dict[Place, lmdb.Environment] = {}
+        self._listings: dict[str, _Listing] = {}
+        self._local = threading.local()
+
+    def current(self, space: str) -> Generation | None:
+        generations = self._listing(space).generations
+        return generations[-1] if generations else None
+
+    def generations(self, space: str) -> list[Generation]:
+        return list(self._listing(space).generations)
+
+    def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
+        found = []
+        for place, keys in asks:
+            read = self._reader(place)
+            found.append([None] * len(keys) if read is None else [read(key) for key in keys])
+        return found
+
+    def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
+        return _Upload(self, self._of(space), space, end, fingerprint)
+
+    def put_tiles(self, space: str, items: Sequence[Item]) -> None:
+        environment = self._tiles(space, is_written=True)
+        assert environment is not None
+        with _told(f"tiles of {space}"), environment.begin(write=True) as transaction:
+            for key, value in items:
+                transaction.put(key, value)
+
+    def close(self) -> None:
+        with self._lock:
+            for environment in self._environments.values():
+                environment.close()
+            self._environments.clear()
+            self._listings.clear()
+            self._local = threading.local()
+
+    def published(self, space: str, generation: Generation) -> None:
+        """Makes a generation current that lies in its place, and drops those that have not been for the grace."""
+        folder = self._of(space)
+        earlier = [each for each in _read_listing(folder) if each.name != generation.name]
+        replaced = [*(each.published for each in earlier[1:]), generation.published]
+        oldest = generation.published - int(self._grace * SECOND)
+        kept = [each for each, until in zip(earlier, replaced, strict=False) if until > oldest]
+        _write_listing(folder, [*kept, generation])
+        self._listings.pop(space, None)
+        for dropped in set(earlier) - set(kept):
+            shutil.rmtree(folder / dropped.name, ignore_errors=True)
+
+    def _of(self, space: str) -> Path:
+        name = quote(space, safe=" ._-")
+        return self._folder / (f"%2E{name[1:]}" if name.startswith(".") else name)
+
+    def _listing(self, space: str) -> _Listing:
+        listing = self._listings.get(space)
+        if listing is None:
+            listing = self._listings[space] = _Listing(self._of(space))
+        listing.look()
+        return listing
+
+    def _reader(self, place: Place) -> Any:
+        """The function that reads a key of a place; None where nothing is there yet."""
+        readers: dict[Place, Any] | None = getattr(self._local, "readers", None)
+        if readers is None:
+            readers = self._local.readers = {}
+        if place.generation is None:
+            return self._fresh_reader(place, readers)
+        read = readers.get(place)
+        if read is None:
+            # What is never written again is read in one transaction for as long as it is there.
+            read = readers[place] = self._generation(place).begin(buffers=True).get
+        return read
+
+    def _fresh_reader(self, place: Place, readers: dict[Place, Any]) -> Any:
+        environment = self._tiles(place.space, is_written=False)
+        if environment is None:
+            return None
+        with _told(f"tiles of {place.space}"):
+            # What an earlier read gave has been read by now; its transaction is taken up anew.
+            if place in readers:
+                readers[place].abort()
+            readers[place] = environment.begin(buffers=True)
+            return readers[place].get
+
+    def _generation(self, place: Place) -> lmdb.Environment:
+        with self._lock:
+            environment = self._environments.get(place)
+            if environment is None:
+                assert place.generation is not None
+                folder = self._of(place.space) / place.generation
+                if not folder.is_dir():
+                    raise StoreError(f"the generation {place.generation} of {place.space} is not there any more")
+                with _told(f"{place.space} in {folder}"):
+                    environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
+                self._environments[place] = environment
+            return environment
+
+    def _tiles(self, space: str, *, is_written: bool) -> lmdb.Environment | None:
+        place = Place(space)
+        environment = self._environments.get(place)
+        if environment is not None:
+            return environment
+        with self._lock:
+            folder = self._of(space) / TILES
+            if not is_written and not (folder / "data.mdb").exists():
+                return None
+            if place not in self._environments:
+                with _told(f"tiles of {space} in {folder}"):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self._environments[place] = lmdb.open(
+                        str(folder),
+                        map_size=MAP_SIZE,
+                        sync=False,
+                        map_async=True,
+                        max_readers=1024,
+                        max_spare_txns=64,
+                        readahead=False,
+                    )
+            return self._environments[place]
+
+
+class _Listing:
+    """The generations of a space, as far as was seen when last looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._looked, self._stamp = -1.0, None
+        self.generations: list[Generation] = []
+
+    def look(self) -> None:
+        at = monotonic()
+        if self._looked >= 0 and at - self._looked < LOOK_AGAIN:
+            return
+        try:
+            status = os.stat(self._folder / LISTING)
+        except FileNotFoundError:
+            self.generations, self._stamp = [], None
+        else:
+            stamp: Any = (status.st_mtime_ns, status.st_ino)
+            if stamp != self._stamp:
+                self.generations, self._stamp = _read_listing(self._folder), stamp
+        self._looked = at
+
+
+class _Upload:
+    def __init__(self, store: LmdbStore, folder: Path, space: str, end: int, fingerprint: str) -> None:
+        self._store, self._folder, self._space = store, folder, space
+        self._end, self._fingerprint = end, fingerprint
+        self._name = f"{now():017}"
+        self._place = folder / f"{UNFINISHED}{self._name}"
+        self._rows = self._size = 0
+        self._is_published = False
+
+    def __enter__(self) -> _Upload:
+        with _told(f"the upload of {self._space}"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._lock)
+                raise StoreError(
+                    f"another upload of {self._space} is going on", hint="wait until it has ended"
+                ) from None
+            for killed in self._folder.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(killed, ignore_errors=True)
+            self._place.mkdir()
+            self._environment = lmdb.open(
+                str(self._place), map_size=MAP_SIZE, lock=False, sync=False, metasync=False, max_dbs=0
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, wrong: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_published:
+            self._environment.close()
+            shutil.rmtree(self._place, ignore_errors=True)
+        os.close(self._lock)
+
+    def put(self, items: Iterable[Item]) -> None:
+        with _told(f"the upload of {self._space}"):
+            for batch in _batches(items):
+                with self._environment.begin(write=True) as transaction:
+                    taken, added = transaction.cursor().putmulti(batch, append=True)
+                if added != len(batch):
+                    raise StoreError(f"{taken - added} items of {self._space} are out of order or repeated")
+                self._rows += added
+                self._size += sum(len(key) + len(value) for key, value in batch)
+
+    def publish(self) -> Generation:
+        with _told(f"the upload of {self._space}"):
+            self._environment.sync(True)
+            self._environment.close()
+            os.rename(self._place, self._folder / self._name)
+            self._is_published = True
+            done = Generation(self._name, self._end, self._fingerprint, self._rows, self._size, now())
+            self._store.published(self._space, done)
+            return done
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _read_listing(folder: Path) -> list[Generation]:
+    try:
+        return msgspec.json.decode((folder / LISTING).read_bytes(), type=list[Generation])
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.MsgspecError) as wrong:
+        raise StoreError(f"{folder / LISTING} cannot be read: {wrong}", hint="upload again") from None
+
+
+def _write_listing(folder: Path, generations: Sequence[Generation]) -> None:
+    beside = folder / f"{LISTING}.{os.getpid()}"
+    with open(beside, "wb") as file:
+        file.write(msgspec.json.encode([asdict(each) for each in generations]))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, folder / LISTING)
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Failures of LMDB and of the disk as StoreErrors."""
+    try:
+        yield
+    except lmdb.Error as wrong:
+        raise StoreError(f"{what}: {wrong}", hint="is the disk full, or the file damaged? upload again") from None
+    except OSError as wrong:
+        raise StoreError(f"{what}: {wrong}") from None

@@ -1,0 +1,46 @@
+"""Where tiles stand in a store: in chunks, few enough that a fetch reads a handful for a key.
+
+A tile is what became available on one day and happened in one hop. The tiles of a key that became available on a day
+stand in one chunk for the coarse ones (1 h, 6 h, 1 d) and one for each hour of event time that has finer ones. A chunk
+is a block of records (`zipline.algebra.layout`), so a reader takes from it what its windows see, and nothing is listed.
+
+So a fetch reads, for each day since the upload, the coarse chunk; the fine chunk of the query's own hour; and that of
+each hour in which a window begins. The hours between are covered by coarse tiles.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from zipline.clock import DAY, HOUR
+
+COARSE = -(1 << 31)
+_PLACE = struct.Struct(">ii")
+
+
+def coarse(day: int) -> bytes:
+    """What stands behind the key of the coarse tiles that became available on the day that begins at `day`."""
+    return _PLACE.pack(day // DAY, COARSE)
+
+
+def fine(day: int, t: int) -> bytes:
+    """The same of the fine tiles of the hour of `t`."""
+    return _PLACE.pack(day // DAY, t // HOUR)
+
+
+def chunks(first_day: int, q: int, high: int, starts: Iterable[int]) -> list[bytes]:
+    """What stands behind the keys of all chunks that a query at `q` needs of what became available from `first_day` on.
+
+    `high` is where its finest tile ends, `starts` are where its windows begin.
+    """
+    edges = sorted({start // HOUR * HOUR for start in starts if start % HOUR})
+    found = []
+    for day in range(first_day, q - q % DAY + 1, DAY):
+        found.append(coarse(day))
+        hours = [edge for edge in edges if edge < day + DAY]
+        last = high - high % HOUR
+        if high % HOUR and day <= last < day + DAY and last not in hours:
+            hours.append(last)
+        found += [fine(day, hour) for hour in hours]
+    return found
