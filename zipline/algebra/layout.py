@@ -12,7 +12,8 @@ read. Merging blocks is laying their records together.
     block   := tag, number of records, bytes of IRs | records | IRs
     record  := start, width, events | words of each state
 
-All are little-endian words; IRs are one packed blob (`zipline.algebra.codec`), record by record.
+All are little-endian words; IRs are one packed blob (`zipline.algebra.codec`), record by record, filled up to whole
+words.
 """
 
 from __future__ import annotations

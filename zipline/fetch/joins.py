@@ -8,13 +8,16 @@ other's.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from zipline.clock import to_text
 from zipline.errors import UsageError, ZiplineError
 from zipline.fetch.online_values import from_algebra
-from zipline.fetch.results import WORST, Result, Status, Values
-from zipline.fetch.served import Asked, Served, ServedValues, served
+from zipline.fetch.partials import Asked, PartialParts, Served
+from zipline.fetch.results import STATUSES, Result, Shape, Status, Values
+from zipline.fetch.stored_values import ServedValues
+from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
 from zipline.plan.steps import Column, JoinPlan
 from zipline.stores.contract import Ask, Generation, Store, StoreError
@@ -27,10 +30,11 @@ Answers: TypeAlias = Sequence[Sequence[Any]] | StoreError
 
 @dataclass(frozen=True, eq=False)
 class OnlinePart:
-    """A part of a join and the online side of its group-by."""
+    """A part of a join and the online side of its group-by; `parts_of` takes the parts of its key from a row."""
 
     part: PartPlan
     served: Served | ServedValues
+    parts_of: Callable[[Row], Sequence[Any]]
 
 
 class JoinFetch:
@@ -43,6 +47,13 @@ class JoinFetch:
             *((derived.name, derived.type) for derived in plan.derivations),
         )
         self.keys = tuple(dict.fromkeys(key for each in self._parts for key in each.part.left_keys))
+        self._partial = [each for each in self._parts if isinstance(each.served, Served)]
+        called = [_called(each.part) for each in self._partial]
+        self._kernel = PartialParts([e.served for e in self._partial if isinstance(e.served, Served)], called)
+        self._part_of = {name: number for number, names in enumerate(called) for name in names.values()}
+        # Features that only derivations of a part need are computed too, under names that no column has.
+        self._shape = Shape(self.columns, self._kernel.names, self._kernel.features)
+        self._is_plain = len(self._partial) == len(self._parts) and not self._shape.rest
 
     def fetch(self, rows: Sequence[Row], q: int) -> Result:
         """The features of these rows at `q` (microseconds)."""
@@ -61,81 +72,130 @@ class JoinFetch:
 
     def steps(self, rows: Sequence[Row], q: int) -> Generator[Reads, Answers, Result]:
         """See the module."""
-        self._check(rows)
-        asked: list[tuple[OnlinePart, Asked, slice]] = []
+        asked: list[tuple[Asked, slice]] = []
         reads: list[Ask] = []
         for each in self._parts:
-            asks, half = each.served.asks(self._keys(each, rows), q, self._generation(each.served, q))
-            asked.append((each, half, slice(len(reads), len(reads) + len(asks))))
+            generation = self._generation(each.served.space, each.part, q)
+            keys = self._keys(each, rows)
+            asks = each.served.asks(keys, q, generation)
+            asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks))))
             reads += asks
         answers = yield reads
-        found: dict[str, Values] = {}
-        for each, half, own in asked:
-            features = each.served.features(half, None if isinstance(answers, StoreError) else answers[own])
-            found |= self._of_part(each.part, features, rows)
+        failed = isinstance(answers, StoreError)
+        own = [None if failed or not half.generation else answers[place] for half, place in asked]  # type: ignore[index]
+        halves = [half for half, _ in asked]
+        of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
+        kernel_halves = [halves[n] for n in of_kernel]
+        block = self._kernel.answered(kernel_halves, [own[n] for n in of_kernel], len(rows), q)
+        found = self._kernel.others(block, kernel_halves, q)
+        result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
+        if self._is_plain:
+            return result
+        for each, half, answer in zip(self._parts, halves, own, strict=True):
+            if isinstance(each.served, ServedValues):
+                values = each.served.features(half, answer, q)
+                found |= {called: values[name] for name, called in _called(each.part).items()}
+            self._derive(each.part, result, found, rows)
+        found |= {name: _given(name, rows) for name, _ in self._plan.contextual}
+        for name in self._shape.rest:  # what nothing here can answer
+            found.setdefault(name, Values([None] * len(rows), ["unavailable"] * len(rows), [None] * len(rows)))
         for derived in self._plan.derivations:
-            found[derived.name] = _derived(derived, found, rows)
-        return Result(self.columns, found, len(rows), self._plan.fingerprint)
+            found[derived.name] = _derived(derived, result, found, rows, {})
+        return result
 
-    def _generation(self, served: Served | ServedValues, q: int) -> Generation | None:
+    def _generation(self, space: str, part: PartPlan, q: int) -> Generation | None:
         """The newest upload that ended at or before `q`; None before the first."""
-        current = self._store.current(served.space)
+        current = self._store.current(space)
         if current is None or current.end <= q:
             return current
-        kept = [each for each in self._store.generations(served.space) if each.end <= q]
+        kept = [each for each in self._store.generations(space) if each.end <= q]
         if not kept:
             raise UsageError(
-                f"{served.kept.group_by.name} is kept from {to_text(current.end)} on, not at {to_text(q)}",
+                f"{part.group_by.name} is kept from {to_text(current.end)} on, not at {to_text(q)}",
                 hint="ask for a later time, or make a backfill",
             )
         return kept[-1]
 
-    def _check(self, rows: Sequence[Row]) -> None:
-        for number, row in enumerate(rows):
-            for key in self.keys:
-                if key not in row:
-                    raise UsageError(f"rows[{number}] has no {key!r}", asked=key, valid=self.keys)
-
     def _keys(self, each: OnlinePart, rows: Sequence[Row]) -> list[bytes | None]:
-        """The keys as bytes; DataError names the row whose value is not of the key's type."""
-        names, write = each.part.left_keys, each.served.key
-        return [write([row[name] for name in names]) for row in rows]
+        """The keys as bytes. UsageError names the row that lacks one, DataError the value that is of another type."""
+        write, parts_of = each.served.key, each.parts_of
+        try:
+            return [write(parts_of(row)) for row in rows]
+        except KeyError as wrong:
+            number = next(n for n, row in enumerate(rows) if any(key not in row for key in each.part.left_keys))
+            raise UsageError(
+                f"rows[{number}] has no {wrong.args[0]!r}", asked=str(wrong.args[0]), valid=self.keys
+            ) from None
 
-    def _of_part(self, part: PartPlan, features: dict[str, Values], rows: Sequence[Row]) -> dict[str, Values]:
-        """The part's columns under their names in the join."""
-        if part.needed_derivations:
-            names = [(key, left) for (key, _), left in zip(part.group_by.keys, part.left_keys, strict=True)]
-            own = [{key: row[left] for key, left in names} for row in rows]
-            features = dict(features)
-            for derived in part.needed_derivations:
-                features[derived.name] = _derived(derived, features, own)
-        return {part.prefix + name: features[name] for name in part.chosen}
+    def _derive(self, part: PartPlan, result: Result, found: dict[str, Values], rows: Sequence[Row]) -> None:
+        """The derivations of a part, over its keys and features."""
+        called = _called(part)
+        keys = {key: left for (key, _), left in zip(part.group_by.keys, part.left_keys, strict=True)}
+        for derived in part.needed_derivations:
+            names = called | {d.name: part.prefix + d.name for d in part.needed_derivations} | keys
+            found[part.prefix + derived.name] = _derived(derived, result, found, rows, names)
 
 
 def join_fetch(plan: JoinPlan, store: Store, space_of: Callable[[str], str]) -> JoinFetch:
     """What fetches a join; `space_of` names the space of a group-by."""
-    parts = [OnlinePart(part, served(part.group_by, space_of(part.group_by.name))) for part in plan.parts]
+    parts = []
+    for part in plan.parts:
+        space, plan_of = space_of(part.group_by.name), part.group_by
+        served = Served(plan_of, space) if Kept(plan_of).has_tiles else ServedValues(plan_of, space)
+        parts.append(OnlinePart(part, served, _parts_of(part.left_keys)))
     return JoinFetch(plan, parts, store)
 
 
-def _derived(derived: Derived, found: Mapping[str, Values], rows: Sequence[Row]) -> Values:
-    """A derivation, row by row; its status is the worst of what it is computed of."""
+def _parts_of(names: Sequence[str]) -> Callable[[Row], Sequence[Any]]:
+    if len(names) == 1:
+        name = names[0]
+        return lambda row: (row[name],)
+    return itemgetter(*names) if names else _no_parts
+
+
+def _no_parts(_: Row) -> Sequence[Any]:
+    return ()
+
+
+def _given(name: str, rows: Sequence[Row]) -> Values:
+    """A column that comes with the request; `error` in a row that lacks it."""
+    statuses: list[Status] = ["ok" if name in row else "error" for row in rows]
+    return Values([row.get(name) for row in rows], statuses, [None] * len(rows))
+
+
+def _called(part: PartPlan) -> dict[str, str]:
+    """Feature -> its column in the join; of those that only derivations need, a name that no column has."""
+    needed = [feature.name for feature in part.needed] or [name for name, _ in part.group_by.lookup]
+    hidden = f"\0{part.prefix}"
+    return {name: (part.prefix if name in part.chosen else hidden) + name for name in needed}
+
+
+def _derived(
+    derived: Derived, result: Result, found: Mapping[str, Values], rows: Sequence[Row], names: Mapping[str, str]
+) -> Values:
+    """A derivation, row by row, with the worst status of what it is computed of; `names` say where its columns are."""
     compute = derived.expression.python()
-    names = sorted(derived.expression.columns)
-    sources = [name for name in names if name in found]
-    given = [name for name in names if name not in found]
+    sources: dict[str, Values] = {}
+    given: dict[str, str] = {}
+    for name in sorted(derived.expression.columns):
+        called = names.get(name, name)
+        known = result.find(called) or found.get(called)
+        if known is None:
+            given[name] = called
+        else:
+            sources[name] = known
     values: list[Any] = []
     statuses: list[Status] = []
     times: list[int | None] = []
     for number, row in enumerate(rows):
-        status: Status = max((found[name].statuses[number] for name in sources), key=WORST.index, default="ok")
-        known = [at for name in sources if (at := found[name].times[number]) is not None]
-        times.append(min(known, default=None))
+        status: Status = max((each.statuses[number] for each in sources.values()), key=STATUSES.index, default="ok")
+        times.append(min((at for each in sources.values() if (at := each.times[number]) is not None), default=None))
         value = None
-        if any(name not in row for name in given):
+        if any(called not in row for called in given.values()):
             status = "error"
         elif status not in ("unavailable", "error"):
-            own = {name: found[name].values[number] for name in sources} | {name: row[name] for name in given}
+            own = {name: each.values[number] for name, each in sources.items()}
+            own |= {name: row[called] for name, called in given.items()}
             try:
                 value = from_algebra(compute(own), derived.type)
             except ZiplineError:

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zipline.clock import to_datetime
-from zipline.plan.steps import Feature
+from zipline.clock import to_datetime, to_micros
 from zipline.types import BOOLEAN, DATE, TIMESTAMP, ArrayType, DataType, MapType, StructType
 
 _FIRST_DAY = dt.date(1970, 1, 1).toordinal()
 
 
-def from_words(feature: Feature, words: NDArray[np.int64], flags: NDArray[np.int8]) -> list[Any]:
-    """The values that a kernel wrote; None where it wrote none."""
-    dtype = feature.type
+def reader_of(dtype: DataType) -> Callable[[Any], Any] | None:
+    """From a word (or a double) to the value; None where it is the value."""
+    return _READERS.get(dtype)
+
+
+def _date(word: int) -> dt.date:
+    return dt.date.fromordinal(word + _FIRST_DAY)
+
+
+def to_word(value: Any, dtype: DataType) -> int:
+    """A value as the word that a kernel gives for it."""
     if dtype.is_float:
-        floats: list[Any] = np.ascontiguousarray(words).view(np.float64).tolist()
-        return _flagged(floats, flags)
-    found: list[Any] = words.tolist()
-    if dtype == BOOLEAN:
-        found = [word != 0 for word in found]
-    elif dtype == DATE:
-        found = [
-            dt.date.fromordinal(word + _FIRST_DAY) if flag else None for word, flag in zip(found, flags, strict=True)
-        ]
-    elif dtype == TIMESTAMP:
-        found = [to_datetime(word) for word in found]
-    return _flagged(found, flags)
-
-
-def _flagged(values: list[Any], flags: NDArray[np.int8]) -> list[Any]:
-    if (flags == 1).all():
-        return values
-    return [value if flag == 1 else None for value, flag in zip(values, flags.tolist(), strict=True)]
+        return int(np.float64(value).view(np.int64))
+    if dtype == DATE:
+        return int(value.toordinal()) - _FIRST_DAY
+    return to_micros(value) if dtype == TIMESTAMP else int(value)
 
 
 def from_algebra(value: Any, dtype: DataType) -> Any:
@@ -52,3 +45,6 @@ def from_algebra(value: Any, dtype: DataType) -> Any:
     if isinstance(dtype, StructType):
         return {name: from_algebra(value[name], field) for name, field in dtype.fields}
     return value
+
+
+_READERS: dict[DataType, Callable[[Any], Any]] = {BOOLEAN: bool, DATE: _date, TIMESTAMP: to_datetime}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from zipline.arrow import to_arrow
 from zipline.clock import to_datetime
 from zipline.errors import UsageError
-from zipline.plan.steps import Column
+from zipline.fetch.online_values import reader_of
+from zipline.plan.steps import Column, Feature
+from zipline.types import BOOLEAN
 from zipline.values import dataclass
 
 Status: TypeAlias = Literal["ok", "default", "stale", "unavailable", "error"]
-WORST: tuple[Status, ...] = ("default", "ok", "stale", "unavailable", "error")
-"""From the least to the worst: what is computed of several features has the worst of their statuses."""
+STATUSES: tuple[Status, ...] = ("default", "ok", "stale", "unavailable", "error")
+"""By number, from the least to the worst: what is computed of several features has the worst of their statuses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +32,50 @@ class Values:
     times: Sequence[int | None]
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Features that a kernel computed (rows x features): words, whether there is a value, and numbers of statuses.
+
+    `times` are of every part; `blocks` is what the parts were computed of, for the features that take more.
+    """
+
+    words: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    status: NDArray[np.uint8]
+    times: Sequence[int | None]
+    blocks: Sequence[Any]
+
+
+class Shape:
+    """What is the same for all results of a join: its columns, and which of them a kernel computes."""
+
+    def __init__(self, columns: Sequence[Column], names: Sequence[str], features: Sequence[Feature]) -> None:
+        self.columns = tuple(columns)
+        self.names = tuple(name for name, _ in columns)
+        self.place = {name: number for number, name in enumerate(names)}
+        self.types = [feature.type for feature in features]
+        self.read = {n: read for n, dtype in enumerate(self.types) if (read := reader_of(dtype)) is not None}
+        self.floats = [n for n, dtype in enumerate(self.types) if dtype.is_float]
+        self.rest = [name for name in self.names if name not in self.place]
+        order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
+        self.in_order: Callable[[Sequence[Any]], Any] = (
+            itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[n] for n in order)
+        )
+
+
 class Result:
     """The features of the rows of one request, in their order."""
 
-    def __init__(self, columns: Sequence[Column], found: dict[str, Values], count: int, fingerprint: str) -> None:
-        self._columns, self._found, self._count = columns, found, count
+    def __init__(
+        self,
+        shape: Shape,
+        block: Block,
+        part_of: Mapping[str, int],
+        others: Mapping[str, Values],
+        count: int,
+        fingerprint: str,
+    ) -> None:
+        self._shape, self._block, self._part_of, self._others, self._count = shape, block, part_of, others, count
         self.fingerprint = fingerprint
 
     def __len__(self) -> int:
@@ -39,36 +83,93 @@ class Result:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self._columns)
+        return self._shape.names
 
     def rows(self) -> list[dict[str, Any]]:
         """Of every row its values by feature; instants are zoned datetimes."""
-        names = self.features
-        if not names:
-            return [{} for _ in range(self._count)]
-        columns = [self._found[name].values for name in names]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        shape, names = self._shape, self._shape.names
+        others = [self._others[name].values for name in shape.rest]
+        found = []
+        for number, values in enumerate(self._values()):
+            values += [column[number] for column in others]
+            found.append(dict(zip(names, shape.in_order(values), strict=True)))
+        return found
+
+    def _values(self) -> list[list[Any]]:
+        """Of every row the values that the kernel computed."""
+        shape, block = self._shape, self._block
+        rows: list[list[Any]] = block.words.tolist()
+        floats = block.words.view(np.float64).tolist()
+        is_whole = block.present.all()
+        absent = [] if is_whole else np.argwhere(~block.present).tolist()
+        for values, doubles in zip(rows, floats, strict=True):
+            for place in shape.floats:
+                values[place] = doubles[place]
+        for row, place in absent:
+            rows[row][place] = None
+        for place, read in shape.read.items():
+            for values in rows:
+                if values[place] is not None:
+                    values[place] = read(values[place])
+        return rows
 
     def status(self, row: int, feature: str) -> Status:
         """`ok`, `default`, `stale`, `unavailable` or `error`."""
-        return self._of(feature).statuses[row]
+        place = self._shape.place.get(feature)
+        if place is not None:
+            return STATUSES[int(self._block.status[row, place])]
+        return self._other(feature).statuses[row]
 
     def time(self, row: int, feature: str) -> Any:
-        """Up to when the feature's input is complete, a zoned datetime; None where it has no time."""
-        micros = self._of(feature).times[row]
+        """Until when the feature's input is complete, a zoned datetime; None where that is not known."""
+        if feature in self._shape.place:
+            micros = self._block.times[self._part_of[feature]]
+        else:
+            micros = self._other(feature).times[row]
         return None if micros is None else to_datetime(micros)
 
     def columns(self) -> pa.Table:
         """The values as Arrow columns, a row for each of the request's."""
-        arrays = [pa.array(_pairs(self._found[name].values), to_arrow(dtype)) for name, dtype in self._columns]
-        return pa.table(arrays, names=list(self.features))
+        arrays = [self._column(name, to_arrow(dtype)) for name, dtype in self._shape.columns]
+        return pa.table(arrays, names=list(self._shape.names))
 
-    def _of(self, feature: str) -> Values:
-        if feature not in self._found:
+    def _column(self, name: str, arrow: pa.DataType) -> pa.Array:
+        place = self._shape.place.get(name)
+        if place is None:
+            return pa.array([_pairs(value) for value in self._others[name].values], arrow)
+        dtype, words = self._shape.types[place], self._block.words[:, place]
+        data = np.ascontiguousarray(words)
+        if dtype.is_float:
+            data = data.view(np.float64)
+        elif dtype == BOOLEAN:
+            data = data != 0
+        missing = ~self._block.present[:, place]
+        found = pa.array(data, mask=missing) if missing.any() else pa.array(data)
+        if arrow == pa.date32():
+            found = found.cast(pa.int32())
+        return found if found.type == arrow else found.cast(arrow)
+
+    def find(self, feature: str) -> Values | None:
+        """A feature of all rows, if a kernel computed it."""
+        place = self._shape.place.get(feature)
+        if place is None:
+            return None
+        read = self._shape.read.get(place)
+        column = np.ascontiguousarray(self._block.words[:, place])
+        found = (column.view(np.float64) if self._shape.types[place].is_float else column).tolist()
+        present = self._block.present[:, place].tolist()
+        values = [
+            None if not there else v if read is None else read(v) for v, there in zip(found, present, strict=True)
+        ]
+        statuses = [STATUSES[number] for number in self._block.status[:, place].tolist()]
+        return Values(values, statuses, [self._block.times[self._part_of[feature]]] * self._count)
+
+    def _other(self, feature: str) -> Values:
+        if feature not in self._others:
             raise UsageError(f"there is no feature {feature!r}", asked=feature, valid=self.features)
-        return self._found[feature]
+        return self._others[feature]
 
 
-def _pairs(values: list[Any]) -> list[Any]:
+def _pairs(value: Any) -> Any:
     """Maps as Arrow takes them."""
-    return [list(value.items()) if isinstance(value, dict) else value for value in values]
+    return list(value.items()) if isinstance(value, dict) else value

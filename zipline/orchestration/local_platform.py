@@ -62,6 +62,9 @@ class LocalPlatform:
         if micros < self.now:
             raise UsageError("time does not go back")
         self.now = micros
+        for kept in self._kept():
+            if kept.has_tiles:
+                self._writer(kept).progress(micros)
 
     def publish(self, table: str, rows: Any) -> None:
         """Rows arrive: in the table, and in the tiles of all group-bys over it."""

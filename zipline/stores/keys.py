@@ -25,7 +25,11 @@ _WORD, _DOUBLE, _SIZE = struct.Struct(">BQ"), struct.Struct(">Bd"), struct.Struc
 _TURN = 1 << 63
 
 
-def key_writer(types: Sequence[DataType]) -> Callable[[Sequence[Any]], bytes | None]:
+KeyWriter = Callable[[Sequence[Any]], "bytes | None"]
+"""Of the parts of a key its bytes."""
+
+
+def key_writer(types: Sequence[DataType]) -> KeyWriter:
     """The function that writes keys of these types; None for a key that has a null part.
 
     It takes values as Arrow's `to_pylist` gives them, and raises DataError for one that is not of its type.

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 from zipline.clock import DAY, HOUR
 
+PROGRESS = b"\0"
+"""The key of a space's tiles under which its writer says, in microseconds, until when it has seen all events."""
 COARSE = -(1 << 31)
 _PLACE = struct.Struct(">ii")
 

@@ -133,26 +133,30 @@ def record(own: Form, operation: str, value: Any, at: tuple[int, int]) -> Any:
 def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
     count = own.layout.state("count", "x")
     state = next((state for state in own.layout.states if state.kind != "count"), count)
-    table = np.array([[number_of(operation, is_float), 0, count.at, state.at, int(is_float)]], np.int64)
-    out, flags, events = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.int8), np.zeros((1, 1), np.int64)
-    low = np.full((1, 1), -(1 << 62))
-    offsets = np.array([0, len(words)])
-    folding.fold(
-        words,
-        words.view(np.float64),
-        offsets,
-        low,
-        np.array([1 << 60]),
-        table,
+    features = np.array([[number_of(operation, is_float), count.at, state.at, int(is_float), 0, 0]], np.int64)
+    windows = np.array([[folding.LIFETIME, 1, 0, 1]], np.int64)
+    parts = np.array([[own.tag, own.layout.words, MINUTE, 0, DAY, 0, 1]], np.int64)
+    block = np.frombuffer(own.written(words, []), np.int64)
+    out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
+    ends = np.array([0, len(block)])
+    folding.answer(
+        block,
+        block.view(np.float64),
+        ends,
+        parts,
+        windows,
+        features,
+        DAY,
         out,
         out.view(np.float64),
-        flags,
-        events,
+        present,
+        status,
     )
-    assert events[0, 0] == words[:, EVENTS].sum()
-    if flags[0, 0] == folding.BEYOND:
+    assert status[0, 0] != folding.UNAVAILABLE
+    assert (status[0, 0] == folding.DEFAULTED) == (words[:, EVENTS].sum() == 0)
+    if status[0, 0] == folding.WRONG:
         return "beyond"
-    if flags[0, 0] != folding.VALUE:
+    if not present[0, 0]:
         return None
     as_float = operation in ("AVERAGE", "VARIANCE", "SKEW", "KURTOSIS") or (is_float and operation != "COUNT")
     return (out.view(np.float64) if as_float else out)[0, 0].item()

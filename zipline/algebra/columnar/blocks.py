@@ -36,7 +36,7 @@ class Form:
     def written(self, words: Ints, irs: Irs) -> bytes:
         """The block of these records."""
         packed = pack(self.fingerprint, [ir for record in irs for ir in record]) if self.aggregators else b""
-        return _HEAD.pack(self.tag, len(words), len(packed)) + words.tobytes() + packed
+        return _HEAD.pack(self.tag, len(words), len(packed)) + words.tobytes() + packed + bytes(-len(packed) % WORD)
 
     def opened(self, blocks: Sequence[Sequence[Any]]) -> Opened:
         """The records of the blocks (bytes, views of them, or None) of each key. CodecError where one is no block of
@@ -56,11 +56,11 @@ class Form:
                 end = HEADER * WORD + count * width
                 if tag != self.tag:
                     raise CodecError("a stored block belongs to another definition", hint="upload again")
-                if count < 0 or irs < 0 or len(block) != end + irs:
+                if count < 0 or irs < 0 or len(block) != end + irs + -irs % WORD:
                     raise CodecError("a stored block has not the length that it says")
                 found.append(block[HEADER * WORD : end])
                 if irs:
-                    packed.append(block[end:])
+                    packed.append(block[end : end + irs])
                 total += count
             counts.append(total)
         words = np.frombuffer(b"".join(found), np.int64).reshape(-1, self.layout.words)
@@ -86,7 +86,8 @@ class Form:
         out = np.zeros((len(firsts), self.layout.words), np.int64)
         out[:, START], out[:, WIDTH] = words[firsts, START], words[firsts, WIDTH]
         words = np.ascontiguousarray(words)
-        folding.combine(words, words.view(np.float64), offsets, self._states, out, out.view(np.float64))
+        flat = words.reshape(-1)
+        folding.combine(flat, flat.view(np.float64), offsets, self._states, out, out.view(np.float64))
         found: Irs = []
         if self.aggregators:
             ordered = [irs[record] for record in order.tolist()]

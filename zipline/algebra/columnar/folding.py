@@ -1,9 +1,12 @@
 """Records of partials (`zipline.algebra.layout`) folded into features: the kernel of every online fetch.
 
-`fold` takes the records of many keys at once, those of uploads and of tiles alike, and for every key and window picks
-the records that together are exactly what the window sees, each event once. An upload's record is seen if it begins in
-the window. A tile is seen if it lies in the span [start of the window, end of the finest tile of the query) and the
-tile above it does not: then that one is seen instead. So tiles of all levels may be at hand, and the coarsest are used.
+`answer` takes the blocks of many keys of many group-bys at once, those of uploads and of tiles alike, and for every
+window picks the records that together are exactly what it sees, each event once. An upload's record is seen if it
+begins in the window. A tile is seen if it lies in the span [start of the window, end of the finest tile of the query)
+and the tile above it does not: then that one is seen instead. So tiles of all levels may be at hand, and the coarsest
+are used.
+
+Records are known by where they begin among all words (`places`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 import zipline.algebra.compiled  # noqa: F401 (makes `moments` callable from kernels)
 from zipline.algebra import moments
 from zipline.algebra.columnar.kernel import kernel
-from zipline.algebra.layout import EVENTS, START, WIDTH
+from zipline.algebra.layout import EVENTS, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
 from zipline.algebra.moments import HIGHEST_GAIN
 from zipline.algebra.windows import TILE_LEVELS
 
@@ -24,56 +27,134 @@ COUNT, SUM_INTEGERS, AVERAGE_INTEGERS, SUM_FLOATS, AVERAGE_FLOATS, LEAST, MOST, 
 VARIANCE, SKEW, KURTOSIS = range(9, 12)
 """What a feature is, by number."""
 
-OPERATION, WINDOW, COUNT_AT, STATE_AT, IS_FLOAT = range(5)
-"""The columns of the table of features that `fold` takes."""
+OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
+"""Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
+LENGTH, HOP, FIRST_FEATURE, END_FEATURE = range(4)
+"""Of the table of windows: microseconds (LIFETIME: all time), and its features."""
+OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FIRST_WINDOW, END_WINDOW = range(7)
+"""Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
+ended (NEVER: there is none), how long after that all windows are served, and its windows."""
+LIFETIME = -1
+NEVER = -(1 << 62)
+
+DEFAULTED, OK, STALE, UNAVAILABLE, WRONG = range(5)
+"""Statuses, from the least to the worst."""
 
 COUNTED, INTEGERS, FLOATS, LEAST_VALUE, MOST_VALUE, OLDEST, NEWEST, SPREAD = range(8)
 """Kinds of states, in the order of `layout.WORDS`."""
 
 EMPTY, VALUE, BEYOND, UNDEFINED = range(4)
-"""What `flags` say of a feature: the window has no value, there is one, the total is beyond int64 (or doubles), or it
-is not defined for the values that there are."""
+"""What is said of a feature: the window has no value, there is one, the total is beyond int64 (or doubles), or it is
+not defined for the values that there are."""
 
 _MINUTE, _FIVE, _HOUR, _SIX, _DAY = TILE_LEVELS
 _MASK = 0xFFFFFFFF
 
 
 @kernel
-def fold(
+def answer(
     words: Any,
     floats: Any,
-    offsets: Any,
-    low: Any,
-    high: Any,
+    ends: Any,
+    parts: Any,
+    windows: Any,
     features: Any,
+    q: Any,
     out: Any,
     out_floats: Any,
-    flags: Any,
-    events: Any,
+    present: Any,
+    status: Any,
 ) -> Any:
-    """Fills `out`, `flags` (keys x features) and `events` (keys x windows).
+    """Fills values, whether there is one, and statuses (rows x features).
 
-    `words`, `floats` are the same records (records x words) as integers and as doubles, `offsets` those of each key,
-    `low` where each window begins (keys x windows), `high` where the finest tile of each query ends.
+    `words` (as integers; `floats` are the same as doubles) are blocks laid one behind the other, those of a part and
+    row from the next of `ends` on, part by part.
     """
-    most = 0
-    for key in range(len(offsets) - 1):
-        most = max(most, offsets[key + 1] - offsets[key])
-    chosen = np.empty(most, np.int64)
-    for key in range(len(offsets) - 1):
-        for window in range(low.shape[1]):
-            count, seen = 0, 0
-            for record in range(offsets[key], offsets[key + 1]):
-                if _is_seen(words[record, START], words[record, WIDTH], low[key, window], high[key]):
-                    chosen[count] = record
-                    count += 1
-                    seen += words[record, EVENTS]
-            events[key, window] = seen
-            for number in range(len(features)):
-                if features[number, WINDOW] == window:
-                    flags[key, number] = _feature(
-                        words, floats, chosen[:count], features[number], out[key], out_floats[key], number
-                    )
+    rows = len(out)
+    for part in range(len(parts)):
+        first, last = parts[part, FIRST_WINDOW], parts[part, END_WINDOW]
+        for row in range(rows):
+            begin, end = ends[part * rows + row], ends[part * rows + row + 1]
+            places = np.empty((end - begin) // parts[part, RECORD_WORDS] + 1, np.int64)
+            count = _records(words, begin, end, parts[part], places)
+            for window in range(first, last):
+                own = windows[window]
+                if count < 0:
+                    status[row, own[FIRST_FEATURE] : own[END_FEATURE]] = WRONG
+                else:
+                    _window(
+                        words, floats, places[:count], parts[part], own, features, q,
+                        out[row], out_floats[row], present[row], status[row],
+                    )  # fmt: skip
+
+
+@kernel
+def _records(words: Any, begin: Any, end: Any, part: Any, places: Any) -> Any:
+    """Where the records of a span of blocks begin; -1 for what are no blocks of the part."""
+    count = 0
+    while begin < end:
+        if end - begin < HEADER or words[begin + TAG] != part[OF_TAG]:
+            return -1
+        records, irs = words[begin + RECORDS], words[begin + IR_BYTES]
+        if records < 0 or irs < 0 or records > end - begin or irs > 8 * (end - begin):
+            return -1
+        begin += HEADER
+        for _ in range(records):
+            if begin + part[RECORD_WORDS] > end:
+                return -1
+            places[count] = begin
+            count += 1
+            begin += part[RECORD_WORDS]
+        begin += (irs + 7) // 8
+    return count if begin == end else -1
+
+
+@kernel
+def _window(
+    words: Any,
+    floats: Any,
+    places: Any,
+    part: Any,
+    window: Any,
+    features: Any,
+    q: Any,
+    out: Any,
+    out_floats: Any,
+    present: Any,
+    status: Any,
+) -> Any:
+    """The features of one window of one key."""
+    uploaded, low = part[UPLOADED], start_of(q, window[LENGTH], window[HOP])
+    if uploaded == NEVER or (low < uploaded and q > uploaded + part[SERVED]):
+        status[window[FIRST_FEATURE] : window[END_FEATURE]] = UNAVAILABLE
+        return
+    high = q - q % part[TILE] + part[TILE]
+    chosen = np.empty(len(places), np.int64)
+    count, seen = 0, 0
+    for place in places:
+        if _is_seen(words[place + START], words[place + WIDTH], low, high):
+            chosen[count] = place
+            count += 1
+            seen += words[place + EVENTS]
+    for number in range(window[FIRST_FEATURE], window[END_FEATURE]):
+        found = _feature(words, floats, chosen[:count], features[number], out, out_floats, number)
+        if found == BEYOND:
+            status[number] = WRONG
+            continue
+        status[number] = DEFAULTED if seen <= 0 else STALE if q > uploaded + part[SERVED] else OK
+        present[number] = found == VALUE
+        if found == EMPTY and features[number, HAS_DEFAULT]:
+            out[number] = features[number, DEFAULT]
+            present[number] = True
+
+
+@kernel
+def start_of(q: Any, length: Any, step: Any) -> Any:
+    """Where a window begins (`windows.bounds`)."""
+    if length == LIFETIME:
+        return NEVER
+    start = q - length
+    return start - start % step
 
 
 @kernel
@@ -111,7 +192,7 @@ def _feature(words: Any, floats: Any, chosen: Any, feature: Any, out: Any, out_f
     operation, at = feature[OPERATION], feature[STATE_AT]
     n = 0
     for record in chosen:
-        n += words[record, feature[COUNT_AT]]
+        n += words[record + feature[COUNT_AT]]
     if n <= 0:
         return EMPTY
     if operation == COUNT:
@@ -126,10 +207,10 @@ def _feature(words: Any, floats: Any, chosen: Any, feature: Any, out: Any, out_f
     is_float, count_at = feature[IS_FLOAT] != 0, feature[COUNT_AT]
     if operation <= MOST:
         best = _extreme(words, floats, chosen, at, count_at, operation == MOST, is_float)
-        out[number] = words[best, at]
+        out[number] = words[best + at]
     else:
         best = _end(words, floats, chosen, at, count_at, operation == LAST, is_float)
-        out[number] = words[best, at + 2]
+        out[number] = words[best + at + 2]
     return VALUE
 
 
@@ -137,8 +218,8 @@ def _feature(words: Any, floats: Any, chosen: Any, feature: Any, out: Any, out_f
 def _integers(words: Any, chosen: Any, at: Any, n: Any, average: Any, out: Any, out_floats: Any, number: Any) -> Any:
     low, high = 0, 0
     for record in chosen:
-        low += words[record, at]
-        high += words[record, at + 1]
+        low += words[record + at]
+        high += words[record + at + 1]
     high += low >> 32
     low &= _MASK
     if average:
@@ -154,10 +235,10 @@ def _integers(words: Any, chosen: Any, at: Any, n: Any, average: Any, out: Any, 
 def _floats(words: Any, floats: Any, chosen: Any, at: Any, n: Any, average: Any, out_floats: Any, number: Any) -> Any:
     total, rest, positive, negative = 0.0, 0.0, 0, 0
     for record in chosen:
-        total, rest = _plus(total, rest, floats[record, at])
-        total, rest = _plus(total, rest, floats[record, at + 1])
-        positive += words[record, at + 2]
-        negative += words[record, at + 3]
+        total, rest = _plus(total, rest, floats[record + at])
+        total, rest = _plus(total, rest, floats[record + at + 1])
+        positive += words[record + at + 2]
+        negative += words[record + at + 3]
     if positive > 0 and negative > 0:
         return UNDEFINED
     if positive > 0 or negative > 0:
@@ -185,7 +266,7 @@ def _extreme(words: Any, floats: Any, chosen: Any, at: Any, count_at: Any, great
     """The record of the least or greatest value."""
     best = -1
     for record in chosen:
-        if words[record, count_at] <= 0:
+        if words[record + count_at] <= 0:
             continue
         if best < 0 or _precedes(words, floats, record, best, at, is_float) != greatest:
             best = record
@@ -194,7 +275,7 @@ def _extreme(words: Any, floats: Any, chosen: Any, at: Any, count_at: Any, great
 
 @kernel
 def _precedes(words: Any, floats: Any, a: Any, b: Any, at: Any, is_float: Any) -> Any:
-    return floats[a, at] < floats[b, at] if is_float else words[a, at] < words[b, at]
+    return floats[a + at] < floats[b + at] if is_float else words[a + at] < words[b + at]
 
 
 @kernel
@@ -202,15 +283,15 @@ def _end(words: Any, floats: Any, chosen: Any, at: Any, count_at: Any, last: Any
     """The record of the first or last value by (t, known_at, value)."""
     best = -1
     for record in chosen:
-        if words[record, count_at] <= 0:
+        if words[record + count_at] <= 0:
             continue
         if best < 0:
             best = record
             continue
         before = _precedes(words, floats, record, best, at + 2, is_float)
         for place in (1, 0):
-            if words[record, at + place] != words[best, at + place]:
-                before = words[record, at + place] < words[best, at + place]
+            if words[record + at + place] != words[best + at + place]:
+                before = words[record + at + place] < words[best + at + place]
         if before != last:
             best = record
     return best
@@ -237,15 +318,15 @@ def _merged_moments(floats: Any, chosen: Any, at: Any) -> Any:
     state = (0.0, 0.0, 0.0, HIGHEST_GAIN, 0.0, 0.0, 0.0)
     infinite = 0.0
     for record in chosen:
-        infinite += floats[record, at + 7]
+        infinite += floats[record + at + 7]
         own = (
-            floats[record, at],
-            floats[record, at + 1],
-            floats[record, at + 2],
-            floats[record, at + 3],
-            floats[record, at + 4],
-            floats[record, at + 5],
-            floats[record, at + 6],
+            floats[record + at],
+            floats[record + at + 1],
+            floats[record + at + 2],
+            floats[record + at + 3],
+            floats[record + at + 4],
+            floats[record + at + 5],
+            floats[record + at + 6],
         )
         state = moments.merge(state, own)
     return state, infinite
@@ -253,38 +334,40 @@ def _merged_moments(floats: Any, chosen: Any, at: Any) -> Any:
 
 @kernel
 def combine(words: Any, floats: Any, offsets: Any, states: Any, out: Any, out_floats: Any) -> Any:
-    """Writes, for every run of records, the events and states of all of them; `states` are (kind, at, count at, float).
+    """Writes, for every run of records (`words` are those of all, one behind the other), the events and states of them.
+
+    `states` are (kind, at, count at, is float).
 
     `out` has the start and width of each already.
     """
     for run in range(len(offsets) - 1):
-        records = np.arange(offsets[run], offsets[run + 1])
+        records = np.arange(offsets[run], offsets[run + 1]) * out.shape[1]
         for record in records:
-            out[run, EVENTS] += words[record, EVENTS]
+            out[run, EVENTS] += words[record + EVENTS]
         for number in range(len(states)):
             kind, at, count_at, is_float = states[number]
             if kind == COUNTED:
                 for record in records:
-                    out[run, at] += words[record, at]
+                    out[run, at] += words[record + at]
             elif kind == INTEGERS:
                 for record in records:
-                    out[run, at] += words[record, at]
-                    out[run, at + 1] += words[record, at + 1]
+                    out[run, at] += words[record + at]
+                    out[run, at + 1] += words[record + at + 1]
                 out[run, at + 1] += out[run, at] >> 32
                 out[run, at] &= _MASK
             elif kind == FLOATS:
                 for record in records:
-                    total, rest = _plus(out_floats[run, at], out_floats[run, at + 1], floats[record, at])
-                    out_floats[run, at], out_floats[run, at + 1] = _plus(total, rest, floats[record, at + 1])
-                    out[run, at + 2] += words[record, at + 2]
-                    out[run, at + 3] += words[record, at + 3]
+                    total, rest = _plus(out_floats[run, at], out_floats[run, at + 1], floats[record + at])
+                    out_floats[run, at], out_floats[run, at + 1] = _plus(total, rest, floats[record + at + 1])
+                    out[run, at + 2] += words[record + at + 2]
+                    out[run, at + 3] += words[record + at + 3]
             elif kind == SPREAD:
                 _combine_moments(floats, records, at, out_floats, run)
             else:
                 best = _best(words, floats, records, at, count_at, kind, is_float != 0)
                 width = 3 if kind in (OLDEST, NEWEST) else 1
                 for place in range(width if best >= 0 else 0):
-                    out[run, at + place] = words[best, at + place]
+                    out[run, at + place] = words[best + at + place]
 
 
 @kernel

@@ -20,7 +20,7 @@ from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, form_of, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Place, Store
-from zipline.stores.tiles import coarse, fine
+from zipline.stores.tiles import PROGRESS, coarse, fine
 from zipline.tables.catalog import open_catalog
 
 Ints = NDArray[np.int64]
@@ -36,6 +36,10 @@ class TileWriter:
     def add(self, table: str, arrived: pa.Table) -> int:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""
         return self.take(read_available(self._kept.group_by, open_catalog({table: arrived}), only=table))
+
+    def progress(self, until: int) -> None:
+        """Says that all events before `until` are in the tiles."""
+        self._store.put_tiles(self._space, [(PROGRESS, until.to_bytes(8, "little"))])
 
     def take(self, rows: Available) -> int:
         """Merges rows as they were read of the sources; gives how many there are."""

@@ -1,0 +1,260 @@
+"""The group-bys of a join that are served from partials: what to read of them, and all their features in one kernel.
+
+Two halves of a fetch, without the store between them: `asks` and `answered`. What is fixed for all fetches is laid out
+in tables once. Features that take an IR of the algebra are computed from the same blocks, key by key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zipline.algebra.codec import CodecError
+from zipline.algebra.columnar import folding
+from zipline.algebra.columnar.blocks import Form
+from zipline.algebra.layout import EVENTS, WORD, element_of
+from zipline.algebra.operations import empty_value
+from zipline.algebra.windows import bounds, floor, hop
+from zipline.clock import MINUTE
+from zipline.errors import ZiplineError
+from zipline.fetch.online_values import from_algebra, to_word
+from zipline.fetch.results import Block, Status, Values
+from zipline.plan.online import EVER_BEFORE, SERVED, Kept, reduction
+from zipline.plan.steps import Feature, GroupByPlan
+from zipline.stores.contract import Ask, Generation, Place
+from zipline.stores.keys import KeyWriter, key_writer
+from zipline.stores.tiles import PROGRESS, chunks
+from zipline.values import dataclass
+
+Ints = NDArray[np.int64]
+
+_OPERATIONS = {
+    "COUNT": (folding.COUNT, folding.COUNT),
+    "SUM": (folding.SUM_INTEGERS, folding.SUM_FLOATS),
+    "AVERAGE": (folding.AVERAGE_INTEGERS, folding.AVERAGE_FLOATS),
+    "MIN": (folding.LEAST, folding.LEAST),
+    "MAX": (folding.MOST, folding.MOST),
+    "FIRST": (folding.FIRST, folding.FIRST),
+    "LAST": (folding.LAST, folding.LAST),
+    "VARIANCE": (folding.VARIANCE, folding.VARIANCE),
+    "SKEW": (folding.SKEW, folding.SKEW),
+    "KURTOSIS": (folding.KURTOSIS, folding.KURTOSIS),
+}
+"""Operation -> what the kernel calls it over integers, and over doubles."""
+_MAY_BE_UNDEFINED = ("VARIANCE", "SKEW", "KURTOSIS")
+"""Null of values that there are; of all others the empty value says that there are none."""
+
+
+class Served:
+    """One group-by that is served from partials."""
+
+    def __init__(self, plan: GroupByPlan, space: str) -> None:
+        self.kept, self.space = Kept(plan), space
+        self.form = Form(self.kept.tag, bytes.fromhex(plan.fingerprint), self.kept.layout, self.kept.aggregators)
+        self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
+        self._minute, self._suffixes = (-1, -1), [b""]
+
+    def suffixes(self, q: int, generation: Generation) -> list[bytes]:
+        """What stands behind the keys of the chunks that a query needs: the same for all of a minute."""
+        minute = q // MINUTE, generation.end
+        if minute != self._minute:
+            high = floor(q, self.kept.tile) + self.kept.tile
+            starts = [start for window in self.kept.windows if (start := bounds(q, window, "TEMPORAL")[0]) is not None]
+            self._suffixes = chunks(generation.end, q, high, starts)
+            self._minute = minute
+        return self._suffixes
+
+    def asks(self, keys: Sequence[bytes | None], q: int, generation: Generation | None) -> list[Ask]:
+        """What to ask the store for these keys (None: no key): of every key its upload, then its chunks of tiles."""
+        if generation is None:
+            return []
+        some = list(dict.fromkeys(key for key in keys if key is not None))
+        suffixes = self.suffixes(q, generation)
+        tiles = [key + suffix for key in some for suffix in suffixes]
+        return [(Place(self.space, generation.name), some), (Place(self.space), [PROGRESS, *tiles])]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One half of a fetch of a part: whose keys, and from which upload."""
+
+    keys: Sequence[bytes | None]
+    generation: Generation | None
+
+
+class PartialParts:
+    """See the module. `served` are the parts' group-bys, `names` what each part calls the features it takes."""
+
+    def __init__(self, served: Sequence[Served], names: Sequence[dict[str, str]]) -> None:
+        self.served = tuple(served)
+        self.names: list[str] = []
+        self.features: list[Feature] = []
+        self._others: list[tuple[int, Feature, str]] = []
+        parts: list[tuple[int, ...]] = []
+        windows: list[tuple[int, ...]] = []
+        rows: list[tuple[int, ...]] = []
+        for number, (each, called) in enumerate(zip(served, names, strict=True)):
+            kept = each.kept
+            first_window = len(windows)
+            for window in kept.windows:
+                first = len(rows)
+                for feature in kept.fixed:
+                    if feature.window == window and feature.name in called:
+                        rows.append(_row(kept, feature))
+                        self.features.append(feature)
+                        self.names.append(called[feature.name])
+                length, step = (folding.LIFETIME, 1) if window is None else (window, hop(window))
+                windows.append((length, step, first, len(rows)))
+            self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
+            parts.append((kept.tag, kept.layout.words, kept.tile, folding.NEVER, SERVED, first_window, len(windows)))
+        self._parts = np.array(parts, np.int64).reshape(-1, 7)
+        self._windows = np.array(windows, np.int64).reshape(-1, 4)
+        self._rows = np.array(rows, np.int64).reshape(-1, 6)
+
+    def answered(
+        self, asked: Sequence[Asked], answers: Sequence[Sequence[Sequence[Any]] | None], count: int, q: int
+    ) -> Block:
+        """The features of all parts, of `count` rows. No answer is a store that could not be read."""
+        found: list[Any] = []
+        ends = [0]
+        at = 0
+        parts = self._parts.copy()
+        blocks: list[list[list[Any]]] = []
+        for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
+            own = _of_keys(half, answer)
+            blocks.append(own)
+            if half.generation is not None and answer is not None:
+                parts[number, folding.UPLOADED] = half.generation.end
+            for values in own:
+                for value in values:
+                    found.append(value)
+                    at += len(value) // WORD
+                ends.append(at)
+        width = len(self._rows)
+        out, present = np.zeros((count, width), np.int64), np.zeros((count, width), np.bool_)
+        status = np.zeros((count, width), np.uint8)
+        words = np.frombuffer(b"".join(found), np.int64) if at else _NO_WORDS
+        folding.answer(
+            words,
+            words.view(np.float64),
+            np.array(ends, np.int64),
+            parts,
+            self._windows,
+            self._rows,
+            q,
+            out,
+            out.view(np.float64),
+            present,
+            status,
+        )
+        times = [_time(half, answer, q) for half, answer in zip(asked, answers, strict=True)]
+        return Block(out, present, status, times, blocks)
+
+    def others(self, block: Block, asked: Sequence[Asked], q: int) -> dict[str, Values]:
+        """The features that take IRs."""
+        found: dict[str, Values] = {}
+        opened: dict[int, Any] = {}
+        for number, feature, name in self._others:
+            served, half = self.served[number], asked[number]
+            count = len(half.keys)
+            time = block.times[number]
+            if time is None or half.generation is None or not _is_served(feature.window, q, half.generation):
+                found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
+                continue
+            try:
+                if number not in opened:
+                    records = served.form.opened(block.blocks[number])
+                    opened[number] = records, served.form.irs_of(records.packed)
+            except CodecError:
+                found[name] = Values([None] * count, ["error"] * count, [None] * count)
+                continue
+            records, irs = opened[number]
+            found[name] = _by_algebra(served.kept, feature, records, irs, q, half.generation, time)
+        return found
+
+
+_NO_WORDS = np.zeros(0, np.int64)
+_NO_WORDS.flags.writeable = False
+
+
+def _time(half: Asked, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
+    """Until when the input of a part is complete: as far as its stream has come, at least its upload's end."""
+    if half.generation is None or answer is None:
+        return None
+    progress = answer[1][0]
+    end = half.generation.end
+    return end if progress is None else max(end, min(q, int.from_bytes(progress, "little")))
+
+
+def _row(kept: Kept, feature: Feature) -> tuple[int, ...]:
+    """A feature as the kernel takes it."""
+    count, state = kept.state(feature)
+    is_float = element_of(feature.input_type).is_float
+    empty = empty_of(feature)
+    default = 0 if empty is None else to_word(empty, feature.type)
+    operation = _OPERATIONS[feature.operation][is_float]
+    return operation, count.at, state.at, int(is_float), int(empty is not None), default
+
+
+def _of_keys(half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
+    """Of every row the blocks of its key."""
+    if answer is None or half.generation is None:
+        return [[] for _ in half.keys]
+    batch, tiles = answer
+    if len(half.keys) == 1:
+        return [[block for block in (*batch, *tiles[1:]) if block is not None]]
+    places = (len(tiles) - 1) // max(1, len(batch))
+    of: dict[bytes, list[Any]] = {}
+    some = dict.fromkeys(key for key in half.keys if key is not None)
+    for number, key in enumerate(some):
+        own = [batch[number], *tiles[1 + number * places : 1 + (number + 1) * places]]
+        of[key] = [block for block in own if block is not None]
+    return [[] if key is None else of[key] for key in half.keys]
+
+
+def _is_served(window: int | None, q: int, generation: Generation) -> bool:
+    """Whether a window is made of whole spans of the upload and of tiles."""
+    start = bounds(q, window, "TEMPORAL")[0]
+    return q <= generation.end + SERVED or (start is not None and start >= generation.end)
+
+
+def _by_algebra(
+    kept: Kept, feature: Feature, opened: Any, irs: list[list[Any]], q: int, generation: Generation, time: int
+) -> Values:
+    place = kept.reductions.index(reduction(feature))
+    aggregator = kept.aggregators[place]
+    start = bounds(q, feature.window, "TEMPORAL")[0]
+    low = EVER_BEFORE if start is None else start
+    high = floor(q, kept.tile) + kept.tile
+    current: Status = "stale" if q > generation.end + SERVED else "ok"
+    values: list[Any] = []
+    statuses: list[Status] = []
+    for first, last in pairwise(opened.offsets.tolist()):
+        words = opened.words[first:last]
+        chosen = np.flatnonzero(folding.select(words, low, high))
+        seen = int(words[chosen, EVENTS].sum())
+        try:
+            merged = aggregator.merge_all(irs[first + record][place] for record in chosen.tolist())
+            value = aggregator.finalize(merged)
+        except ZiplineError:
+            values.append(None)
+            statuses.append("error")
+            continue
+        is_nothing = value == empty_value(feature.operation, bucketed=feature.bucket is not None)
+        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or merged == aggregator.empty()):
+            values.append(empty_of(feature))
+        else:
+            values.append(from_algebra(value, feature.type))
+        statuses.append(current if seen > 0 else "default")
+    return Values(values, statuses, [time] * len(values))
+
+
+def empty_of(feature: Feature) -> Any:
+    """The value of a window in which nothing is."""
+    if feature.default is not None:
+        return feature.default
+    return empty_value(feature.operation, bucketed=feature.bucket is not None)
