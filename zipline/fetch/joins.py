@@ -20,12 +20,13 @@ from zipline.fetch.stored_values import ServedValues
 from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
 from zipline.plan.steps import Column, JoinPlan
-from zipline.stores.contract import Ask, Generation, Store, StoreError
+from zipline.stores.contract import Ask, Generation, PlaceError, Store, StoreError
 from zipline.values import dataclass
 
 Row: TypeAlias = Mapping[str, Any]
 Reads: TypeAlias = Sequence[Ask]
-Answers: TypeAlias = Sequence[Sequence[Any]] | StoreError
+Answers: TypeAlias = Sequence["Sequence[Any] | None"]
+"""Of every place what was there; None where it could not be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,28 +62,43 @@ class JoinFetch:
         reads = next(steps)
         while True:
             try:
-                answers: Answers = self._store.get(reads)
-            except StoreError as wrong:
-                answers = wrong
-            try:
-                reads = steps.send(answers)
+                reads = steps.send(self._read(reads))
             except StopIteration as done:
                 result: Result = done.value
                 return result
+
+    def _read(self, reads: Reads) -> Answers:
+        """Everything in one round trip; where one place cannot be read, each by itself."""
+        try:
+            return self._store.get(reads)
+        except PlaceError:
+            return [self._read_alone(read) for read in reads]
+        except StoreError:
+            return [None] * len(reads)
+
+    def _read_alone(self, read: Ask) -> Sequence[Any] | None:
+        try:
+            return self._store.get([read])[0]
+        except StoreError:
+            return None
 
     def steps(self, rows: Sequence[Row], q: int) -> Generator[Reads, Answers, Result]:
         """See the module."""
         asked: list[tuple[Asked, slice]] = []
         reads: list[Ask] = []
+        is_there = True
         for each in self._parts:
-            generation = self._generation(each.served.space, each.part, q)
+            generation = None
+            try:
+                generation = self._generation(each.served.space, each.part, q) if is_there else None
+            except StoreError:
+                is_there = False
             keys = self._keys(each, rows)
             asks = each.served.asks(keys, q, generation)
             asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks))))
             reads += asks
         answers = yield reads
-        failed = isinstance(answers, StoreError)
-        own = [None if failed or not half.generation else answers[place] for half, place in asked]  # type: ignore[index]
+        own = [_complete(answers[place]) for _, place in asked]
         halves = [half for half, _ in asked]
         of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
         kernel_halves = [halves[n] for n in of_kernel]
@@ -144,6 +160,12 @@ def join_fetch(plan: JoinPlan, store: Store, space_of: Callable[[str], str]) -> 
         served = Served(plan_of, space) if Kept(plan_of).has_tiles else ServedValues(plan_of, space)
         parts.append(OnlinePart(part, served, _parts_of(part.left_keys)))
     return JoinFetch(plan, parts, store)
+
+
+def _complete(answers: Answers) -> list[Sequence[Any]] | None:
+    """What was there of a part; None where something of it could not be read."""
+    found = [answer for answer in answers if answer is not None]
+    return found if len(found) == len(answers) else None
 
 
 def _parts_of(names: Sequence[str]) -> Callable[[Row], Sequence[Any]]:

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from zipline.clock import DAY
 from zipline.errors import ZiplineError
 from zipline.values import dataclass
 
 GRACE = 60.0
 """Seconds for which a generation stays readable that is no longer current."""
+TILES_KEPT = 4 * DAY
+"""Microseconds for which tiles are kept: an upload serves two days, and may come late."""
 LONGEST_KEY = 480
 """Bytes of the longest key that every store takes."""
 
@@ -32,6 +35,10 @@ Item: TypeAlias = tuple[bytes, bytes]
 
 class StoreError(ZiplineError):
     """An online store cannot be opened, reached, read or written."""
+
+
+class PlaceError(StoreError):
+    """One place of a store cannot be read, or is not there any more; others may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,7 @@ class Generation:
     """When, in microseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A generation of a space, or its tiles."""
 
     space: str
@@ -91,7 +97,7 @@ class Store(Protocol):
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
         """For each place the values of its keys (bytes, or a view of them that holds until the next `get`), or None.
 
-        Of a generation that is not there (any more), StoreError.
+        PlaceError for a generation that is not there (any more), or a place that is damaged.
         """
         ...
 

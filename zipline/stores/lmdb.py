@@ -27,7 +27,7 @@ import lmdb
 import msgspec
 
 from zipline.clock import SECOND, monotonic, now
-from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, StoreError
+from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, PlaceError, StoreError
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
 MAP_SIZE = 1 << 40
@@ -57,11 +57,14 @@ class LmdbStore:
         return list(self._listing(space).generations)
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
-        found = []
-        for place, keys in asks:
-            read = self._reader(place)
-            found.append([None] * len(keys) if read is None else [read(key) for key in keys])
-        return found
+        return [self._found(place, keys) for place, keys in asks]
+
+    def _found(self, place: Place, keys: Sequence[bytes]) -> list[Any]:
+        try:
+            read = self._fresh_reader(place) if place.generation is None else self._reader(place)
+            return [None] * len(keys) if read is None else [read(key) for key in keys]
+        except lmdb.Error as wrong:
+            raise PlaceError(f"{place.space} cannot be read: {wrong}", hint="is a file damaged? upload again") from None
 
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
         return _Upload(self, self._of(space), space, end, fingerprint)
@@ -105,28 +108,32 @@ class LmdbStore:
         return listing
 
     def _reader(self, place: Place) -> Any:
-        """The function that reads a key of a place; None where nothing is there yet."""
-        readers: dict[Place, Any] | None = getattr(self._local, "readers", None)
-        if readers is None:
-            readers = self._local.readers = {}
-        if place.generation is None:
-            return self._fresh_reader(place, readers)
+        """The function that reads a key of a generation, in one transaction for as long as it is there."""
+        readers = self._of_thread("readers")
         read = readers.get(place)
         if read is None:
-            # What is never written again is read in one transaction for as long as it is there.
             read = readers[place] = self._generation(place).begin(buffers=True).get
         return read
 
-    def _fresh_reader(self, place: Place, readers: dict[Place, Any]) -> Any:
-        environment = self._tiles(place.space, is_written=False)
+    def _fresh_reader(self, place: Place) -> Any:
+        """The same of tiles as they are now; None where there are none yet."""
+        environment = self._environments.get(place) or self._tiles(place.space, is_written=False)
         if environment is None:
             return None
-        with _told(f"tiles of {place.space}"):
-            # What an earlier read gave has been read by now; its transaction is taken up anew.
-            if place in readers:
-                readers[place].abort()
-            readers[place] = environment.begin(buffers=True)
-            return readers[place].get
+        transactions = self._of_thread("transactions")
+        # What an earlier read gave has been read by now; its transaction is taken up anew.
+        earlier = transactions.get(place)
+        if earlier is not None:
+            earlier.abort()
+        transaction = transactions[place] = environment.begin(buffers=True)
+        return transaction.get
+
+    def _of_thread(self, name: str) -> dict[Place, Any]:
+        found: dict[Place, Any] | None = getattr(self._local, name, None)
+        if found is None:
+            found = {}
+            setattr(self._local, name, found)
+        return found
 
     def _generation(self, place: Place) -> lmdb.Environment:
         with self._lock:
@@ -135,7 +142,7 @@ class LmdbStore:
                 assert place.generation is not None
                 folder = self._of(place.space) / place.generation
                 if not folder.is_dir():
-                    raise StoreError(f"the generation {place.generation} of {place.space} is not there any more")
+                    raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
                 with _told(f"{place.space} in {folder}"):
                     environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
                 self._environments[place] = environment

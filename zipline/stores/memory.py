@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from zipline.clock import SECOND, now
-from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, StoreError
+from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, PlaceError
 
 
 class MemoryStore:
@@ -36,7 +36,7 @@ class MemoryStore:
         values = self._values.get(place)
         if values is None:
             if place.generation is not None:
-                raise StoreError(f"the generation {place.generation} of {place.space} is not there any more")
+                raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
             return [None] * len(keys)
         return [values.get(key) for key in keys]
 

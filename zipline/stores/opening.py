@@ -6,7 +6,7 @@ from zipline.errors import ProjectError
 from zipline.project import Project
 from zipline.stores.contract import Store
 
-_HERE = ("lmdb", "memory")
+_HERE = ("lmdb", "redis", "memory")
 
 
 def open_store(project: Project) -> Store:
@@ -16,6 +16,16 @@ def open_store(project: Project) -> Store:
         from zipline.stores.lmdb import LmdbStore
 
         return LmdbStore(project.online.url)
+    if kind == "redis":
+        try:
+            from zipline.stores.redis import RedisStore
+        except ModuleNotFoundError:
+            raise ProjectError(
+                "the online store is Redis, and its client is not installed",
+                hint="pip install 'zipline-features[redis]'",
+            ) from None
+        online = project.online
+        return RedisStore(online.url, username=online.username, password=online.password)
     if kind == "memory":
         from zipline.stores.memory import MemoryStore
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.stores.opened import Opening
 from zipline import (
     Accuracy,
     Aggregation,
@@ -29,8 +28,7 @@ from zipline import (
     Window,
 )
 from zipline.orchestration.local_platform import LocalPlatform
-from zipline.stores.contract import Store
-from zipline.stores.lmdb import LmdbStore
+from zipline.stores.contract import PlaceError, StoreError
 from zipline.stores.memory import MemoryStore
 
 START = dt.datetime(2024, 3, 1, tzinfo=dt.timezone.utc)
@@ -39,13 +37,6 @@ WINDOWS = ["3m", "90m", "6h", "1d", "7d", "30d", None]
 EXACT = [operation for operation in Operation if not operation.name.startswith("APPROX")]
 K = {Operation.FIRST_K: 2, Operation.LAST_K: 3, Operation.TOP_K: 2, Operation.BOTTOM_K: 3}
 NUMERIC = {Operation.SUM, Operation.AVERAGE, Operation.VARIANCE, Operation.SKEW, Operation.KURTOSIS}
-
-
-@pytest.fixture(params=["memory", "lmdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = MemoryStore() if request.param == "memory" else LmdbStore(tmp_path)
-    yield made
-    made.close()
 
 
 def aggregations(draw: random.Random) -> list[Aggregation]:
@@ -122,8 +113,8 @@ def joined(draw: random.Random) -> Join:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fetches_at_random_times_equal_backfills(seed: int, store: Store) -> None:
-    draw = random.Random(seed)
+def test_fetches_at_random_times_equal_backfills(seed: int, opening: Opening) -> None:
+    draw, store = random.Random(seed), opening()
     stream = Stream(draw)
     asked = [{"who": who, "t": START + dt.timedelta(days=43)} for who in (0, 1, 2, 3, 99, None)]
     platform = LocalPlatform(
@@ -149,6 +140,15 @@ def test_fetches_at_random_times_equal_backfills(seed: int, store: Store) -> Non
     assert set(stream.kinds) == {"on time", "late", "known late", "over midnight", "no key"}
 
 
+TABLES = {
+    "asked": [{"key": "a", "t": START}],
+    "events": [
+        {"key": "a", "n": 1, "t": START - dt.timedelta(days=2)},
+        {"key": "a", "n": 2, "t": START - dt.timedelta(hours=1)},
+    ],
+}
+
+
 def small(windows: list[Any] | None = None) -> tuple[Join, LocalPlatform]:
     source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
     totals = GroupBy(
@@ -165,11 +165,7 @@ def small(windows: list[Any] | None = None) -> tuple[Join, LocalPlatform]:
         derivations=[] if windows else [Derivation("more", "totals_n_sum_1d + 1")],
         name="j",
     )
-    rows = [
-        {"key": "a", "n": 1, "t": START - dt.timedelta(days=2)},
-        {"key": "a", "n": 2, "t": START - dt.timedelta(hours=1)},
-    ]
-    return join, LocalPlatform(join, tables={"asked": [{"key": "a", "t": START}], "events": rows})
+    return join, LocalPlatform(join, tables=TABLES)
 
 
 def test_statuses_say_where_a_value_comes_from() -> None:
@@ -233,3 +229,52 @@ def test_a_window_of_any_length_is_kept_whole() -> None:
                 start = bounds(q, Window(window).micros, "TEMPORAL")[0]
                 assert start is not None
                 assert start >= end or start in cuts
+
+
+def test_a_store_that_does_not_answer_makes_its_features_unavailable_and_is_asked_again() -> None:
+    class Down(MemoryStore):
+        is_down = is_lost = False
+
+        def current(self, space: str) -> Any:
+            if self.is_lost:
+                raise StoreError("no answer")
+            return super().current(space)
+
+        def get(self, asks: Any) -> Any:
+            if self.is_down:
+                raise StoreError("no answer")
+            return super().get(asks)
+
+    store = Down()
+    join, _ = small()
+    platform = LocalPlatform(join, tables=TABLES, store=store)
+    platform.advance(START + dt.timedelta(hours=1))
+    platform.upload("2024-02-29")
+    assert platform.fetch("j", [{"key": "a"}]).rows()[0]["more"] == 3
+    store.is_down = True
+    found = platform.fetch("j", [{"key": "a"}])
+    assert {found.status(0, name) for name in found.features} == {"unavailable"}
+    assert set(found.rows()[0].values()) == {None}
+    store.is_lost = True
+    assert {platform.fetch("j", [{"key": "a"}]).status(0, name) for name in found.features} == {"unavailable"}
+    store.is_down = store.is_lost = False
+    assert platform.fetch("j", [{"key": "a"}]).rows()[0]["more"] == 3
+
+
+def test_a_part_that_cannot_be_read_hurts_no_other() -> None:
+    class Damaged(MemoryStore):
+        def get(self, asks: Any) -> Any:
+            if any(place.space == "other" for place, _ in asks):
+                raise PlaceError("damaged")
+            return super().get(asks)
+
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    sums = [Aggregation("n", Operation.SUM, windows=["7d"])]
+    parts = [JoinPart(GroupBy(["key"], [source], sums, online=True, name=name)) for name in ("totals", "other")]
+    left = EventSource("asked", query=Query(select=["key"], time="t"))
+    platform = LocalPlatform(Join(left=left, parts=parts, name="j"), tables=TABLES, store=Damaged())
+    platform.advance(START + dt.timedelta(hours=1))
+    platform.upload("2024-02-29")
+    found = platform.fetch("j", [{"key": "a"}])
+    assert found.rows() == [{"totals_n_sum_7d": 3, "other_n_sum_7d": None}]
+    assert [found.status(0, name) for name in found.features] == ["ok", "unavailable"]

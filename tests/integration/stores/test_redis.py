@@ -1,0 +1,77 @@
+"""What Redis keeps beside the contract: a server that goes and comes back, killed uploads, nothing left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from tests.integration.servers.redis import free_port, running_redis
+from tests.integration.stores.opened import END, read, upload
+from zipline.clock import DAY
+from zipline.stores.contract import Place, StoreError
+from zipline.stores.redis import RedisStore
+
+
+@pytest.fixture
+def client(redis_url: str) -> Any:
+    found = redis.Redis.from_url(redis_url)
+    found.flushall()
+    return found
+
+
+def test_a_server_that_is_not_there_is_a_store_error_and_its_return_is_seen() -> None:
+    port = free_port()
+    store = RedisStore(f"redis://127.0.0.1:{port}/0", timeout=0.5)
+    for ask in (lambda: store.current("carriers"), lambda: store.get([(Place("carriers"), [b"a"])])):
+        with pytest.raises(StoreError, match="Redis: "):
+            ask()
+    with running_redis(port) as (_, server):
+        upload(store, {b"a": b"1"})
+        current = store.current("carriers")
+        assert current is not None
+        assert read(store, current.name, b"a") == [b"1"]
+        server.kill()
+        server.wait()
+        with pytest.raises(StoreError, match="Redis: "):
+            read(store, current.name, b"a")
+    store.close()
+
+
+def test_a_generation_that_is_dropped_leaves_nothing(redis_url: str, client: Any) -> None:
+    store = RedisStore(redis_url, grace=0.0)
+    for number in range(4):
+        upload(store, {b"%05d" % n: b"x" for n in range(5_000)}, END + number * DAY)
+    names = {each.name for each in store.generations("carriers")}
+    kept = {key.split(b":")[1].decode() for key in client.scan_iter("carriers:0*", count=10_000)}
+    assert kept == names
+    assert len(names) <= 2
+    store.close()
+
+
+def test_what_a_killed_upload_has_left_is_swept_by_the_next(redis_url: str, client: Any) -> None:
+    store = RedisStore(redis_url)
+    killed = store.upload("carriers", end=END, fingerprint="f")
+    killed.__enter__()
+    killed.put([(b"a", b"1")])
+    left = [key for key in client.keys("carriers:*") if b":alive:" in key]
+    upload(store, {b"b": b"1"})
+    assert len(client.keys("carriers:*:a")) == 1, "it may be going on"
+    client.delete(*left)
+    upload(store, {b"b": b"2"})
+    assert client.keys("carriers:*:a") == []
+    assert client.hkeys("carriers:begun") == []
+    store.close()
+
+
+def test_tiles_expire_by_themselves(redis_url: str, client: Any) -> None:
+    store = RedisStore(redis_url)
+    store.put_tiles("carriers", [(b"a", b"1")])
+    assert 3 * 86_400 < client.ttl("carriers::a") <= 4 * 86_400
+    store.close()
+
+
+def test_a_url_of_something_else_is_a_store_error() -> None:
+    with pytest.raises(StoreError, match="no URL of Redis"):
+        RedisStore("http://127.0.0.1/")

@@ -1,0 +1,90 @@
+"""What LMDB keeps beside the contract: other processes, killed uploads, damaged files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.integration.stores.opened import read, upload
+from zipline.stores.contract import StoreError
+from zipline.stores.lmdb import LmdbStore
+
+
+def test_no_space_lies_outside_the_folder(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path / "online")
+    for space in ("..", ".", "../x", "/x"):
+        upload(store, {b"a": b"1"}, space=space)
+    assert [path.name for path in tmp_path.iterdir()] == ["online"]
+    assert len(list((tmp_path / "online").iterdir())) == 4
+    store.close()
+
+
+def test_what_another_process_publishes_is_seen(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    assert store.current("carriers") is None
+    code = f"""
+        from tests.integration.stores.opened import upload
+        from zipline.stores.lmdb import LmdbStore
+        upload(LmdbStore({str(tmp_path)!r}), {{b"a": b"1"}})
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+    deadline = threading.Event()
+    for _ in range(100):
+        if (found := store.current("carriers")) is not None:
+            break
+        deadline.wait(0.02)
+    assert found is not None
+    assert read(store, found.name, b"a") == [b"1"]
+    store.close()
+
+
+def test_an_upload_that_is_killed_is_never_seen_and_swept_by_the_next(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    first = upload(store, {b"a": b"1"})
+    code = f"""
+        import os, signal
+        from zipline.stores.lmdb import LmdbStore
+        with LmdbStore({str(tmp_path)!r}).upload("carriers", end=0, fingerprint="f") as writing:
+            writing.put([(b"a", b"2")])
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [each.name for each in store.generations("carriers")] == [first]
+    assert any(name.startswith(".upload-") for name in os.listdir(tmp_path / "carriers"))
+    upload(store, {b"a": b"3"})
+    assert not any(name.startswith(".upload-") for name in os.listdir(tmp_path / "carriers"))
+    store.close()
+
+
+def test_two_uploads_of_a_space_do_not_meet(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    with store.upload("carriers", end=0, fingerprint="f"):
+        with pytest.raises(StoreError, match="another upload of carriers is going on"):
+            upload(LmdbStore(tmp_path), {b"a": b"1"})
+        upload(store, {b"a": b"1"}, space="airports")
+    store.close()
+
+
+def test_items_out_of_order_are_refused(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    with pytest.raises(StoreError), store.upload("carriers", end=0, fingerprint="f") as writing:
+        writing.put([(b"b", b"1"), (b"a", b"2")])
+    store.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
+def test_a_damaged_listing_is_a_store_error(content: bytes, tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    upload(store, {b"a": b"1"})
+    (tmp_path / "carriers" / "generations.json").write_bytes(content)
+    with pytest.raises(StoreError, match="cannot be read"):
+        LmdbStore(tmp_path).current("carriers")
+    store.close()

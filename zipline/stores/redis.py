@@ -1,0 +1,232 @@
+"""Redis: a store that many machines share.
+
+    <space>:generations                 those that can be read, the current one last, as JSON
+    <space>:begun                       names of uploads that are going on, or were killed
+    <space>:alive:<generation>          as long as somebody is at that upload
+    <space>:<generation>:keys           a list of the generation's keys, so that it can be dropped without looking
+    <space>:<generation>:<key>          a value of an upload
+    <space>::<key>                      tiles, which expire by themselves
+
+A fetch is one MGET, whatever it reads. A reader looks for a new generation once a second; what is replaced stays for
+the grace, which is longer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import redis
+
+from zipline.clock import SECOND, monotonic, now
+from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
+
+LOOK_AGAIN = 1.0
+"""Seconds for which a reader does not ask whether there is a new generation."""
+ALIVE = 60
+"""Seconds after its last write in which an upload is taken to be going on."""
+AT_ONCE = 2_000
+"""Keys of one command."""
+TIMEOUT = 1.0
+"""Seconds in which the server answers, else it is unavailable."""
+
+
+class RedisStore:
+    """See `Store`. `url` is redis://host:port/number, or rediss:// with TLS."""
+
+    def __init__(
+        self, url: str, *, username: str = "", password: str = "", grace: float = GRACE, timeout: float = TIMEOUT
+    ) -> None:
+        self._grace = grace
+        given = {"username": username, "password": password}
+        try:
+            self._client: Any = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                **{name: value for name, value in given.items() if value},
+            )
+        except ValueError as wrong:
+            raise StoreError(f"the URL of the online store is no URL of Redis: {wrong}") from None
+        self._listings: dict[str, tuple[float, list[Generation]]] = {}
+        self._lock = threading.Lock()
+
+    def current(self, space: str) -> Generation | None:
+        generations = self._listing(space)
+        return generations[-1] if generations else None
+
+    def generations(self, space: str) -> list[Generation]:
+        return list(self._listing(space))
+
+    def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
+        names = [name for place, keys in asks for name in _names(place, keys)]
+        if not names:
+            return [[] for _ in asks]
+        with _told():
+            values = self._client.mget(names)
+        found, at = [], 0
+        for place, keys in asks:
+            own = values[at : at + len(keys)]
+            at += len(keys)
+            if place.generation is not None and not any(value is not None for value in own):
+                self._check_there(place)
+            found.append(own)
+        return found
+
+    def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
+        return _Upload(self, self._client, space, end, fingerprint)
+
+    def put_tiles(self, space: str, items: Sequence[Item]) -> None:
+        with _told(), self._client.pipeline(transaction=True) as pipeline:
+            for (key, value), name in zip(items, _names(Place(space), [key for key, _ in items]), strict=True):
+                del key
+                pipeline.set(name, value, ex=TILES_KEPT // SECOND)
+            pipeline.execute()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def published(self, space: str, generation: Generation) -> None:
+        """Makes a generation current that is written, and drops those that have not been for the grace."""
+        earlier = [each for each in self._read_listing(space) if each.name != generation.name]
+        replaced = [*(each.published for each in earlier[1:]), generation.published]
+        oldest = generation.published - int(self._grace * SECOND)
+        kept = [each for each, until in zip(earlier, replaced, strict=False) if until > oldest]
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.set(f"{space}:generations", _encoded([*kept, generation]))
+            pipeline.hdel(f"{space}:begun", generation.name)
+            pipeline.execute()
+        with self._lock:
+            self._listings.pop(space, None)
+        for dropped in set(earlier) - set(kept):
+            self.drop(space, dropped.name)
+
+    def drop(self, space: str, name: str) -> None:
+        """Deletes what a generation has."""
+        listed = f"{space}:{name}:keys"
+        while packed := self._client.lpop(listed):
+            keys: list[bytes] = msgspec.msgpack.decode(packed, type=list[bytes])
+            self._client.unlink(*_names(Place(space, name), keys))
+
+    def sweep(self, space: str) -> None:
+        """Deletes what killed uploads have left."""
+        begun: Any = self._client.hkeys(f"{space}:begun")
+        for name in (each.decode() for each in begun):
+            if not self._client.exists(f"{space}:alive:{name}"):
+                self.drop(space, name)
+                self._client.hdel(f"{space}:begun", name)
+
+    def _listing(self, space: str) -> list[Generation]:
+        looked, generations = self._listings.get(space, (-LOOK_AGAIN, []))
+        at = monotonic()
+        if at - looked < LOOK_AGAIN:
+            return generations
+        with _told():
+            generations = self._read_listing(space)
+        with self._lock:
+            self._listings[space] = at, generations
+        return generations
+
+    def _read_listing(self, space: str) -> list[Generation]:
+        stored: Any = self._client.get(f"{space}:generations")
+        if stored is None:
+            return []
+        try:
+            return msgspec.json.decode(stored, type=list[Generation])
+        except msgspec.MsgspecError as wrong:
+            raise StoreError(f"the uploads of {space} cannot be read: {wrong}", hint="upload again") from None
+
+    def _check_there(self, place: Place) -> None:
+        """StoreError for a generation that is not there any more: else it would look as if no key was known."""
+        if all(each.name != place.generation for each in self._read_listing(place.space)):
+            raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
+
+
+class _Upload:
+    def __init__(self, store: RedisStore, client: Any, space: str, end: int, fingerprint: str) -> None:
+        self._store, self._client, self._space = store, client, space
+        self._end, self._fingerprint = end, fingerprint
+        self._name = f"{now():017}"
+        self._rows = self._size = 0
+        self._last = b""
+        self._is_published = False
+
+    def __enter__(self) -> _Upload:
+        with _told():
+            self._store.sweep(self._space)
+            self._client.hset(f"{self._space}:begun", self._name, 1)
+            self._live()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, wrong: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_published:
+            with _told():
+                self._store.drop(self._space, self._name)
+                self._client.hdel(f"{self._space}:begun", self._name)
+
+    def put(self, items: Iterable[Item]) -> None:
+        place = Place(self._space, self._name)
+        with _told():
+            for batch in _batches(items):
+                keys = [key for key, _ in batch]
+                self._check_order(keys)
+                names = _names(place, keys)
+                with self._client.pipeline(transaction=False) as pipeline:
+                    pipeline.rpush(f"{self._space}:{self._name}:keys", msgspec.msgpack.encode(keys))
+                    pipeline.mset({name: value for name, (_, value) in zip(names, batch, strict=True)})
+                    pipeline.execute()
+                self._live()
+                self._rows += len(batch)
+                self._size += sum(len(key) + len(value) for key, value in batch)
+
+    def publish(self) -> Generation:
+        with _told():
+            done = Generation(self._name, self._end, self._fingerprint, self._rows, self._size, now())
+            self._store.published(self._space, done)
+            self._is_published = True
+            return done
+
+    def _check_order(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            if key <= self._last:
+                raise StoreError(f"items of {self._space} are out of order or repeated")
+            self._last = key
+
+    def _live(self) -> None:
+        self._client.set(f"{self._space}:alive:{self._name}", 1, ex=ALIVE)
+
+
+def _names(place: Place, keys: Sequence[bytes]) -> list[bytes]:
+    begin = f"{place.space}:{place.generation or ''}:".encode()
+    return [begin + key for key in keys]
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _encoded(generations: Sequence[Generation]) -> bytes:
+    return msgspec.json.encode([asdict(each) for each in generations])
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Failures of the server and of the way to it as StoreErrors."""
+    try:
+        yield
+    except redis.RedisError as wrong:
+        raise StoreError(f"Redis: {wrong}", hint="is the server of [online] running, and its memory enough?") from None
