@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from zipline.engines.frames import backfill as backfill
     from zipline.engines.frames import explain_value as explain_value
     from zipline.engines.frames import training_set as training_set
+    from zipline.fetch.fetcher import Fetcher as Fetcher
+    from zipline.orchestration.local_platform import LocalPlatform as LocalPlatform
     from zipline.plan.definitions import load as load
     from zipline.plan.fingerprints import fingerprint as fingerprint
 
 _FUNCTIONS = {
+    "Fetcher": "zipline.fetch.fetcher",
+    "LocalPlatform": "zipline.orchestration.local_platform",
     "aggregate": "zipline.engines.frames",
     "backfill": "zipline.engines.frames",
     "explain_value": "zipline.engines.frames",

@@ -53,6 +53,7 @@ class LocalPlatform:
         self._plans: dict[str, JoinPlan] = {}
         self._fetches: dict[str, JoinFetch] = {}
         self._writers: dict[str, TileWriter] = {}
+        self._read_by: dict[str, frozenset[str]] = {}
         self._uploaded: dict[str, tuple[int, dict[str, pa.Table]]] = {}
         self.now = 0
 
@@ -62,9 +63,8 @@ class LocalPlatform:
         if micros < self.now:
             raise UsageError("time does not go back")
         self.now = micros
-        for kept in self._kept():
-            if kept.has_tiles:
-                self._writer(kept).progress(micros)
+        for writer in self._writers.values():
+            writer.progress(micros)
 
     def publish(self, table: str, rows: Any) -> None:
         """Rows arrive: in the table, and in the tiles of all group-bys over it."""
@@ -73,15 +73,15 @@ class LocalPlatform:
         if before is not None:
             arrived = arrived.select(before.column_names).cast(before.schema)
         self._tables[table] = arrived if before is None else pa.concat_tables([before, arrived])
-        for kept in self._kept():
-            if kept.has_tiles and any(source.table == table for source in kept.group_by.sources):
-                self._writer(kept).add(table, arrived)
+        for name, writer in self._writers.items():
+            if table in self._read_by[name]:
+                writer.add(table, arrived)
 
     def upload(self, day: str) -> list[Generation]:
         """Uploads every group-by as of the end of the day."""
         end = to_micros(day) + DAY
         done = []
-        for kept in self._kept():
+        for kept in self._kept(self._joins):
             name = kept.group_by.name
             done.append(upload(kept, self._catalog(), self._store, name, end))
             self._uploaded[name] = end, dict(self._tables)
@@ -92,6 +92,8 @@ class LocalPlatform:
         name = self._name(join)
         if name not in self._fetches:
             self._fetches[name] = join_fetch(self._plan(name), self._store, lambda group_by: group_by)
+            for kept in self._kept([name]):
+                self._write_tiles(kept)
         return self._fetches[name].fetch(keys, self.now if at is None else to_micros(at))
 
     def backfill(self, join: str | Join, *, training: bool = True) -> pa.Table:
@@ -161,17 +163,22 @@ class LocalPlatform:
             self._plans[name] = plan_join(self._joins[name], lambda table: catalog.table(table).schema)
         return self._plans[name]
 
-    def _kept(self) -> Iterable[Kept]:
+    def _kept(self, joins: Iterable[str]) -> list[Kept]:
         found: dict[str, GroupByPlan] = {}
-        for name in self._joins:
+        for name in joins:
             found |= {part.group_by.name: part.group_by for part in self._plan(name).parts}
         return [Kept(plan) for plan in found.values()]
 
-    def _writer(self, kept: Kept) -> TileWriter:
-        name = kept.group_by.name
-        if name not in self._writers:
-            self._writers[name] = TileWriter(kept, self._store, name)
-        return self._writers[name]
+    def _write_tiles(self, kept: Kept) -> None:
+        """From now on tiles of the group-by are written, of what was published so far too."""
+        name, sources = kept.group_by.name, kept.group_by.sources
+        if not kept.has_tiles or name in self._writers:
+            return
+        self._writers[name] = writer = TileWriter(kept, self._store, name)
+        self._read_by[name] = frozenset(source.table for source in sources)
+        for table in self._read_by[name] & self._tables.keys():
+            writer.add(table, self._tables[table])
+        writer.progress(self.now)
 
     def _catalog(self) -> Catalog:
         return open_catalog(self._tables)
