@@ -45,6 +45,8 @@ _OPERATIONS = {
     "KURTOSIS": (folding.KURTOSIS, folding.KURTOSIS),
 }
 """Operation -> what the kernel calls it over integers, and over doubles."""
+STALLED = MINUTE
+"""A stream whose progress is older than this has stalled, where no `freshness` is declared."""
 _MAY_BE_UNDEFINED = ("VARIANCE", "SKEW", "KURTOSIS")
 """Null of values that there are; of all others the empty value says that there are none."""
 
@@ -57,6 +59,12 @@ class Served:
         self.form = Form(self.kept.tag, bytes.fromhex(plan.fingerprint), self.kept.layout, self.kept.aggregators)
         self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
         self._minute, self._suffixes = (-1, -1), [b""]
+
+    def lag(self, complete: int, generation: Generation) -> int:
+        """How far behind the input may be that is complete until then: what is declared, else little of a stream."""
+        if self.kept.group_by.freshness is not None:
+            return self.kept.group_by.freshness
+        return STALLED if complete > generation.end else 0
 
     def suffixes(self, q: int, generation: Generation) -> list[bytes]:
         """What stands behind the keys of the chunks that a query needs: the same for all of a minute."""
@@ -110,8 +118,9 @@ class PartialParts:
                 length, step = (folding.LIFETIME, 1) if window is None else (window, hop(window))
                 windows.append((length, step, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
-            parts.append((kept.tag, kept.layout.words, kept.tile, folding.NEVER, SERVED, first_window, len(windows)))
-        self._parts = np.array(parts, np.int64).reshape(-1, 7)
+            fixed = kept.tag, kept.layout.words, kept.tile, folding.NEVER, SERVED, folding.NEVER
+            parts.append((*fixed, first_window, len(windows)))
+        self._parts = np.array(parts, np.int64).reshape(-1, 8)
         self._windows = np.array(windows, np.int64).reshape(-1, 4)
         self._rows = np.array(rows, np.int64).reshape(-1, 6)
 
@@ -123,12 +132,16 @@ class PartialParts:
         ends = [0]
         at = 0
         parts = self._parts.copy()
+        times: list[int | None] = []
         blocks: list[list[list[Any]]] = []
         for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
             own = _of_keys(half, answer)
             blocks.append(own)
-            if half.generation is not None and answer is not None:
+            complete = _complete_until(half, answer, q)
+            times.append(complete)
+            if half.generation is not None and complete is not None:
                 parts[number, folding.UPLOADED] = half.generation.end
+                parts[number, folding.FRESH_UNTIL] = complete + self.served[number].lag(complete, half.generation)
             for values in own:
                 for value in values:
                     found.append(value)
@@ -151,7 +164,6 @@ class PartialParts:
             present,
             status,
         )
-        times = [_time(half, answer, q) for half, answer in zip(asked, answers, strict=True)]
         return Block(out, present, status, times, blocks)
 
     def others(self, block: Block, asked: Sequence[Asked], q: int) -> dict[str, Values]:
@@ -173,7 +185,8 @@ class PartialParts:
                 found[name] = Values([None] * count, ["error"] * count, [None] * count)
                 continue
             records, irs = opened[number]
-            found[name] = _by_algebra(served.kept, feature, records, irs, q, half.generation, time)
+            is_stale = q > time + served.lag(time, half.generation)
+            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, is_stale=is_stale)
         return found
 
 
@@ -181,7 +194,7 @@ _NO_WORDS = np.zeros(0, np.int64)
 _NO_WORDS.flags.writeable = False
 
 
-def _time(half: Asked, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
+def _complete_until(half: Asked, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
     """Until when the input of a part is complete: as far as its stream has come, at least its upload's end."""
     if half.generation is None or answer is None:
         return None
@@ -223,14 +236,13 @@ def _is_served(window: int | None, q: int, generation: Generation) -> bool:
 
 
 def _by_algebra(
-    kept: Kept, feature: Feature, opened: Any, irs: list[list[Any]], q: int, generation: Generation, time: int
+    kept: Kept, feature: Feature, opened: Any, irs: list[list[Any]], q: int, time: int, *, is_stale: bool
 ) -> Values:
     place = kept.reductions.index(reduction(feature))
     aggregator = kept.aggregators[place]
     start = bounds(q, feature.window, "TEMPORAL")[0]
     low = EVER_BEFORE if start is None else start
     high = floor(q, kept.tile) + kept.tile
-    current: Status = "stale" if q > generation.end + SERVED else "ok"
     values: list[Any] = []
     statuses: list[Status] = []
     for first, last in pairwise(opened.offsets.tolist()):
@@ -249,7 +261,7 @@ def _by_algebra(
             values.append(empty_of(feature))
         else:
             values.append(from_algebra(value, feature.type))
-        statuses.append(current if seen > 0 else "default")
+        statuses.append("stale" if is_stale else "ok" if seen > 0 else "default")
     return Values(values, statuses, [time] * len(values))
 
 

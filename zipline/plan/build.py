@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from zipline.api import Derivation, EntitySource, GroupBy, Join, JoinPart, JoinSource
 from zipline.api.base import Definition
+from zipline.api.fields import duration_micros
 from zipline.api.sources import Source
 from zipline.expressions import parse
 from zipline.plan.bootstrap import plan_bootstrap, read_bootstrap, with_given_types
@@ -94,6 +95,7 @@ def _plan_group_by(group_by: GroupBy, planned: Planned) -> GroupByPlan:
         fingerprint=planned.fingerprints.of(group_by),
         checks=tuple(group_by.checks),
         location=str(group_by.location) if group_by.location else None,
+        freshness=None if group_by.freshness is None else duration_micros(group_by.freshness),
     )
 
 

@@ -107,7 +107,10 @@ class Derived:
 
 @dataclass(frozen=True)
 class GroupByPlan:
-    """A typed group-by. `lookup` holds the columns of a lookup and is empty where there are aggregations."""
+    """A typed group-by. `lookup` holds the columns of a lookup and is empty where there are aggregations.
+
+    `freshness` is by how much, in microseconds, its input may lag online.
+    """
 
     name: str
     short_name: str
@@ -120,6 +123,7 @@ class GroupByPlan:
     fingerprint: str
     checks: tuple[Check, ...] = ()
     location: str | None = None
+    freshness: int | None = None
 
     @property
     def is_entity(self) -> bool:

@@ -263,8 +263,10 @@ def test_a_store_that_does_not_answer_makes_its_features_unavailable_and_is_aske
 
 def test_a_part_that_cannot_be_read_hurts_no_other() -> None:
     class Damaged(MemoryStore):
+        is_damaged = False
+
         def get(self, asks: Any) -> Any:
-            if any(place.space == "other" for place, _ in asks):
+            if self.is_damaged and any(place.space == "other" for place, _ in asks):
                 raise PlaceError("damaged")
             return super().get(asks)
 
@@ -272,9 +274,30 @@ def test_a_part_that_cannot_be_read_hurts_no_other() -> None:
     sums = [Aggregation("n", Operation.SUM, windows=["7d"])]
     parts = [JoinPart(GroupBy(["key"], [source], sums, online=True, name=name)) for name in ("totals", "other")]
     left = EventSource("asked", query=Query(select=["key"], time="t"))
-    platform = LocalPlatform(Join(left=left, parts=parts, name="j"), tables=TABLES, store=Damaged())
+    store = Damaged()
+    platform = LocalPlatform(Join(left=left, parts=parts, name="j"), tables=TABLES, store=store)
     platform.advance(START + dt.timedelta(hours=1))
     platform.upload("2024-02-29")
+    assert platform.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_sum_7d": 3, "other_n_sum_7d": 3}]
+    store.is_damaged = True
     found = platform.fetch("j", [{"key": "a"}])
     assert found.rows() == [{"totals_n_sum_7d": 3, "other_n_sum_7d": None}]
     assert [found.status(0, name) for name in found.features] == ["ok", "unavailable"]
+
+
+@pytest.mark.parametrize(("freshness", "stale_after"), [(None, 60), ("10m", 600)])
+def test_a_stream_that_stalls_makes_its_features_stale(freshness: str | None, stale_after: int) -> None:
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    sums = [Aggregation("n", Operation.SUM, windows=["7d"]), Aggregation("n", Operation.TOP_K, k=1)]
+    totals = GroupBy(["key"], [source], sums, online=True, freshness=freshness, name="totals")
+    left = EventSource("asked", query=Query(select=["key"], time="t"))
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES)
+    platform.advance(START + dt.timedelta(hours=1))
+    platform.upload("2024-02-29")
+    platform.fetch("j", [{"key": "a"}])
+    for seconds, expected in ((0, "ok"), (stale_after, "ok"), (stale_after + 1, "stale")):
+        later = START + dt.timedelta(hours=1, seconds=seconds)
+        found = platform.fetch("j", [{"key": "a"}, {"key": "nobody"}], at=later)
+        assert {found.status(0, name) for name in found.features} == {expected}
+        assert found.time(0, "totals_n_sum_7d") == min(later, START + dt.timedelta(hours=1))
+        assert found.status(1, "totals_n_sum_7d") == ("stale" if expected == "stale" else "default")

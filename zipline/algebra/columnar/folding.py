@@ -31,9 +31,9 @@ OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
 """Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
 LENGTH, HOP, FIRST_FEATURE, END_FEATURE = range(4)
 """Of the table of windows: microseconds (LIFETIME: all time), and its features."""
-OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FIRST_WINDOW, END_WINDOW = range(7)
+OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = range(8)
 """Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
-ended (NEVER: there is none), how long after that all windows are served, and its windows."""
+ended (NEVER: there is none), how long after that all windows are served, until when nothing is stale, its windows."""
 LIFETIME = -1
 NEVER = -(1 << 62)
 
@@ -141,7 +141,7 @@ def _window(
         if found == BEYOND:
             status[number] = WRONG
             continue
-        status[number] = DEFAULTED if seen <= 0 else STALE if q > uploaded + part[SERVED] else OK
+        status[number] = STALE if q > part[FRESH_UNTIL] else DEFAULTED if seen <= 0 else OK
         present[number] = found == VALUE
         if found == EMPTY and features[number, HAS_DEFAULT]:
             out[number] = features[number, DEFAULT]

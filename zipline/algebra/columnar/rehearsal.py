@@ -97,7 +97,7 @@ def _folding() -> None:
     words = np.zeros((2, layout.words), np.int64)
     form.merged(words, [], np.arange(2))
     block = np.frombuffer(form.written(words, []), np.int64)
-    part, window, feature = (np.zeros((1, columns), np.int64) for columns in (7, 4, 6))
+    part, window, feature = (np.zeros((1, columns), np.int64) for columns in (8, 4, 6))
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
     floats, ends = block.view(np.float64), np.array([0, len(block)])
     folding.answer(block, floats, ends, part, window, feature, 0, out, out.view(np.float64), present, status)
