@@ -34,7 +34,8 @@ def command(
 
     \b
     Example:
-      zipline fetch flights.live.departures --key carrier=AA --key origin=JFK
+      zipline fetch flights.departures.departures --key carrier=UA --key origin=JFK --key dest=LAX --key flight=1 \\
+        --key tailnum=N595UA
     """
     asked = _rows(keys, rows)
     from zipline.fetch.fetcher import Fetcher

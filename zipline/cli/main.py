@@ -32,6 +32,9 @@ PLUGINS = "zipline.commands"
 _COLLECTED_AFTER = 100_000
 """Objects made between two looks for garbage. Importing makes hundreds of thousands and keeps them all."""
 
+_SAY_WHAT_IS_LEFT = {"duckdb", "_datasketches"}
+"""Libraries that say on the screen what nobody has looked for when the process ends."""
+
 
 class Commands(click.Group):
     """Commands are imported when they are run, or when the help lists them."""
@@ -97,8 +100,7 @@ def run() -> None:
     """The console script."""
     code = execute(sys.argv[1:])
     # The process ends: it need not look for garbage among all that it holds, which takes a tenth of a second.
-    # DuckDB though says on the screen what nobody has looked for.
-    if "duckdb" not in sys.modules:
+    if not _SAY_WHAT_IS_LEFT & sys.modules.keys():
         gc.freeze()
     sys.exit(code)
 

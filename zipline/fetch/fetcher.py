@@ -1,7 +1,7 @@
 """`Fetcher`: features of a project's joins by key, as its online store has them.
 
     fetcher = Fetcher(load_project())
-    fetcher.fetch("flights.live.departures", [{"carrier": "AA"}]).rows()
+    fetcher.fetch("flights.departures.departures", [{"carrier": "UA", "origin": "JFK", ...}]).rows()
 
 Joins are planned when they are first asked for, and kept. A fetcher may be used by several threads.
 """

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.cli.conftest import PURCHASES, Zipline, write_rows
+from tests.unit.cli.conftest import PURCHASES, VISITS, Zipline, write_rows
 from zipline import Fetcher
 from zipline.project import load_project
 
@@ -120,3 +122,19 @@ def test_the_job_is_the_command(zipline: Zipline, project: Path) -> None:
     done = subprocess.run([*job, "--project", str(project)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "uploaded 2 keys" in done.stdout
+
+
+def test_a_command_that_used_sketches_ends_without_a_word_of_its_libraries(zipline: Zipline, project: Path) -> None:
+    file = project / "configs" / "shop" / "spending.py"
+    file.write_text(file.read_text().replace("Operation.SUM", "Operation.APPROX_UNIQUE_COUNT"))
+    for table, rows in (("purchases", PURCHASES), ("visits", VISITS)):  # of which DuckDB reads no schema
+        pq.write_table(pa.Table.from_pylist(rows), project / "data" / f"{table}.parquet")
+    settings = project / "zipline.toml"
+    settings.write_text(settings.read_text().replace(".jsonl", ".parquet"))
+    upload(zipline)
+    fetch = ["fetch", "shop.visits.visits", "--key", "user=ann", "--at", NOON, "--project", str(project)]
+    done = subprocess.run(
+        [sys.executable, "-m", "zipline.cli.main", *fetch], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "spending_amount_approx_unique_count_7d" in done.stdout
