@@ -89,12 +89,16 @@ class LocalPlatform:
 
     def fetch(self, join: str | Join, keys: Sequence[Mapping[str, Any]], at: Instant | None = None) -> Result:
         """The features of these keys, by default now."""
+        return self.join(join).fetch(keys, self.now if at is None else to_micros(at))
+
+    def join(self, join: str | Join) -> JoinFetch:
+        """What fetches a join."""
         name = self._name(join)
         if name not in self._fetches:
             self._fetches[name] = join_fetch(self._plan(name), self._store, lambda group_by: group_by)
             for kept in self._kept([name]):
                 self._write_tiles(kept)
-        return self._fetches[name].fetch(keys, self.now if at is None else to_micros(at))
+        return self._fetches[name]
 
     def backfill(self, join: str | Join, *, training: bool = True) -> pa.Table:
         """The join's output over all that was published."""
