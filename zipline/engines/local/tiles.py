@@ -7,6 +7,7 @@ group-by at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,19 @@ class TileWriter:
             found_words.append(level_words)
             found_irs.append(level_irs)
             found_groups.append(level_groups)
-        every, group = np.concatenate(found_words), np.concatenate(found_groups)
-        every_irs = [ir for part in found_irs for ir in part]
-        chunks: dict[bytes, tuple[Ints, Irs]] = {}
-        for number, name in enumerate(order):
-            at = np.flatnonzero(group == number)
-            chunks[name] = every[at], [every_irs[n] for n in at.tolist()] if every_irs else []
-        return chunks
+        return _by_chunk(order, np.concatenate(found_words), [ir for some in found_irs for ir in some], found_groups)
+
+
+def _by_chunk(names: list[bytes], words: Ints, irs: Irs, groups: Sequence[Ints]) -> dict[bytes, tuple[Ints, Irs]]:
+    """The records of each chunk, by its name; `groups` are the chunks' numbers."""
+    group = np.concatenate(groups)
+    order = np.argsort(group, kind="stable")
+    words = words[order]
+    irs = [irs[n] for n in order.tolist()] if irs else []
+    ends = np.cumsum(np.bincount(group, minlength=len(names))).tolist()
+    begins = [0, *ends[:-1]]
+    found = zip(names, begins, ends, strict=True)
+    return {name: (words[begin:end], irs[begin:end]) for name, begin, end in found}
 
 
 def _as_tiles(words: Ints, level: int) -> Ints:
