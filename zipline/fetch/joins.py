@@ -78,7 +78,8 @@ class JoinFetch:
 
     def _read_alone(self, read: Ask) -> Sequence[Any] | None:
         try:
-            return self._store.get([read])[0]
+            # A copy: what a store gives holds until it is asked again.
+            return [None if value is None else bytes(value) for value in self._store.get([read])[0]]
         except StoreError:
             return None
 

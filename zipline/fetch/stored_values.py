@@ -22,6 +22,8 @@ class ServedValues:
         self.space = space
         self._fingerprint = bytes.fromhex(plan.fingerprint)
         self._empty = {feature.name: empty_of(feature) for feature in plan.features}
+        # Events of the day that goes on are missing at once; what is as of whole days is right until the day has ended.
+        self._is_of_days = plan.accuracy == "SNAPSHOT" or plan.is_entity
         self._columns = plan.lookup or tuple((feature.name, feature.type) for feature in plan.features)
         self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
 
@@ -32,8 +34,8 @@ class ServedValues:
         return [(Place(self.space, generation.name), list(dict.fromkeys(key for key in keys if key is not None)))]
 
     def features(self, asked: Asked, answers: Sequence[Sequence[Any]] | None, q: int) -> dict[str, Values]:
-        """The features of every key, in order: `unavailable` where there is no answer or nothing was uploaded, and
-        `stale` once the day after the uploaded one has ended."""
+        """The features of every key, in order: `unavailable` where there is no answer or nothing was uploaded; `stale`
+        once the day after the uploaded one has ended, the latest row of events from the upload's end on."""
         count, generation = len(asked.keys), asked.generation
         if generation is None or answers is None:
             return self._nowhere(count, "unavailable")
@@ -46,7 +48,7 @@ class ServedValues:
         except CodecError:
             return self._nowhere(count, "error")
         rows = [None if key is None else of[key] for key in asked.keys]
-        is_stale = q >= generation.end + DAY
+        is_stale = q >= generation.end + DAY if self._is_of_days else q > generation.end
         found: dict[str, Values] = {}
         for place, (name, dtype) in enumerate(self._columns):
             empty = self._empty.get(name)

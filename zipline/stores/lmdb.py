@@ -57,11 +57,18 @@ class LmdbStore:
         return list(self._listing(space).generations)
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
-        return [self._found(place, keys) for place, keys in asks]
+        # Tiles are read in one transaction of the whole question: what it gave of them holds until the next one.
+        fresh: dict[Place, Any] = {}
+        return [self._found(place, keys, fresh) for place, keys in asks]
 
-    def _found(self, place: Place, keys: Sequence[bytes]) -> list[Any]:
+    def _found(self, place: Place, keys: Sequence[bytes], fresh: dict[Place, Any]) -> list[Any]:
         try:
-            read = self._fresh_reader(place) if place.generation is None else self._reader(place)
+            if place.generation is not None:
+                read = self._reader(place)
+            else:
+                if place not in fresh:
+                    fresh[place] = self._fresh_reader(place)
+                read = fresh[place]
             return [None] * len(keys) if read is None else [read(key) for key in keys]
         except lmdb.Error as wrong:
             raise PlaceError(f"{place.space} cannot be read: {wrong}", hint="is a file damaged? upload again") from None

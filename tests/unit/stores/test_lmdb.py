@@ -8,12 +8,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.stores.opened import read, upload
-from zipline.stores.contract import StoreError
+from zipline.stores.contract import Place, StoreError
 from zipline.stores.lmdb import LmdbStore
 
 
@@ -87,4 +88,21 @@ def test_a_damaged_listing_is_a_store_error(content: bytes, tmp_path: Path) -> N
     (tmp_path / "carriers" / "generations.json").write_bytes(content)
     with pytest.raises(StoreError, match="cannot be read"):
         LmdbStore(tmp_path).current("carriers")
+    store.close()
+
+
+def test_a_place_that_is_asked_twice_in_one_question_is_read_in_one_state(tmp_path: Path) -> None:
+    """As by a join that looks up one group-by by two of its columns, while another process writes."""
+    store = LmdbStore(tmp_path)
+    store.put_tiles("carriers", [(b"a", b"1")])
+
+    class Keys(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from super().__iter__()
+            store.put_tiles("carriers", [(b"a", b"2")])
+
+    place = Place("carriers")
+    first, second = store.get([(place, Keys([b"a"])), (place, [b"a"])])
+    assert [bytes(value) for value in (*first, *second)] == [b"1", b"1"]
+    assert read(store, None, b"a") == [b"2"]
     store.close()
