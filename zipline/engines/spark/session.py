@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,8 @@ Adaptive execution would merge the partitions that a run has sized itself. A bou
 less than what stands for none) has Spark add up the sizes of all its columns after every row: half of a task's time.
 """
 SCRATCH = "spark.zipline.scratch"
+FEW_CORES = "-XX:+UseParallelGC"
+"""A JVM beside as many busy Python workers as there are cores: its usual collector's threads would wait for one."""
 
 
 def session_of(project: Project) -> SparkSession:
@@ -84,6 +88,9 @@ def _made(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
     if spark.is_here:
         cores = str(os.cpu_count() or 1)
         own |= {"spark.driver.memory": "4g", "spark.driver.host": "localhost", "spark.sql.shuffle.partitions": cores}
+        own |= {"spark.driver.defaultJavaOptions": FEW_CORES}
+    # The modules of a run are read from disk while the JVM reads its own.
+    threading.Thread(target=importlib.import_module, args=("zipline.engines.spark.run",), daemon=True).start()
     return launched({**own, **settings})
 
 
