@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from zipline.clock import to_text
+from zipline.clock import to_datetime, to_text
 from zipline.errors import UsageError, ZiplineError
 from zipline.fetch.online_values import from_algebra
 from zipline.fetch.partials import Asked, PartialParts, Served
@@ -48,6 +48,7 @@ class JoinFetch:
             *((derived.name, derived.type) for derived in plan.derivations),
         )
         self.keys = tuple(dict.fromkeys(key for each in self._parts for key in each.part.left_keys))
+        self.given = self._given_columns()
         self._partial = [each for each in self._parts if isinstance(each.served, Served)]
         called = [_called(each.part) for each in self._partial]
         self._kernel = PartialParts([e.served for e in self._partial if isinstance(e.served, Served)], called)
@@ -55,6 +56,22 @@ class JoinFetch:
         # Features that only derivations of a part need are computed too, under names that no column has.
         self._shape = Shape(self.columns, self._kernel.names, self._kernel.features)
         self._is_plain = len(self._partial) == len(self._parts) and not self._shape.rest
+
+    @property
+    def plan(self) -> JoinPlan:
+        return self._plan
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """Group-by -> its space in the store."""
+        return {each.part.group_by.name: each.served.space for each in self._parts}
+
+    def _given_columns(self) -> tuple[Column, ...]:
+        """What a row of a request may have: the keys, the left's other columns, what comes with requests alone."""
+        left = dict(self._plan.left_columns)
+        types = left | dict(self._plan.contextual)
+        names = dict.fromkeys((*self.keys, *types))
+        return tuple((name, types[name]) for name in names if name != "ts")
 
     def fetch(self, rows: Sequence[Row], q: int) -> Result:
         """The features of these rows at `q` (microseconds)."""
@@ -113,6 +130,7 @@ class JoinFetch:
                 values = each.served.features(half, answer, q)
                 found |= {called: values[name] for name, called in _called(each.part).items()}
             self._derive(each.part, result, found, rows)
+        found["ts"] = Values([to_datetime(q)] * len(rows), ["ok"] * len(rows), [None] * len(rows))
         found |= {name: _given(name, rows) for name, _ in self._plan.contextual}
         for name in self._shape.rest:  # what nothing here can answer
             found.setdefault(name, Values([None] * len(rows), ["unavailable"] * len(rows), [None] * len(rows)))
