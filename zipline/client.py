@@ -161,7 +161,7 @@ class Client:
                     return _content(answer)
                 wrong = _error(answer)
                 if answer.status_code == 503:
-                    pause = max(pause, min(_retry_after(answer), wait))
+                    pause = max(pause, _retry_after(answer))
                 is_over = answer.status_code != 503
             else:
                 wrong = Unreachable(f"{self._url} did not answer: {type(answer).__name__}")
