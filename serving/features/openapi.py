@@ -83,17 +83,11 @@ def _operation(join: ServedJoin) -> Schema:
         }
     }
     answers |= {code: {"description": said, "content": problem} for code, said in PROBLEMS.items()}
-    timeout = {
-        "name": "X-Request-Timeout-Ms",
-        "in": "header",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 999999999},
-        "description": "Milliseconds after which the answer is of no use",
-    }
     return {
         "summary": f"Features of {join.name}",
         "operationId": f"features_{join.name}",
         "tags": ["features"],
-        "parameters": [timeout],
+        "description": "The header X-Request-Timeout-Ms says after how many milliseconds an answer is of no use.",
         "requestBody": {"required": True, "content": {JSON.decode(): {"schema": request}}},
         "responses": answers,
     }
