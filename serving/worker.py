@@ -25,6 +25,7 @@ from serving.features.app import FeatureApp
 from serving.features.metrics import Metrics
 from serving.features.request_log import RequestLog
 from serving.features.served import LOOK_EVERY, Definitions
+from serving.models.predict import Models
 from zipline.errors import ZiplineError
 from zipline.project import Project, load_project
 from zipline.serve_settings import Serve
@@ -53,7 +54,10 @@ class Worker:
         self._access = load_tokens(settings.tokens) if settings.tokens else Access()
         self._tokens_seen = _changed(settings.tokens)
         control = control_plane(self.definitions, self.store, lambda: self._access, self.metrics, self._lifespan)
-        self.app = FeatureApp(settings, self.definitions, lambda: self._access, self.metrics, control, self.log)
+        models = Models(project.root / ".zipline" / "models")
+        self.app = FeatureApp(
+            settings, self.definitions, lambda: self._access, self.metrics, control, log=self.log, models=models
+        )
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:

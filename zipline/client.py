@@ -93,6 +93,14 @@ class Fetched:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """A row's score, None where a feature that the model takes could not be had; `status` is what is not `ok`."""
+
+    score: float | None
+    status: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class _Wait:
     seconds: float
 
@@ -118,6 +126,19 @@ class Client:
     async def afetch(self, join: str, rows: Sequence[Row], *, at: dt.datetime | str | None = None) -> Fetched:
         """The same beside other work."""
         return Fetched(await self._adriven(self._asked(f"/v1/features/{quote(join, safe='')}", _features(rows, at))))
+
+    def predict(self, model: str, rows: Sequence[Row], *, at: dt.datetime | str | None = None) -> list[Prediction]:
+        """A model's scores of these rows of its join."""
+        return _predictions(
+            self._driven(self._asked(f"/v1/models/{quote(model, safe='')}/predict", _features(rows, at)))
+        )
+
+    async def apredict(
+        self, model: str, rows: Sequence[Row], *, at: dt.datetime | str | None = None
+    ) -> list[Prediction]:
+        """The same beside other work."""
+        asked = self._asked(f"/v1/models/{quote(model, safe='')}/predict", _features(rows, at))
+        return _predictions(await self._adriven(asked))
 
     def joins(self) -> list[dict[str, Any]]:
         """The joins that are served: name, fingerprint, request columns, features."""
@@ -214,6 +235,10 @@ class Client:
                 given = await self._async.send(step)
             except httpx.TransportError as wrong:
                 given = wrong
+
+
+def _predictions(content: dict[str, Any]) -> list[Prediction]:
+    return [Prediction(row["score"], row["status"]) for row in content["rows"]]
 
 
 def _features(rows: Sequence[Row], at: dt.datetime | str | None) -> bytes:

@@ -15,11 +15,13 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from serving.access import Access
+from serving.features.batching import Answer
 from serving.features.metrics import Metrics
 from serving.features.request_log import RequestLog
 from serving.features.requests import Request
 from serving.features.responses import ARROW, JSON, arrow
 from serving.features.served import Definitions, ServedJoin
+from serving.models.predict import MODELS, PREDICT, Models, join_of, predicted
 from serving.problems import Problem
 from zipline.clock import monotonic
 from zipline.serve_settings import Serve
@@ -44,8 +46,7 @@ class Left(Exception):
 
 
 class FeatureApp:
-    """See the module. `others` are more hot routes: the beginning of a path, after which comes a name, and what
-    answers."""
+    """See the module."""
 
     def __init__(
         self,
@@ -55,11 +56,14 @@ class FeatureApp:
         metrics: Metrics,
         control: App,
         log: RequestLog | None = None,
-        others: dict[str, Handler] | None = None,
+        models: Models | None = None,
     ) -> None:
         self._settings, self._definitions, self._access = settings, definitions, access
         self._metrics, self._control, self._log = metrics, control, log
-        self._routes: dict[str, Handler] = {FEATURES: self._features, **(others or {})}
+        self._models = models
+        self._routes: dict[str, Handler] = {FEATURES: self._features}
+        if models is not None:
+            self._routes[MODELS] = self._model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -138,19 +142,40 @@ class FeatureApp:
         return Problem(413, "too_large", f"a body has at most {self._settings.body} bytes")
 
     async def _features(self, name: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
-        began = monotonic()
-        access = self._access()
-        if not access.is_open:
-            access.check(headers, "read", [name.partition(".")[0]])
+        self._check(headers, name)
         join = self._definitions.served.join(name)
         given = {key: value for key, value in headers if key in (b"content-type", b"accept", _TIMEOUT)}
-        request = _read(join, given.get(b"content-type", JSON), body)
-        answer = await join.batches.ask(request, began + self._deadline(given))
-        if self._log is not None:
-            self._log.take(join.name, join.fetch, request.rows, answer)
+        _, answer = await self._fetched(join, given, body)
         if ARROW in given.get(b"accept", b""):
             return ARROW, arrow(answer.of.result, answer.first, answer.last)
         return JSON, answer.json()
+
+    async def _model(self, name: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
+        assert self._models is not None
+        if not name.endswith(PREDICT):
+            raise Problem(404, "not_found", f"a model is asked under {MODELS}{{name}}{PREDICT}")
+        if not self._access().is_open:
+            self._access().check(headers, "read", [])
+        model = self._models.model(name.removesuffix(PREDICT))
+        self._check(headers, model.facts.join)
+        join = join_of(model, self._definitions.served)
+        given = {key: value for key, value in headers if key in (b"content-type", _TIMEOUT)}
+        request, answer = await self._fetched(join, given, body)
+        return JSON, await asyncio.to_thread(predicted, model, request, answer)
+
+    async def _fetched(self, join: ServedJoin, given: dict[bytes, bytes], body: bytes) -> tuple[Request, Answer]:
+        until = monotonic() + self._deadline(given)
+        request = _read(join, given.get(b"content-type", JSON), body)
+        answer = await join.batches.ask(request, until)
+        if self._log is not None:
+            self._log.take(join.name, join.fetch, request.rows, answer)
+        return request, answer
+
+    def _check(self, headers: Headers, join: str) -> None:
+        """Whether who asks may read the join."""
+        access = self._access()
+        if not access.is_open:
+            access.check(headers, "read", [join.partition(".")[0]])
 
     def _deadline(self, given: dict[bytes, bytes]) -> float:
         asked = given.get(_TIMEOUT)

@@ -43,6 +43,14 @@ class Answer:
     def json(self) -> bytes:
         return self.of.json(self.first, self.last)
 
+    def values(self) -> list[dict[str, Any]]:
+        """Of every row its features."""
+        return self.of.result.rows()[self.first : self.last]
+
+    def statuses(self) -> list[dict[str, str]]:
+        """Of every row what is not `ok`."""
+        return self.of.statuses[self.first : self.last]
+
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:

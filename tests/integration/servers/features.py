@@ -42,7 +42,7 @@ sold = GroupBy(
     online=True,
 )
 checkout = Join(
-    EventSource("orders", query=Query(select=["user", "item", "amount"], time="t")),
+    EventSource("visits", query=Query(select=["user", "item", "amount"], time="t")),
     [JoinPart(spent), JoinPart(sold)],
     contextual=Contextual({"basket": "BIGINT"}),
     derivations=[Derivation("share", "amount / spent_amount_sum_30d")],
@@ -70,13 +70,19 @@ def project(folder: Path, settings: str = "") -> Path:
     (folder / "configs" / "shop" / "team.py").write_text('from zipline import Team\n\nteam = Team(owner="shop")\n')
     (folder / "configs" / "shop" / "orders.py").write_text(CONFIG)
     (folder / "zipline.toml").write_text(f'name = "shop"\n{settings}')
-    times = [dt.datetime.fromtimestamp((today() - days * DAY + DAY // 2) / 1e6, dt.timezone.utc) for *_, days in ROWS]
-    users, amounts, items, _ = zip(*ROWS, strict=True)
-    rows = {"user": users, "amount": amounts, "item": items, "t": pa.array(times, pa.timestamp("us", "UTC"))}
-    write_source("orders", pa.table(rows), None, project=load_project(folder))
+    for table in ("orders", "visits"):
+        write_source(table, orders(), None, project=load_project(folder))
     for name in ("spent", "sold"):
         upload(folder, f"shop.orders.{name}")
     return folder
+
+
+def orders() -> pa.Table:
+    """What was bought."""
+    times = [dt.datetime.fromtimestamp((today() - days * DAY + DAY // 2) / 1e6, dt.timezone.utc) for *_, days in ROWS]
+    users, amounts, items, _ = zip(*ROWS, strict=True)
+    rows = {"user": users, "amount": amounts, "item": items, "t": pa.array(times, pa.timestamp("us", "UTC"))}
+    return pa.table(rows)
 
 
 def upload(folder: Path, group_by: str) -> None:
