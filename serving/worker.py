@@ -35,7 +35,7 @@ SETTINGS = "ZIPLINE_SERVED_"
 """Variables of this beginning tell a worker what the command line said."""
 LOCAL_STORES = ("lmdb", "memory")
 READERS = 4
-"""Threads that read a store over the network."""
+"""Threads that read a store over the network, and wait for external sources."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,9 +48,9 @@ class Worker:
         self.metrics = Metrics()
         self.store = self.metrics.measured(open_store(project), project.online.store)
         is_local = project.online.store in LOCAL_STORES
-        self._readers = None if is_local else ThreadPoolExecutor(READERS, thread_name_prefix="zipline-fetch")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="zipline-fetch")
         self.log = RequestLog(settings.log_folder, settings.log, self.metrics) if settings.log else None
-        self.definitions = Definitions(project, self.store, self.metrics, self._readers)
+        self.definitions = Definitions(project, self.store, self.metrics, self._readers, is_local=is_local)
         self._access = load_tokens(settings.tokens) if settings.tokens else Access()
         self._tokens_seen = _changed(settings.tokens)
         control = control_plane(self.definitions, self.store, lambda: self._access, self.metrics, self._lifespan)
@@ -91,8 +91,7 @@ class Worker:
         """Writes what is to be written, and gives the store back."""
         if self.log is not None:
             self.log.close()
-        if self._readers is not None:
-            self._readers.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
         self.metrics.ended()
         self.store.close()
 

@@ -82,9 +82,12 @@ class Definitions:
         project: Project,
         store: Store,
         metrics: Metrics,
-        executor: Executor | None = None,
+        readers: Executor,
+        *,
+        is_local: bool,
     ) -> None:
-        self._project, self._store, self._metrics, self._executor = project, store, metrics, executor
+        self._project, self._store, self._metrics = project, store, metrics
+        self._readers, self._is_local = readers, is_local
         self.current: Served | None = None
         self.wrong: str | None = None
         self._seen = ""
@@ -127,7 +130,8 @@ class Definitions:
 
     def _batches(self, name: str, fetch: JoinFetch) -> Batches:
         seen: Callable[[Result, int], None] = lambda result, _: self._metrics.fetched(name, result)  # noqa: E731
-        return Batches(fetch.fetch, waiting=self._project.serve.waiting, executor=self._executor, seen=seen)
+        executor = self._readers if fetch.asks_others or not self._is_local else None
+        return Batches(fetch.fetch, waiting=self._project.serve.waiting, executor=executor, seen=seen)
 
 
 def _warm(fetch: JoinFetch) -> None:
