@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers.redis import redis_url  # noqa: F401 (a fixture)
 from zipline.clock import DAY
 from zipline.stores.contract import Place, Store
 from zipline.stores.lmdb import LmdbStore
