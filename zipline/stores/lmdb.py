@@ -17,17 +17,16 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 import lmdb
-import msgspec
 
-from zipline.clock import SECOND, monotonic, now
+from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.stores.uploads import batches, decoded, encoded, succeeded
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
 MAP_SIZE = 1 << 40
@@ -94,14 +93,11 @@ class LmdbStore:
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that lies in its place, and drops those that have not been for the grace."""
         folder = self._of(space)
-        earlier = [each for each in _read_listing(folder) if each.name != generation.name]
-        replaced = [*(each.published for each in earlier[1:]), generation.published]
-        oldest = generation.published - int(self._grace * SECOND)
-        kept = [each for each, until in zip(earlier, replaced, strict=False) if until > oldest]
-        _write_listing(folder, [*kept, generation])
+        listing, dropped = succeeded(_read_listing(folder), generation, self._grace)
+        _write_listing(folder, listing)
         self._listings.pop(space, None)
-        for dropped in set(earlier) - set(kept):
-            shutil.rmtree(folder / dropped.name, ignore_errors=True)
+        for each in dropped:
+            shutil.rmtree(folder / each.name, ignore_errors=True)
 
     def _of(self, space: str) -> Path:
         name = quote(space, safe=" ._-")
@@ -240,7 +236,7 @@ class _Upload:
 
     def put(self, items: Iterable[Item]) -> None:
         with _told(f"the upload of {self._space}"):
-            for batch in _batches(items):
+            for batch in batches(items, AT_ONCE):
                 with self._environment.begin(write=True) as transaction:
                     taken, added = transaction.cursor().putmulti(batch, append=True)
                 if added != len(batch):
@@ -259,30 +255,19 @@ class _Upload:
             return done
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _read_listing(folder: Path) -> list[Generation]:
     try:
-        return msgspec.json.decode((folder / LISTING).read_bytes(), type=list[Generation])
+        return decoded((folder / LISTING).read_bytes(), folder / LISTING)
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.MsgspecError) as wrong:
+    except OSError as wrong:
         raise StoreError(f"{folder / LISTING} cannot be read: {wrong}", hint="upload again") from None
 
 
 def _write_listing(folder: Path, generations: Sequence[Generation]) -> None:
     beside = folder / f"{LISTING}.{os.getpid()}"
     with open(beside, "wb") as file:
-        file.write(msgspec.json.encode([asdict(each) for each in generations]))
+        file.write(encoded(generations))
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, folder / LISTING)
