@@ -19,6 +19,8 @@ PROGRESS = b"\0"
 """The key of a space's tiles under which its writer says, in microseconds, until when it has seen all events."""
 COARSE = -(1 << 31)
 _PLACE = struct.Struct(">ii")
+SUFFIX = _PLACE.size
+"""Bytes that stand behind the key of what the chunk is of."""
 
 
 def coarse(day: int) -> bytes:
