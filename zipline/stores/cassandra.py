@@ -43,7 +43,7 @@ from cassandra.query import BatchStatement, BatchType
 
 from zipline.clock import DAY, HOUR, SECOND, monotonic, now
 from zipline.stores import space_states
-from zipline.stores.cassandra_session import CassandraSession, Statement, address_of, told
+from zipline.stores.cassandra_session import CassandraSession, Query, Statement, address_of, told
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
 from zipline.stores.space_states import SpaceState
 from zipline.stores.tiles import SUFFIX
@@ -63,10 +63,10 @@ CONTENDED = 20
 """Times that a row is tried to be replaced."""
 
 TABLES = (
-    ("spaces", "CREATE TABLE IF NOT EXISTS spaces (space text PRIMARY KEY, state text)"),
+    ("spaces", "CREATE TABLE IF NOT EXISTS %s.spaces (space text PRIMARY KEY, state text)"),
     (
         "generations",
-        """CREATE TABLE IF NOT EXISTS generations (
+        """CREATE TABLE IF NOT EXISTS %s.generations (
             space text, generation text, bucket smallint, key blob, value blob,
             PRIMARY KEY ((space, generation, bucket), key)
         ) WITH gc_grace_seconds = 86400""",
@@ -74,25 +74,29 @@ TABLES = (
     # Whole files go when their day has expired, for what is written to a chunk is written on one day.
     (
         "tiles",
-        """CREATE TABLE IF NOT EXISTS tiles (
+        """CREATE TABLE IF NOT EXISTS %s.tiles (
             space text, key blob, chunk blob, value blob, PRIMARY KEY ((space, key), chunk)
         ) WITH gc_grace_seconds = 86400 AND compaction = {
             'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': 1
         }""",
     ),
 )
-STATE = "SELECT state FROM spaces WHERE space = ?"
-REPLACE = "UPDATE spaces SET state = ? WHERE space = ? IF state = ?"
-VALUE = "SELECT value FROM generations WHERE space = ? AND generation = ? AND bucket = ? AND key = ?"
-PUT = (
-    "INSERT INTO generations (space, generation, bucket, key, value) VALUES (?, ?, ?, ?, ?) "
-    f"USING TTL {ROWS_KEPT // SECOND}"
-)
-DELETE = "DELETE FROM generations WHERE space = ? AND generation = ? AND bucket = ?"
-CHUNKS = "SELECT chunk, value FROM tiles WHERE space = ? AND key = ? AND chunk IN ?"
-PUT_CHUNK = f"INSERT INTO tiles (space, key, chunk, value) VALUES (?, ?, ?, ?) USING TTL {TILES_KEPT // SECOND}"
-
 NEAR, FAR, SERIAL = ConsistencyLevel.LOCAL_QUORUM, ConsistencyLevel.EACH_QUORUM, ConsistencyLevel.SERIAL
+STATE = Query("SELECT state FROM %s.spaces WHERE space = ?", NEAR)
+NEWEST_STATE = STATE._replace(consistency=SERIAL)
+REPLACE = Query("UPDATE %s.spaces SET state = ? WHERE space = ? IF state = ?", NEAR, is_idempotent=False)
+VALUE = Query("SELECT value FROM %s.generations WHERE space = ? AND generation = ? AND bucket = ? AND key = ?", NEAR)
+PUT = Query(
+    "INSERT INTO %s.generations (space, generation, bucket, key, value) VALUES (?, ?, ?, ?, ?) "
+    f"USING TTL {ROWS_KEPT // SECOND}",
+    FAR,
+)
+DELETE = Query("DELETE FROM %s.generations WHERE space = ? AND generation = ? AND bucket = ?", NEAR)
+CHUNKS = Query("SELECT chunk, value FROM %s.tiles WHERE space = ? AND key = ? AND chunk IN ?", NEAR)
+PUT_CHUNK = Query(
+    f"INSERT INTO %s.tiles (space, key, chunk, value) VALUES (?, ?, ?, ?) USING TTL {TILES_KEPT // SECOND}", NEAR
+)
+QUERIES = (STATE, NEWEST_STATE, REPLACE, VALUE, PUT, DELETE, CHUNKS, PUT_CHUNK)
 
 
 class CassandraStore:
@@ -102,7 +106,7 @@ class CassandraStore:
         self, url: str, *, username: str = "", password: str = "", grace: float = GRACE, timeout: float = TIMEOUT
     ) -> None:
         self.grace = grace
-        self._session = CassandraSession(address_of(url), username, password, timeout, TABLES)
+        self._session = CassandraSession(address_of(url), username, password, timeout, TABLES, QUERIES)
         self._listings: dict[str, tuple[float, list[Generation]]] = {}
 
     def current(self, space: str) -> Generation | None:
@@ -128,8 +132,8 @@ class CassandraStore:
         for key, value in dict(items).items():
             begin, chunk = key[:-SUFFIX], key[-SUFFIX:]
             partitions[begin].append((space, begin, chunk, value))
-        put = self._session.prepared(PUT_CHUNK, NEAR)
-        self._session.rows([_together(put, rows, NEAR) for rows in partitions.values()])
+        put = self._session.prepared(PUT_CHUNK)
+        self._session.rows([_together(put, rows) for rows in partitions.values()])
 
     def close(self) -> None:
         self._session.close()
@@ -140,29 +144,27 @@ class CassandraStore:
         for key, value in batch:
             bucket = bucket_of(key)
             partitions[bucket].append((space, generation, bucket, key, value))
-        put = self._session.prepared(PUT, FAR)
-        self._session.write([_together(put, rows, FAR) for rows in partitions.values()])
+        put = self._session.prepared(PUT)
+        self._session.write([_together(put, rows) for rows in partitions.values()])
 
     def change(self, space: str, transition: Callable[[SpaceState], SpaceState]) -> SpaceState:
         """Replaces the state of a space, in one step, by what the transition makes of it."""
-        look = self._session.prepared(STATE, SERIAL)
-        replace = self._session.prepared(REPLACE, NEAR, is_idempotent=False)
         for _ in range(CONTENDED):
-            stored = self._state(look, space)
+            stored = self._state(NEWEST_STATE, space)
             before = space_states.read(stored, space)
             after = transition(before)
             if after == before:
                 return after
             with told(), suppress(WriteTimeout, OperationTimedOut):
                 # Where no answer comes it may have been replaced: the next look tells.
-                if self._session.is_applied(replace, (space_states.written(after), space, stored)):
+                if self._session.is_applied(REPLACE, (space_states.written(after), space, stored)):
                     self._listings.pop(space, None)
                     return after
         raise StoreError(f"the listing of {space} is replaced by others all the time", hint="try again")
 
     def delete(self, space: str, names: list[str]) -> None:
         """Deletes what generations have that are dropped."""
-        delete = self._session.prepared(DELETE, NEAR)
+        delete = self._session.prepared(DELETE)
         for name in names:
             self._session.write([(delete, (space, name, bucket)) for bucket in range(BUCKETS)])
         if names:
@@ -174,7 +176,7 @@ class CassandraStore:
         chunks: dict[tuple[Place, bytes], dict[bytes, None]] = defaultdict(dict)
         for place, key in ((place, key) for place, keys in asks if place.generation is None for key in keys):
             chunks[place, key[:-SUFFIX]][key[-SUFFIX:]] = None
-        value, some = self._session.prepared(VALUE, NEAR), self._session.prepared(CHUNKS, NEAR)
+        value, some = self._session.prepared(VALUE), self._session.prepared(CHUNKS)
         questions: list[Statement] = [
             *((value, (place.space, place.generation, bucket_of(key), key)) for place, key in values),
             *((some, (place.space, begin, list(ends))) for (place, begin), ends in chunks.items()),
@@ -195,11 +197,11 @@ class CassandraStore:
         return generations
 
     def _read_listing(self, space: str) -> list[Generation]:
-        stored = self._state(self._session.prepared(STATE, NEAR), space)
+        stored = self._state(STATE, space)
         return [each for each in space_states.read(stored, space).generations if is_whole(each.name, now())]
 
-    def _state(self, look: Any, space: str) -> str | None:
-        rows = self._session.rows([(look, (space,))])[0]
+    def _state(self, query: Query, space: str) -> str | None:
+        rows = self._session.rows([(self._session.prepared(query), (space,))])[0]
         return rows[0][0] if rows else None
 
     def _check_there(self, place: Place) -> None:
@@ -255,11 +257,11 @@ class _Upload:
             self._store.delete(self._space, self._store.change(self._space, transition).dropped)
 
 
-def _together(put: Any, rows: Sequence[Sequence[Any]], consistency: int) -> Statement:
+def _together(put: Any, rows: Sequence[Sequence[Any]]) -> Statement:
     """Rows of one partition as one statement, which is one write of that partition."""
     if len(rows) == 1:
         return put, rows[0]
-    batch = BatchStatement(BatchType.UNLOGGED, consistency_level=consistency)
+    batch = BatchStatement(BatchType.UNLOGGED, consistency_level=put.consistency_level)
     for row in rows:
         batch.add(put, row)
     batch.is_idempotent = True

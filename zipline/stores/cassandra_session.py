@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from cassandra import ConsistencyLevel, DriverException, ReadFailure, Unavailable
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import Cluster, ExecutionProfile, NoHostAvailable, ProtocolVersion
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, ProtocolVersion
 from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
 from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy
@@ -52,6 +52,14 @@ class Address(NamedTuple):
     hosts: list[tuple[str, int]]
     keyspace: str
     local_dc: str
+
+
+class Query(NamedTuple):
+    """What is asked of the cluster, and how many of its replicas answer."""
+
+    text: str
+    consistency: int
+    is_idempotent: bool = True
 
 
 def address_of(url: str) -> Address:
@@ -98,51 +106,56 @@ def told() -> Iterator[None]:
 
 
 class CassandraSession:
-    """One session, opened when it is first used. Thread-safe. `tables` are (name, statement that creates it)."""
+    """One session, opened when it is first used. Thread-safe.
+
+    `tables` are (name, statement that creates it), `queries` all that will be asked: each is prepared once, before the
+    first is asked. In both %s stands for the keyspace.
+    """
 
     def __init__(
-        self, address: Address, username: str, password: str, timeout: float, tables: Iterable[tuple[str, str]]
+        self,
+        address: Address,
+        username: str,
+        password: str,
+        timeout: float,
+        tables: Iterable[tuple[str, str]],
+        queries: Iterable[Query],
     ) -> None:
-        self._address, self._tables = address, list(tables)
+        self._address, self._tables, self._queries = address, list(tables), list(queries)
+        self._keyspace = f'"{address.keyspace}"'
         self._timeout = timeout
         self._login = PlainTextAuthProvider(username, password) if username else None
         self._lock = threading.Lock()
         self._cluster: Any = None
         self._session: Any = None
-        self._prepared: dict[tuple[str, int], Any] = {}
+        self._prepared: dict[Query, Any] = {}
         self._failed: tuple[float, StoreError] | None = None
 
-    def prepared(self, statement: str, consistency: int, *, is_idempotent: bool = True) -> Any:
-        """The statement, prepared: the same one whenever it is asked for."""
-        found = self._prepared.get((statement, consistency))
-        if found is None:
-            with told():
-                found = self._opened().prepare(statement)
-            found.consistency_level = consistency
-            found.is_idempotent = is_idempotent
-            self._prepared[statement, consistency] = found
-        return found
+    def prepared(self, query: Query) -> Any:
+        """The query as a statement."""
+        self._opened()
+        return self._prepared[query]
 
     def rows(self, statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
         """What each gives, all asked at the same time, within the store's timeout each."""
-        return self._executed(statements, "asked")
+        return self._executed(statements, EXEC_PROFILE_DEFAULT)
 
     def write(self, statements: Sequence[Statement]) -> None:
         """The same for what is written patiently."""
         self._executed(statements, "slow")
 
-    def is_applied(self, statement: Any, parameters: Sequence[Any]) -> bool:
+    def is_applied(self, query: Query, parameters: Sequence[Any]) -> bool:
         """Whether a compare-and-set has found what it compares with; a driver's failure where nobody knows."""
-        return bool(self._opened().execute(statement, parameters, execution_profile="change").was_applied)
+        session = self._opened()
+        return bool(session.execute(self._prepared[query], parameters, execution_profile="change").was_applied)
 
     def close(self) -> None:
         with self._lock:
             cluster, self._cluster, self._session = self._cluster, None, None
-            self._prepared.clear()
         if cluster is not None:
             cluster.shutdown()
 
-    def _executed(self, statements: Sequence[Statement], profile: str) -> list[list[tuple[Any, ...]]]:
+    def _executed(self, statements: Sequence[Statement], profile: Any) -> list[list[tuple[Any, ...]]]:
         with told():
             found = execute_concurrent(self._opened(), statements, AT_ONCE, execution_profile=profile)
         return [list(each.result_or_exc) for each in found]
@@ -163,12 +176,18 @@ class CassandraSession:
                 cluster = self._new_cluster()
                 session = cluster.connect()
                 self._make_tables(cluster, session)
+                self._prepared = {query: self._statement(session, query) for query in self._queries}
         except StoreError as wrong:
             self._failed = monotonic(), wrong
             if cluster is not None:
                 cluster.shutdown()
             raise
         self._cluster, self._session, self._failed = cluster, session, None
+
+    def _statement(self, session: Any, query: Query) -> Any:
+        statement = session.prepare(query.text % self._keyspace)
+        statement.consistency_level, statement.is_idempotent = query.consistency, query.is_idempotent
+        return statement
 
     def _new_cluster(self) -> Any:
         near = TokenAwarePolicy(DCAwareRoundRobinPolicy(self._address.local_dc))
@@ -191,7 +210,7 @@ class CassandraSession:
             control_connection_timeout=CONNECT,
             reconnection_policy=ConstantReconnectionPolicy(CONNECT_AGAIN, max_attempts=None),
             execution_profiles={
-                "asked": profile(self._timeout, RetryPolicy()),
+                EXEC_PROFILE_DEFAULT: profile(self._timeout, RetryPolicy()),
                 "change": profile(SLOW, RetryPolicy()),
                 "slow": profile(SLOW, _Patience()),
             },
@@ -203,10 +222,9 @@ class CassandraSession:
         there = set() if keyspace is None else set(keyspace.tables)
         if keyspace is None:
             self._make_keyspace(cluster, session)
-        session.set_keyspace(name)
         for table, statement in self._tables:
             if table not in there:
-                session.execute(statement, timeout=SLOW)
+                session.execute(statement % self._keyspace, timeout=SLOW)
 
     def _make_keyspace(self, cluster: Any, session: Any) -> None:
         """On a single node; of more, only who runs them knows where copies are to lie."""
@@ -214,10 +232,10 @@ class CassandraSession:
         if nodes > 1:
             raise StoreError(
                 f"the cluster of {nodes} nodes has no keyspace {name!r}",
-                hint=f"CREATE KEYSPACE \"{name}\" WITH replication = {{'class': 'NetworkTopologyStrategy', ...}}",
+                hint=f"CREATE KEYSPACE {self._keyspace} WITH replication = {{'class': 'NetworkTopologyStrategy', ...}}",
             )
-        replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
-        session.execute(f'CREATE KEYSPACE IF NOT EXISTS "{name}" WITH replication = {replication}', timeout=SLOW)
+        single = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+        session.execute(f"CREATE KEYSPACE IF NOT EXISTS {self._keyspace} WITH replication = {single}", timeout=SLOW)
 
 
 class _Patience(RetryPolicy):

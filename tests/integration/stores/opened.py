@@ -66,7 +66,7 @@ def empty_cassandra(cassandra_address: str, cassandra_client: Any) -> str:
     keyspace = cassandra_client.cluster.metadata.keyspaces.get(KEYSPACE)
     for table in keyspace.tables if keyspace else ():
         cassandra_client.execute(f"TRUNCATE {KEYSPACE}.{table}")
-    return f"cassandra://{cassandra_address}/{KEYSPACE}"
+    return f"cassandra://{cassandra_address}/{KEYSPACE}?local_dc=datacenter1"
 
 
 def upload(store: Store, items: dict[bytes, bytes], end: int = END, space: str = "carriers") -> str:
