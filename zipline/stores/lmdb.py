@@ -15,8 +15,9 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,6 +47,7 @@ class LmdbStore:
         self._lock = threading.Lock()
         self._environments: dict[Place, lmdb.Environment] = {}
         self._listings: dict[str, _Listing] = {}
+        self._forgotten = 0
         self._local = threading.local()
 
     def current(self, space: str) -> Generation | None:
@@ -56,6 +58,7 @@ class LmdbStore:
         return list(self._listing(space).generations)
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
+        self._let_go()
         # Tiles are read in one transaction of the whole question: what it gave of them holds until the next one.
         fresh: dict[Place, Any] = {}
         return [self._found(place, keys, fresh) for place, keys in asks]
@@ -95,7 +98,8 @@ class LmdbStore:
         folder = self._of(space)
         listing, dropped = succeeded(_read_listing(folder), generation, self._grace)
         _write_listing(folder, listing)
-        self._listings.pop(space, None)
+        if space in self._listings:
+            self._listings[space].is_old = True
         for each in dropped:
             shutil.rmtree(folder / each.name, ignore_errors=True)
 
@@ -106,9 +110,31 @@ class LmdbStore:
     def _listing(self, space: str) -> _Listing:
         listing = self._listings.get(space)
         if listing is None:
-            listing = self._listings[space] = _Listing(self._of(space))
+            listing = self._listings.setdefault(space, _Listing(self._of(space), partial(self._forget, space)))
         listing.look()
         return listing
+
+    def _forget(self, space: str, listed: Sequence[Generation]) -> None:
+        """Closes generations that are not listed any more, as soon as no thread has them.
+
+        None is closed here: a thread may be reading it, or what it was given of it, whatever the clock says.
+        """
+        names = {each.name for each in listed}
+        with self._lock:
+            own = [place for place in self._environments if place.space == space and place.generation is not None]
+            for place in own:
+                if place.generation not in names:
+                    del self._environments[place]
+            self._forgotten += 1
+
+    def _let_go(self) -> None:
+        """Ends what this thread has of forgotten generations: it asks again, so it has done with what it was given."""
+        forgotten = self._forgotten
+        if getattr(self._local, "forgotten", 0) != forgotten:
+            readers = self._of_thread("readers")
+            for place in [place for place in readers if place not in self._environments]:
+                del readers[place]
+            self._local.forgotten = forgotten
 
     def _reader(self, place: Place) -> Any:
         """The function that reads a key of a generation, in one transaction for as long as it is there."""
@@ -146,7 +172,7 @@ class LmdbStore:
                 folder = self._of(place.space) / place.generation
                 if not folder.is_dir():
                     raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
-                with _told(f"{place.space} in {folder}"):
+                with _told(f"{place.space} in {folder}", PlaceError):
                     environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
                 self._environments[place] = environment
             return environment
@@ -176,26 +202,38 @@ class LmdbStore:
 
 
 class _Listing:
-    """The generations of a space, as far as was seen when last looked at."""
+    """The generations of a space, as far as was seen when last looked at; `changed` is told of them when they do."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._looked, self._stamp = -1.0, None
+    def __init__(self, folder: Path, changed: Callable[[Sequence[Generation]], None]) -> None:
+        self._folder, self._changed = folder, changed
+        self._lock = threading.Lock()
+        self._looked, self._stamp = 0.0, None
+        self.is_old = True
         self.generations: list[Generation] = []
 
     def look(self) -> None:
+        if self.is_old or monotonic() - self._looked >= LOOK_AGAIN:
+            # One at a time: else who has looked earlier could say last what there is.
+            with self._lock:
+                self._look()
+
+    def _look(self) -> None:
         at = monotonic()
-        if self._looked >= 0 and at - self._looked < LOOK_AGAIN:
+        if not self.is_old and at - self._looked < LOOK_AGAIN:
             return
+        self.is_old = False
+        stamp = self._stamp_now()
+        if stamp != self._stamp:
+            self.generations, self._stamp = _read_listing(self._folder), stamp
+            self._changed(self.generations)
+        self._looked = at
+
+    def _stamp_now(self) -> Any:
         try:
             status = os.stat(self._folder / LISTING)
         except FileNotFoundError:
-            self.generations, self._stamp = [], None
-        else:
-            stamp: Any = (status.st_mtime_ns, status.st_ino)
-            if stamp != self._stamp:
-                self.generations, self._stamp = _read_listing(self._folder), stamp
-        self._looked = at
+            return None
+        return status.st_mtime_ns, status.st_ino
 
 
 class _Upload:
@@ -279,11 +317,11 @@ def _write_listing(folder: Path, generations: Sequence[Generation]) -> None:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _told(what: str, error: type[StoreError] = StoreError) -> Iterator[None]:
     """Failures of LMDB and of the disk as StoreErrors."""
     try:
         yield
     except lmdb.Error as wrong:
-        raise StoreError(f"{what}: {wrong}", hint="is the disk full, or the file damaged? upload again") from None
+        raise error(f"{what}: {wrong}", hint="is the disk full, or the file damaged? upload again") from None
     except OSError as wrong:
-        raise StoreError(f"{what}: {wrong}") from None
+        raise error(f"{what}: {wrong}") from None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,59 @@ def test_a_place_that_is_asked_twice_in_one_question_is_read_in_one_state(tmp_pa
     assert [bytes(value) for value in (*first, *second)] == [b"1", b"1"]
     assert read(store, None, b"a") == [b"2"]
     store.close()
+
+
+def mapped(folder: Path) -> int:
+    """Files below the folder that this process has mapped."""
+    return sum(str(folder) in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+def test_generations_that_are_dropped_are_closed_when_their_readers_ask_again(tmp_path: Path) -> None:
+    store, reader = LmdbStore(tmp_path, grace=0.0), LmdbStore(tmp_path)
+    turn = threading.Barrier(4, timeout=60)
+
+    def reads() -> None:
+        for number in range(20):
+            turn.wait()
+            while newest() != b"%d" % number:
+                pass
+            turn.wait()
+
+    def newest() -> bytes | None:
+        current = reader.current("carriers")
+        try:
+            return None if current is None else read(reader, current.name, b"a")[0]
+        except StoreError:
+            return None  # it was dropped in this moment, for there is no grace
+
+    threads = [threading.Thread(target=reads, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        upload(store, {b"a": b"%d" % number})
+        turn.wait()
+        turn.wait()
+        assert mapped(tmp_path) <= 4
+    for thread in threads:
+        thread.join()
+    store.close()
+    reader.close()
+    assert mapped(tmp_path) == 0
+
+
+def test_what_a_thread_was_given_holds_until_it_asks_again_even_if_the_generation_is_dropped(tmp_path: Path) -> None:
+    store, reader = LmdbStore(tmp_path, grace=0.0), LmdbStore(tmp_path)
+    name = upload(store, {b"a": b"1" * 1_000_000})
+    (view,) = reader.get([(Place("carriers", name), [b"a"])])[0]
+    for _ in range(3):
+        upload(store, {b"a": b"2"})
+        time.sleep(0.06)
+        assert reader.current("carriers") is not None
+    assert bytes(view) == b"1" * 1_000_000
+    del view
+    assert reader.get([]) == []
+    assert mapped(tmp_path) == 0
+    with pytest.raises(StoreError, match="not there any more"):
+        read(reader, name, b"a")
+    store.close()
+    reader.close()
