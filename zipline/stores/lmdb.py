@@ -2,7 +2,8 @@
 
     <folder>/<space>/generations.json      those that can be read, the current one last; replaced in one step
     <folder>/<space>/<generation>/         an environment that is never written again
-    <folder>/<space>/tiles/                an environment of its own, so that an upload does not hold up tiles
+    <folder>/<space>/tiles/                an environment of its own, so that an upload does not hold up tiles;
+                                           what is older than TILES_KEPT goes when an upload is published
     <folder>/<space>/.upload-*/            an upload that is going on, or that was killed
     <folder>/<space>/.lock                 held by who uploads
 
@@ -26,7 +27,8 @@ from urllib.parse import quote
 import lmdb
 
 from zipline.clock import monotonic, now
-from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.stores.tiles import behind, day_of
 from zipline.stores.uploads import batches, decoded, encoded, succeeded
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
@@ -35,7 +37,7 @@ MAP_SIZE = 1 << 40
 LOOK_AGAIN = 0.05
 """Seconds for which a reader does not look whether another process has published."""
 AT_ONCE = 50_000
-"""Items of one transaction of an upload."""
+"""Items of one transaction, of an upload or of a sweep of tiles."""
 
 
 class LmdbStore:
@@ -102,6 +104,15 @@ class LmdbStore:
             self._listings[space].is_old = True
         for each in dropped:
             shutil.rmtree(folder / each.name, ignore_errors=True)
+        self._expire(space, min(each.end for each in listing) - TILES_KEPT)
+
+    def _expire(self, space: str, before: int) -> None:
+        """Deletes tiles that became available before that day; some at a time, so that others can write tiles."""
+        environment = self._tiles(space, is_written=False)
+        at: bytes | None = b""
+        while environment is not None and at is not None:
+            with environment.begin(write=True) as transaction:
+                at = _expired(transaction.cursor(), at, before)
 
     def _of(self, space: str) -> Path:
         name = quote(space, safe=" ._-")
@@ -291,6 +302,26 @@ class _Upload:
             done = Generation(self._name, self._end, self._fingerprint, self._rows, self._size, now())
             self._store.published(self._space, done)
             return done
+
+
+def _expired(cursor: Any, start: bytes, before: int) -> bytes | None:
+    """Deletes old chunks from `start` on. Where to go on; None at the end.
+
+    The chunks of a key stand in the order of their days, so one look at each key tells whether it has old ones.
+    """
+    cursor.set_range(start)
+    for _ in range(AT_ONCE):
+        key = cursor.key()
+        if not key:
+            return None
+        day = day_of(key)
+        if day is None:
+            cursor.next()
+        elif day < before:
+            cursor.delete()
+        else:
+            cursor.set_range(behind(key))
+    return cursor.key() or None
 
 
 def _read_listing(folder: Path) -> list[Generation]:

@@ -33,6 +33,19 @@ def fine(day: int, t: int) -> bytes:
     return _PLACE.pack(day // DAY, t // HOUR)
 
 
+def day_of(key: bytes) -> int | None:
+    """The availability day of a chunk with this key; None for what is no chunk."""
+    return _PLACE.unpack(key[-SUFFIX:])[0] * DAY if len(key) > SUFFIX else None
+
+
+def behind(key: bytes) -> bytes:
+    """Where the chunks of the next key may begin: behind all those of the key that this chunk is of.
+
+    No key is the beginning of another one (`zipline.stores.keys`), so none lies in between.
+    """
+    return key[:-SUFFIX] + b"\xff" * SUFFIX
+
+
 def chunks(first_day: int, q: int, high: int, starts: Iterable[int]) -> list[bytes]:
     """What stands behind the keys of all chunks that a query at `q` needs of what became available from `first_day` on.
 

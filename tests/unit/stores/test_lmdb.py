@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.stores.opened import read, upload
-from zipline.stores.contract import Place, StoreError
+from zipline.clock import DAY
+from zipline.stores.contract import TILES_KEPT, Place, StoreError
+from zipline.stores.keys import key_writer
 from zipline.stores.lmdb import LmdbStore
+from zipline.stores.tiles import PROGRESS, coarse, fine
+from zipline.types import BIGINT, STRING
 
 
 def test_no_space_lies_outside_the_folder(tmp_path: Path) -> None:
@@ -163,3 +167,30 @@ def test_what_a_thread_was_given_holds_until_it_asks_again_even_if_the_generatio
         read(reader, name, b"a")
     store.close()
     reader.close()
+
+
+def test_tiles_that_no_upload_needs_any_more_are_deleted_when_the_next_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zipline.stores.lmdb.AT_ONCE", 7)
+    store, today = LmdbStore(tmp_path), 20_000 * DAY
+    write = key_writer([STRING, BIGINT])
+    keys = [b"\0", *(write((text, n)) or b"" for text in ("", "a", "aa", "b" * 600) for n in (-1, 0, 1 << 40))]
+    days = [today - n * DAY for n in range(10)]
+    tiles = {key + suffix: day for day in days for key in keys for suffix in (coarse(day), fine(day, day))}
+    store.put_tiles("carriers", [(PROGRESS, b"p"), *((key, b"v") for key in tiles)])
+    store.put_tiles("airports", [(key, b"v") for key in tiles])
+    upload(store, {b"a": b"1"}, today)
+    kept = {key for key, day in tiles.items() if day >= today - TILES_KEPT}
+    assert {key for key in tiles if read(store, None, key) == [b"v"]} == kept
+    assert 0 < len(kept) < len(tiles)
+    assert read(store, None, PROGRESS) == [b"p"]
+    assert all(read(store, None, key, space="airports") == [b"v"] for key in tiles)
+    store.close()
+
+
+def test_an_upload_of_a_space_without_tiles_makes_none(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    upload(store, {b"a": b"1"})
+    assert not (tmp_path / "carriers" / "tiles").exists()
+    store.close()
