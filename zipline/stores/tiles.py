@@ -19,6 +19,8 @@ PROGRESS = b"\0"
 """The key of a space's tiles under which its writer says, in microseconds, until when it has seen all events."""
 COARSE = -(1 << 31)
 _PLACE = struct.Struct(">ii")
+SUFFIX = _PLACE.size
+"""Bytes that stand behind the key of what the chunk is of."""
 
 
 def coarse(day: int) -> bytes:
@@ -29,6 +31,19 @@ def coarse(day: int) -> bytes:
 def fine(day: int, t: int) -> bytes:
     """The same of the fine tiles of the hour of `t`."""
     return _PLACE.pack(day // DAY, t // HOUR)
+
+
+def day_of(key: bytes) -> int | None:
+    """The availability day of a chunk with this key; None for what is no chunk."""
+    return _PLACE.unpack(key[-SUFFIX:])[0] * DAY if len(key) > SUFFIX else None
+
+
+def behind(key: bytes) -> bytes:
+    """Where the chunks of the next key may begin: behind all those of the key that this chunk is of.
+
+    No key is the beginning of another one (`zipline.stores.keys`), so none lies in between.
+    """
+    return key[:-SUFFIX] + b"\xff" * SUFFIX
 
 
 def chunks(first_day: int, q: int, high: int, starts: Iterable[int]) -> list[bytes]:
