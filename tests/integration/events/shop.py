@@ -23,7 +23,7 @@ CONFIGS = {
 
         purchases = EventSource(
             "purchases",
-            topic=Topic("purchases"),
+            topic=Topic("{topic}"),
             query=Query(["user", "amount"], where=["amount > 0"], time="bought_at", event_id={event_id}),
         )
         spending = GroupBy(
@@ -59,11 +59,13 @@ SCHEMA = pa.schema(
 )
 
 
-def make_shop(folder: Path, *, with_ids: bool = True, settings: str = "") -> Project:
+def make_shop(folder: Path, *, with_ids: bool = True, topic: str = "purchases", settings: str = "") -> Project:
     for name, text in CONFIGS.items():
         path = folder / "configs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dedent(text).replace("{event_id}", repr("event" if with_ids else None)))
+        path.write_text(
+            dedent(text).replace("{event_id}", repr("event" if with_ids else None)).replace("{topic}", topic)
+        )
     (folder / "zipline.toml").write_text('name = "shop"\n' + settings)
     project = load_project(folder)
     write_source("purchases", purchases(PURCHASES), "ds", project=project)

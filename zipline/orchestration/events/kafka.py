@@ -28,7 +28,7 @@ from zipline.stores.contract import TILES_KEPT
 MOST = 10_000
 """Messages that are read at once."""
 WAITED = 0.02
-"""Seconds for which a read waits for a first message."""
+"""Seconds for which a read waits for messages, of which none or some come."""
 TIMEOUT = 10.0
 LOOK_AGAIN = 30.0
 """Seconds after which it is asked whether the topic has more partitions."""
@@ -57,8 +57,7 @@ class KafkaLog:
         partitions = self._partitions()
         self._assign(position, partitions)
         asked, ends = self._ends_now(partitions)
-        is_behind = any(self._at[number] < end for number, end in ends.items())
-        messages = self._asked(lambda: self._consumer.consume(MOST, 1.0 if is_behind else WAITED))
+        messages = self._asked(lambda: self._consumer.consume(MOST, WAITED))
         records = [record for message in messages if (record := self._record(message)) is not None]
         is_all = all(self._at[number] >= ends[number] for number in partitions)
         return Read(records, {str(number): offset for number, offset in self._at.items()}, is_all, asked)
