@@ -41,8 +41,9 @@ def command(
 ) -> None:
     """Follow events: into the tiles that fetches read, and into the tables of the warehouse.
 
-    Without --from these are what is posted to the tables' sources and, where the project has brokers, their topics.
-    How far was read is kept with what was made of it: a stream that was stopped or killed goes on from there.
+    They are what is posted to the tables' sources and, where the project has brokers, what comes by their topics; with
+    --from a file takes the place of these. How far was read is kept with what was made of it: a stream that was stopped
+    or killed goes on from there.
 
     \b
     Example:
@@ -89,5 +90,8 @@ def _print(report: Report, *, as_json: bool) -> None:
         (name, number(each.rows), number(each.repeated), number(each.failed)) for name, each in report.group_bys.items()
     ]
     print_table("tiles", ("group-by", ">rows", ">repeated", ">failed"), group_bys)
+    for name, counts in report.tables.items():
+        if counts.not_appended:
+            click.echo(f"{name} is in tiles only: {counts.not_appended}")
     for name, what in report.troubles.items():
         click.echo(click.style("warning: ", fg="yellow") + f"{name}: {what}")

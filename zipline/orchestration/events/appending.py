@@ -62,6 +62,7 @@ class Appender:
                     count += rows
                     if is_all:
                         break
+                log.forget(self.position(log))
         return count
 
     def position(self, log: Log) -> dict[str, int]:

@@ -59,8 +59,11 @@ class KafkaLog:
         asked, ends = self._ends_now(partitions)
         messages = self._asked(lambda: self._consumer.consume(MOST, WAITED))
         records = [record for message in messages if (record := self._record(message)) is not None]
-        is_all = all(self._at[number] >= ends[number] for number in partitions)
-        return Read(records, {str(number): offset for number, offset in self._at.items()}, is_all, asked)
+        behind = frozenset(str(number) for number in partitions if self._at[number] < ends[number])
+        return Read(records, {str(number): offset for number, offset in self._at.items()}, behind, asked)
+
+    def forget(self, position: Position) -> None:
+        """The brokers keep messages for as long as they are told to."""
 
     def close(self) -> None:
         self._consumer.close()

@@ -17,6 +17,7 @@ import msgspec
 from zipline.clock import now
 from zipline.errors import DataError, UsageError
 from zipline.orchestration.events.journal import AT_ONCE, Journal
+from zipline.stores.contract import TILES_KEPT
 
 Position: TypeAlias = Mapping[str, int]
 """Part -> the offset behind what was read of it."""
@@ -32,12 +33,17 @@ class Record(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Records in order, the position behind them, and whether at `asked` nothing more was there."""
+    """Records in order, the position behind them, and the parts that held more at the moment `asked`."""
 
     records: Sequence[Record]
     position: dict[str, int]
-    is_all: bool
+    behind: frozenset[str]
     asked: int
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing more was there."""
+        return not self.behind
 
 
 class Log(Protocol):
@@ -52,6 +58,10 @@ class Log(Protocol):
 
     def read(self, position: Position) -> Read:
         """What stands behind a position, as much of it as is handled well at once; it does not wait for long."""
+        ...
+
+    def forget(self, position: Position) -> None:
+        """What lies before a position is in the warehouse, or is in no need of being there."""
         ...
 
     def close(self) -> None: ...
@@ -78,7 +88,8 @@ class JournalLog:
         lines = self.journal.read(offset, end) if part else []
         behind = lines[-1][0] if lines else offset
         records = [self._record(part, after, line) for after, line in lines]
-        return Read(records, {part: behind} if part else {}, behind >= end or not lines, asked)
+        is_behind = lines and behind < end
+        return Read(records, {part: behind} if part else {}, frozenset([part] if is_behind else []), asked)
 
     def _record(self, part: str, after: int, line: bytes) -> Record:
         try:
@@ -86,6 +97,10 @@ class JournalLog:
         except msgspec.MsgspecError:
             return Record(part, after, None, [line])
         return Record(part, after, found.at, found.events)
+
+    def forget(self, position: Position) -> None:
+        """Deletes the files before it that are older than tiles are kept."""
+        self.journal.drop(position.get(self.journal.identity, 0), TILES_KEPT)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -127,7 +142,11 @@ class FileLog:
             behind += len(line) + (number < len(lines) - 1)
             if line.strip():
                 records.append(Record("", behind, None, [line]))
-        return Read(records, {"": behind}, behind >= size or not records, asked)
+        is_behind = records and behind < size
+        return Read(records, {"": behind}, frozenset([""] if is_behind else []), asked)
+
+    def forget(self, position: Position) -> None:
+        """The file is its owner's."""
 
     def close(self) -> None:
         """Nothing is held."""

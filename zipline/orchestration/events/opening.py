@@ -17,7 +17,7 @@ from zipline.orchestration.events.tiling import Feed
 from zipline.plan.definitions import Definitions, load
 from zipline.project import Project
 from zipline.registry import Lock, Registry, open_registry
-from zipline.stores.contract import TILES_KEPT, Store
+from zipline.stores.contract import Store
 from zipline.stores.opening import open_store, space_of
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.values import dataclass
@@ -27,9 +27,9 @@ REFUSED = "refused.jsonl"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to follow: these tables (all where none is named); a file instead of journals and topics. `appends` says
-    whether the warehouse is appended to, `appends_topics` whether what comes by topics is, too: else whoever fills the
-    table from the topic goes on doing it."""
+    """What to follow: these tables (all where none is named); a file in the place of topics. `appends` says whether the
+    warehouse is appended to, of tables that are not named as far as they can be; `appends_topics` whether with what
+    comes by topics, too: else whoever fills the table from the topic goes on doing it."""
 
     tables: tuple[str, ...] = ()
     file: Path | None = None
@@ -67,6 +67,8 @@ def open_stream(
         appenders = {}
         if wanted.appends:
             for name, table in sources.tables.items():
+                if table.uri is None:
+                    continue
                 own = [log for log in _logs(project, table, wanted, held) if _is_appended(log, wanted)]
                 letters = None if name in fed else dead[name]
                 appenders[name] = Appender(
@@ -78,10 +80,7 @@ def open_stream(
 def append_posted(
     project: Project, definitions: Definitions, catalog: Catalog, tables: Sequence[str], clock: Clock = now
 ) -> dict[str, int]:
-    """Appends to these tables what was posted to them and is not there yet; gives how many rows of each.
-
-    Files of the journals that are in the warehouse, and older than tiles are kept, are deleted.
-    """
+    """Appends to these tables what was posted to them and is not there yet; gives how many rows of each."""
     posted = [name for name in dict.fromkeys(tables) if journal_of(project, name).exists]
     if not posted:
         return {}
@@ -89,11 +88,9 @@ def append_posted(
     counts = {}
     for name in posted:
         log = JournalLog(name, journal_of(project, name))
-        appender = Appender(sources.table(name), [log], folder_of(project, name), clock, project.storage_options)
-        counts[name] = appender.append()
-        for part, offset in appender.position(log).items():
-            if part == log.journal.identity:
-                log.journal.drop(offset, TILES_KEPT)
+        if sources.table(name).uri is not None:
+            appender = Appender(sources.table(name), [log], folder_of(project, name), clock, project.storage_options)
+            counts[name] = appender.append()
     return counts
 
 
@@ -104,15 +101,16 @@ def _check(sources: EventSources, wanted: Wanted) -> None:
         raise UsageError(
             "a file holds the events of one source", valid=sources.tables, hint="name it: zipline stream TABLE --from"
         )
-    for table in sources.tables.values() if wanted.appends else ():
-        table.check_appendable()
+    if wanted.appends and (wanted.tables or all(table.uri is None for table in sources.tables.values())):
+        for name in wanted.tables or sources.tables:
+            sources.table(name).check_appendable()
 
 
 def _logs(project: Project, table: EventTable, wanted: Wanted, held: ExitStack) -> list[Log]:
     """What is followed of a table."""
-    if wanted.file is not None:
-        return [FileLog(table.name, wanted.file)] if table.name in wanted.tables else []
     found: list[Log] = [JournalLog(table.name, journal_of(project, table.name))]
+    if wanted.file is not None:
+        return [*found, FileLog(table.name, wanted.file)] if table.name in wanted.tables else found
     for topic in table.topics if project.brokers.servers else ():
         found.append(_kafka_log(project, table.name, topic))
         held.callback(found[-1].close)

@@ -40,6 +40,8 @@ class Posted:
     source: str
     accepted: int
     delivery: str
+    is_appended: bool = True
+    """False where the events are in tiles only: the table cannot be appended to."""
 
 
 class EventLog:
@@ -82,7 +84,7 @@ class EventLog:
             self._journals[source].append(journal_line(self._clock(), checked))
             for follower in self._followers:
                 follower.stir()
-        return Posted(source, len(checked), table.delivery)
+        return Posted(source, len(checked), table.delivery, table.uri is not None)
 
     @contextmanager
     def following(self, store: Store | None = None) -> Iterator[Follower]:
@@ -135,8 +137,8 @@ class Follower:
                 self._follow()
             except (LockedError, LockLostError) as held:
                 self.waits_for = held.what
-            except (ZiplineError, OSError) as wrong:
-                self.waits_for = wrong.what if isinstance(wrong, ZiplineError) else str(wrong)
+            except Exception as wrong:  # whatever it is, posted events are kept, and it is tried again
+                self.waits_for = wrong.what if isinstance(wrong, ZiplineError) else f"{type(wrong).__name__}: {wrong}"
             self._stopped.wait(TAKEN_OVER)
 
     def _follow(self) -> None:

@@ -49,6 +49,8 @@ class Counts:
     """What became of a table's events since the stream began."""
 
     delivery: str = ""
+    not_appended: str = ""
+    """Why its events are in tiles only."""
     events: int = 0
     refused: int = 0
     late: int = 0
@@ -89,15 +91,18 @@ class Stream:
     ) -> None:
         self._tables, self._logs, self._feeds = tables, tuple(logs), tuple(feeds)
         self._appenders, self._dead, self._clock, self._locks = appenders, dead, clock, locks
-        self.report = Report(
-            {name: Counts(table.delivery) for name, table in tables.items()},
-            {feed.name: FeedCounts() for feed in feeds},
-        )
+        counts = {
+            name: Counts(table.delivery, "" if name in appenders else table.refused or "as was asked")
+            for name, table in tables.items()
+        }
+        self.report = Report(counts, {feed.name: FeedCounts() for feed in feeds})
         self._until: dict[tuple[str, str], int] = {}
         self._has_all: dict[tuple[str, str], bool] = {}
+        self._came: dict[tuple[str, str], tuple[int, int | None]] = {}
         self._resting: dict[str, float] = {}
         self._told, self._checked = -PROGRESS_EVERY, monotonic()
         self._is_strict = False
+        self._wrong: BaseException | None = None
         self._stopped = threading.Event()
         self.stirred = threading.Event()
         """Set by who knows that something is new."""
@@ -127,6 +132,8 @@ class Stream:
         finally:
             self._stopped.set()
             appending.join()
+        if self._wrong is not None:
+            raise self._wrong
         return self.report
 
     def stop(self) -> None:
@@ -167,12 +174,7 @@ class Stream:
 
     def _take(self, log: Log) -> int:
         """Reads a log once, and gives each feed what it has not had."""
-        feeds = []
-        for feed in self._feeds:
-            if log.table in feed.tables and self._is_awake(feed.name):
-                with self._tried(feed.name):
-                    feed.look()
-                    feeds.append(feed)
+        feeds = [feed for feed in self._feeds if log.table in feed.tables and self._is_awake(feed.name)]
         if not feeds or not self._is_awake(log.name):
             return 0
         counts: list[int] = []
@@ -184,10 +186,12 @@ class Stream:
         read = log.read(_least([feed.position(log.name) for feed in feeds]))
         found = decoded(self._tables[log.table].intake, log, read.records, self._dead.get(log.table))
         self._count(log.table, read, found)
+        self._came |= {(log.name, record.part): (record.after, record.at) for record in read.records}
         for feed in feeds:
             with self._tried(feed.name):
-                self._give(feed, log, read, found)
-                self._note(feed, log, read)
+                if not read.records or feed.look():
+                    self._give(feed, log, read, found)
+                    self._note(feed, log, read)
         return len(read.records)
 
     def _give(self, feed: Feed, log: Log, read: Read, found: Decoded) -> None:
@@ -214,13 +218,15 @@ class Stream:
             return
         pair = feed.name, log.name
         self._has_all[pair] = read.is_all
-        if read.is_all:
-            self._until[pair] = read.asked
-            return
-        last = {record.part: record.at for record in read.records}
-        times = [at for at in last.values() if at is not None]
-        if times and len(times) == len(last):
-            self._until[pair] = max(self._until.get(pair, 0), min(times))
+        times = [self._complete_until(log, read, part) for part in read.behind]
+        if None not in times:
+            found = min([read.asked, *(at for at in times if at is not None)])
+            self._until[pair] = max(self._until.get(pair, 0), found)
+
+    def _complete_until(self, log: Log, read: Read, part: str) -> int | None:
+        """When what was read last of a part came that is behind; None where that is not known."""
+        offset, at = self._came.get((log.name, part), (-1, None))
+        return at if offset == read.position[part] else None
 
     def _is_through(self) -> bool:
         """Whether every feed has had all that was there."""
@@ -234,9 +240,11 @@ class Stream:
         self._told = monotonic()
         for feed in self._feeds:
             pairs = [(feed.name, log.name) for log in self._logs if log.table in feed.tables]
-            if all(pair in self._until for pair in pairs) and self._is_awake(feed.name):
-                until = min((self._until[pair] for pair in pairs), default=0)
-                with self._tried(feed.name):
+            if not all(pair in self._until for pair in pairs) or not self._is_awake(feed.name):
+                continue
+            until = min((self._until[pair] for pair in pairs), default=0)
+            with self._tried(feed.name):
+                if feed.look():
                     feed.progress(until, is_all=all(self._has_all[pair] for pair in pairs))
                     self.report.progress[feed.name] = until
 
@@ -261,14 +269,22 @@ class Stream:
         return int((is_late if valid is None else is_late & valid).sum())
 
     def _append_all_the_time(self) -> None:
-        while not self._stopped.wait(APPENDED_EVERY):
+        try:
+            while not self._stopped.wait(APPENDED_EVERY):
+                self._append()
             self._append()
-        self._append()
+        except BaseException as wrong:  # `run` raises it
+            self._wrong = wrong
+            self.stop()
 
     def _append(self) -> None:
         for name, appender in self._appenders.items():
             with self._tried(f"table {name}"):
                 self.report.tables[name].appended += appender.append()
+        for log in self._logs:
+            if log.table not in self._appenders:
+                positions = [feed.position(log.name) for feed in self._feeds if log.table in feed.tables]
+                log.forget(_least(positions) if positions else {})
 
 
 def _shown(row: pa.Table) -> bytes:

@@ -77,19 +77,20 @@ class Feed:
         """How far a log has been read."""
         return self._logs.get(log, {})
 
-    def look(self) -> None:
-        """Sees what is stored; where that is not what this feed wrote last, it goes on from there."""
+    def look(self) -> bool:
+        """Whether what is stored is what this feed wrote last; where it is not, it goes on from what is."""
         stored = self._store.get([(Place(self.space), [POSITION])])[0][0]
         found = None if stored is None else bytes(stored)
         if found == self._stored:
-            return
+            return True
         before = _stored(found, self.space)
         self._stored = found
         if before is None or (before.fingerprint == self.kept.group_by.fingerprint and before.logs is not None):
             self._begin(None, before.logs or {} if before else {})
-            return
+            return False
         self._begin(set(), {})
         self._store.put_tiles(self.space, self._position_items(None))
+        return False
 
     def take(self, log: str, table: str, rows: pa.Table, position: Position) -> Taken:
         """Merges rows of a table that stand in a log up to a position."""
