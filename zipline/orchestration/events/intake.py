@@ -53,7 +53,7 @@ _UNFIT = (pa.ArrowException, ValueError, OverflowError, UsageError)
 _FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 _PLAIN: dict[DataType, Any] = {BOOLEAN: bool, STRING: str, BINARY: bytes, DATE: dt.date, NULL: type(None)}
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
-_FIELD = re.compile(r"`(.*)`")
+_FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
 
 Event = Any
 """A checked event: a struct with one field for each column."""
@@ -138,23 +138,32 @@ class Intake:
         """What msgspec found, as what and where."""
         found = _AT.match(str(wrong))
         assert found is not None
-        reason, path = found["reason"].replace("`", ""), found["path"] or "$"
-        if "unknown field" in reason:
-            name = (_FIELD.search(str(wrong)) or re.match("()", ""))[1]  # type: ignore[index]
-            return self._unknown(name, f"{path}.{name}")
-        if "missing required field" in reason and (field := _FIELD.search(str(wrong))):
-            return EventError("is missing: it says when the event happened", path=f"{path}.{field[1]}")
-        return EventError(reason, path=path, subject=self.table)
+        said, path = found["reason"], found["path"] or "$"
+        named = _FIELD.search(said)
+        if named is not None and "unknown field" in said:
+            return self._unknown(named[1], path)
+        if named is not None and "missing required field" in said:
+            return EventError("is missing: it says when the event happened", path=f"{path}.{named[1]}")
+        return EventError(said.replace("`", ""), path=path, subject=self.table)
 
     def _unknown(self, name: str, path: str) -> EventError:
+        inside = path.rpartition("]")[2] if path != "$" else ""
+        if inside:
+            return EventError("there is no such field", path=f"{path}.{name}", subject=self.table)
         if name == self._partition:
             return EventError(
                 "is not part of an event: it is the day on which the event happened",
-                path=path,
+                path=f"{path}.{name}",
                 subject=self.table,
                 hint="leave it out",
             )
-        return EventError("the table has no such column", path=path, subject=self.table, asked=name, valid=self.columns)
+        return EventError(
+            "the table has no such column",
+            path=f"{path}.{name}",
+            subject=self.table,
+            asked=name,
+            valid=self.columns,
+        )
 
 
 def _struct(name: str, columns: Mapping[str, DataType], required: frozenset[str] = frozenset()) -> Any:
