@@ -240,7 +240,8 @@ class Stream:
         self._told = monotonic()
         for feed in self._feeds:
             pairs = [(feed.name, log.name) for log in self._logs if log.table in feed.tables]
-            if not all(pair in self._until for pair in pairs) or not self._is_awake(feed.name):
+            is_whole = feed.tables <= {log.table for log in self._logs}
+            if not is_whole or not all(pair in self._until for pair in pairs) or not self._is_awake(feed.name):
                 continue
             until = min((self._until[pair] for pair in pairs), default=0)
             with self._tried(feed.name):
