@@ -67,6 +67,14 @@ def _whole(rows: pa.Table, log: DeltaTable) -> pa.Table:
     """The rows with all columns of the table; those that they lack are null."""
     schema = arrow_schema(log)
     rows = canonical(rows)
+    for name in rows.column_names:
+        if name not in schema.names:
+            raise TableError(
+                f"the table {log.table_uri} has no column {name!r} any more",
+                asked=name,
+                valid=schema.names,
+                hint="begin the stream again, so that it sees the table as it is now",
+            )
     return pa.table(
         {
             field.name: rows.column(field.name).cast(field.type)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
+from tests.integration.servers.redis import free_port
 from zipline import Fetcher, backfill
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, monotonic, now, to_text
 from zipline.errors import LockedError
+from zipline.orchestration.events import posting
 from zipline.orchestration.events.opening import open_stream
 from zipline.orchestration.events.posting import EventLog
 from zipline.plan.definitions import load
@@ -98,3 +100,41 @@ def test_a_server_follows_what_it_takes_within_a_second(tmp_path: Path) -> None:
     fetcher.close()
     assert found["spending_amount_sum_1h"] == 20.0
     assert len(stored(project)) == 22, "appended when it ended"
+
+
+def test_a_server_takes_over_when_the_process_that_writes_the_tiles_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posting, "TAKEN_OVER", 0.05)
+    project = make_shop(tmp_path)
+    log = EventLog(project)
+    log.post("purchases", LATE_EVENING)
+    with open_stream(project), log.following() as waiting:
+        until = monotonic() + 20
+        while not waiting.waits_for:
+            assert monotonic() < until
+        assert "another process writes the tiles" in waiting.waits_for
+        assert waiting.report.tables == {}
+    with log.following() as follower:
+        until = monotonic() + 20
+        while not follower.report.tables or follower.report.tables["purchases"].events < 4:
+            assert monotonic() < until, follower.waits_for
+        assert follower.waits_for == ""
+
+
+def test_brokers_that_are_down_hold_up_nothing_that_is_posted_and_no_progress_is_claimed(tmp_path: Path) -> None:
+    project = make_shop(tmp_path, settings=f'[brokers]\nservers = "127.0.0.1:{free_port()}"\n')
+    run(tmp_path, "upload", "shop.spending.spending", "--ds", "2024-05-03")
+    log = EventLog(project)
+    with log.following() as follower:
+        log.post("purchases", LATE_EVENING)
+        until = monotonic() + 30
+        while not follower.report.tables or follower.report.tables["purchases"].events < 4:
+            assert monotonic() < until, follower.waits_for
+        while "kafka:purchases" not in follower.report.troubles:
+            assert monotonic() < until
+        report = follower.report
+    assert report.progress == {}
+    found = fetched(project, "ann", at="2024-05-04T23:58:00Z")
+    assert found.rows()[0]["spending_amount_sum_1h"] == 7.5
+    assert found.status(0, "spending_amount_sum_1h") == "stale"

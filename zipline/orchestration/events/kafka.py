@@ -29,7 +29,8 @@ MOST = 10_000
 """Messages that are read at once."""
 WAITED = 0.02
 """Seconds for which a read waits for messages, of which none or some come."""
-TIMEOUT = 10.0
+TIMEOUT = 2.0
+"""Seconds for which brokers may keep everything else of the stream waiting."""
 LOOK_AGAIN = 30.0
 """Seconds after which it is asked whether the topic has more partitions."""
 ENDS_EVERY = 0.5
