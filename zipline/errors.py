@@ -128,6 +128,20 @@ class DataError(ZiplineError):
     """The data make a result impossible: an overflow, a duplicate row id, an unparsable time."""
 
 
+class EventError(DataError):
+    """An event does not fit its source. `path` says where in what was sent (`$.events[3].amount`)."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, path: str = "", **facts: Any) -> None:
+        super().__init__(f"{path}: {what}" if path else what, **facts)
+        self.path = path
+        self.reason = what
+
+    def facts(self) -> dict[str, object]:
+        return {**super().facts(), "path": self.path}
+
+
 class CheckError(ZiplineError):
     """A critical check failed; the old partition was kept."""
 

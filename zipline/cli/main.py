@@ -21,6 +21,7 @@ BUILT_IN = {
     "backfill": "zipline.cli.backfill",
     "train-set": "zipline.cli.train_set",
     "upload": "zipline.cli.upload",
+    "stream": "zipline.cli.stream",
     "fetch": "zipline.cli.fetch",
     "explain": "zipline.cli.explain",
     "lineage": "zipline.cli.lineage",

@@ -25,7 +25,8 @@ def command(
     """Put a group-by's features as of the end of a day online.
 
     Readers see the whole upload at once or nothing of it, and go on with the one before until then. Uploading a day
-    again changes nothing but what its data changed. A day is refused of which a source has no data.
+    again changes nothing but what its data changed. A day is refused of which a source has no data. What was posted to
+    its sources is appended to their tables first.
 
     \b
     Example:
@@ -50,7 +51,8 @@ def command(
 
 def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> UploadReport:
     """Uploads a group-by of the project, as a run of the registry."""
-    from zipline.api import GroupBy
+    from zipline.api import EventSource, GroupBy
+    from zipline.orchestration.events.opening import append_posted
     from zipline.orchestration.runs import recorded_run
     from zipline.orchestration.upload import upload_day
     from zipline.plan.build import plan_group_by
@@ -59,7 +61,10 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
     from zipline.stores.opening import open_store, space_of
     from zipline.tables.catalog import open_catalog
 
-    definition = load_definitions(project).find(name, GroupBy)
+    definitions = load_definitions(project)
+    definition = definitions.find(name, GroupBy)
+    tables = [source.table_name for source in definition.sources if isinstance(source, EventSource)]
+    append_posted(project, definitions, open_catalog(project=project), tables)
     catalog = open_catalog(project=project)
     plan = plan_group_by(definition, lambda table: catalog.table(table).schema)
     space = space_of(project, plan.name)

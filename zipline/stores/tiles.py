@@ -17,6 +17,10 @@ from zipline.clock import DAY, HOUR
 
 PROGRESS = b"\0"
 """The key of a space's tiles under which its writer says, in microseconds, until when it has seen all events."""
+POSITION = b"\xfeposition"
+"""The key under which the writer says how far it has read its logs. No group-by's key begins with this byte."""
+SEEN = b"\xfeseen"
+"""What the keys begin with under which the writer keeps the ids of events that it has seen."""
 COARSE = -(1 << 31)
 _PLACE = struct.Struct(">ii")
 SUFFIX = _PLACE.size

@@ -3,6 +3,9 @@
 `TileWriter.add` takes the rows of a source as they arrive, in any order, and merges them into the tiles of their keys:
 the finest first, then every coarser tile above one that changed, in one write. One process writes the tiles of a
 group-by at a time.
+
+What a stream must keep beside its tiles (how far it has read) is written with them, as `also`: where the store's
+batches are whole or not at all, nothing is counted twice after a crash.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, form_of, read_available, records
 from zipline.plan.online import Kept
-from zipline.stores.contract import Place, Store
+from zipline.stores.contract import Item, Place, Store
 from zipline.stores.tiles import PROGRESS, coarse, fine
 from zipline.tables.catalog import open_catalog
 
@@ -28,24 +31,26 @@ Ints = NDArray[np.int64]
 
 
 class TileWriter:
-    """Writes the tiles of one group-by."""
+    """Writes the tiles of one group-by. Where `own` is given, chunks not in it count as empty, and are added to it."""
 
-    def __init__(self, kept: Kept, store: Store, space: str) -> None:
-        self._kept, self._store, self._space = kept, store, space
+    def __init__(self, kept: Kept, store: Store, space: str, own: set[bytes] | None = None) -> None:
+        self._kept, self._store, self._space, self._own = kept, store, space, own
         self._form: Form = form_of(kept)
 
     def add(self, table: str, arrived: pa.Table) -> int:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""
         return self.take(read_available(self._kept.group_by, open_catalog({table: arrived}), only=table))
 
-    def progress(self, until: int) -> None:
+    def progress(self, until: int, also: Sequence[Item] = ()) -> None:
         """Says that all events before `until` are in the tiles."""
-        self._store.put_tiles(self._space, [(PROGRESS, until.to_bytes(8, "little"))])
+        self._store.put_tiles(self._space, [(PROGRESS, until.to_bytes(8, "little")), *also])
 
-    def take(self, rows: Available) -> int:
-        """Merges rows as they were read of the sources; gives how many there are."""
+    def take(self, rows: Available, also: Sequence[Item] = ()) -> int:
+        """Merges rows as they were read of the sources; gives how many there are. `also` is written with them."""
         found = records(self._kept, rows, floor(rows.t, self._kept.tile), floor(rows.available, DAY), self._kept.tile)
         if not len(found.words):
+            if also:
+                self._store.put_tiles(self._space, also)
             return 0
         hours = floor(found.words[:, START], HOUR)
         names = [found.keys[k] + fine(d, h) for k, d, h in _listed(found.key, found.group, hours)]
@@ -65,7 +70,9 @@ class TileWriter:
         hourly = [order[n] for n in groups.tolist()]
         done = self._merged(hourly, merged, merged_irs, TILE_LEVELS[TILE_LEVELS.index(HOUR) :], replace=True)
         items = [(name, self._form.written(*records_)) for name, records_ in (changed | done).items()]
-        self._store.put_tiles(self._space, items)
+        self._store.put_tiles(self._space, [*items, *also])
+        if self._own is not None:
+            self._own.update(name for name, _ in items)
         return int(sum(each.rows for each in rows.readings))
 
     def _merged(
@@ -75,7 +82,7 @@ class TileWriter:
         order = list(dict.fromkeys(names))
         finest = self._kept.tile if not replace else levels[0]
         levels = tuple(level for level in levels if level >= finest)
-        stored = self._store.get([(Place(self._space), order)])[0]
+        stored = self._stored(order)
         opened = self._form.opened([[block] for block in stored])
         old_irs = self._form.irs_of(opened.packed)
         groups = np.repeat(np.arange(len(order)), np.diff(opened.offsets))
@@ -99,6 +106,13 @@ class TileWriter:
             found_irs.append(level_irs)
             found_groups.append(level_groups)
         return _by_chunk(order, np.concatenate(found_words), [ir for some in found_irs for ir in some], found_groups)
+
+    def _stored(self, names: list[bytes]) -> list[Any]:
+        if self._own is None:
+            return self._store.get([(Place(self._space), names)])[0]
+        own = [name for name in names if name in self._own]
+        found = dict(zip(own, self._store.get([(Place(self._space), own)])[0], strict=True))
+        return [found.get(name) for name in names]
 
 
 def _by_chunk(names: list[bytes], words: Ints, irs: Irs, groups: Sequence[Ints]) -> dict[bytes, tuple[Ints, Irs]]:

@@ -1,0 +1,128 @@
+"""A topic of a real Kafka as a log: into tiles once, whatever is killed, with the progress that it allows."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+from tests.integration.events.shop import event, fetched, make_shop, stored
+from zipline.cli.main import execute
+from zipline.clock import SECOND, now
+from zipline.orchestration.events.kafka import KafkaLog, KafkaUnreachableError
+from zipline.orchestration.events.logs import Record
+from zipline.orchestration.events.opening import Wanted, open_stream
+from zipline.orchestration.events.posting import EventLog
+from zipline.project import Brokers
+
+SPENDING = "shop.spending.spending"
+
+
+@pytest.fixture
+def topic(kafka_servers: str) -> Iterator[str]:
+    admin, name = AdminClient({"bootstrap.servers": kafka_servers}), f"topic-{uuid.uuid4().hex[:8]}"
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result(30)
+    yield name
+    admin.delete_topics([name])[name].result(30)
+
+
+def produce(servers: str, topic: str, events: list[Any], **settings: Any) -> None:
+    producer = Producer({"bootstrap.servers": servers, **settings})
+    for number, each in enumerate(events):
+        text = each if isinstance(each, (bytes, type(None))) else json.dumps(each).encode()
+        producer.produce(topic, text, partition=number % 2)
+    assert producer.flush(30) == 0
+
+
+def read_all(log: KafkaLog, position: dict[str, int]) -> tuple[list[Record], dict[str, int], int]:
+    records: list[Record] = []
+    while True:
+        read = log.read(position)
+        records += read.records
+        position = read.position
+        if read.is_all:
+            return records, position, read.asked
+
+
+def test_a_topic_is_read_from_any_position_to_its_end(kafka_servers: str, topic: str) -> None:
+    produce(kafka_servers, topic, [{"n": n} for n in range(1000)])
+    log = KafkaLog("purchases", topic, Brokers(kafka_servers))
+    assert log.parts() == ["0", "1"]
+    began = now()
+    records, position, asked = read_all(log, {})
+    assert sorted(json.loads(record.events[0])["n"] for record in records) == list(range(1000))
+    assert position == {"0": 500, "1": 500}
+    assert asked >= began - SECOND
+    assert all(record.at is not None and abs(now() - record.at) < 60 * SECOND for record in records)
+    again, _, _ = read_all(log, {"0": 499, "1": 500})
+    assert [(record.part, record.after) for record in again] == [("0", 500)]
+    assert read_all(log, position)[0] == []
+    log.close()
+
+
+def test_a_part_that_a_position_lacks_is_read_from_its_beginning(kafka_servers: str, topic: str) -> None:
+    produce(kafka_servers, topic, [{"n": n} for n in range(10)])
+    log = KafkaLog("purchases", topic, Brokers(kafka_servers))
+    assert len(read_all(log, {"0": 5})[0]) == 5
+    admin = AdminClient({"bootstrap.servers": kafka_servers})
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(30)
+    log.close()
+    log = KafkaLog("purchases", topic, Brokers(kafka_servers))
+    records, position, _ = read_all(log, {"0": 5, "1": 5})
+    assert (records, position) == ([], {"0": 5, "1": 5, "2": 0})
+    log.close()
+
+
+def test_what_a_transaction_took_back_is_not_read_and_its_marks_are_no_end_that_is_never_reached(
+    kafka_servers: str, topic: str
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka_servers, "transactional.id": uuid.uuid4().hex})
+    producer.init_transactions(30)
+    for text, ends in ((b'{"n":1}', producer.abort_transaction), (b'{"n":2}', producer.commit_transaction)):
+        producer.begin_transaction()
+        producer.produce(topic, text, partition=0)
+        producer.flush(30)
+        ends(30)
+    log = KafkaLog("purchases", topic, Brokers(kafka_servers))
+    records, position, _ = read_all(log, {})
+    assert [record.events for record in records] == [[b'{"n":2}']]
+    assert position["0"] == 4
+    log.close()
+
+
+def test_brokers_and_topics_that_are_not_there_are_errors_that_say_so(kafka_servers: str) -> None:
+    log = KafkaLog("purchases", "nowhere", Brokers(kafka_servers))
+    with pytest.raises(KafkaUnreachableError, match="there is no topic 'nowhere'"):
+        log.read({})
+    log.close()
+
+
+def test_events_of_a_topic_are_online_once_and_appended_only_when_asked_to(
+    kafka_servers: str, topic: str, tmp_path: Path
+) -> None:
+    project = make_shop(tmp_path, topic=topic, settings=f'[brokers]\nservers = "{kafka_servers}"\n')
+    assert execute(["upload", SPENDING, "--ds", "2024-05-03", "--project", str(tmp_path)]) == 0
+    sent = [event(n, "ann", 1.0, "2024-05-04T10:00:00Z") for n in range(50)]
+    produce(kafka_servers, topic, [*sent, b"no event", None, *sent[:10]])
+    EventLog(project).post(
+        "purchases", [event(0, "ann", 1.0, "2024-05-04T10:00:00Z"), event(99, "ann", 1.0, "2024-05-04T10:00:00Z")]
+    )
+    for _ in range(2):
+        with open_stream(project) as stream:
+            report = stream.once()
+    assert report.tables["purchases"].events == 0, "nothing is read twice"
+    assert fetched(project, "ann", at="2024-05-04T10:30:00Z").rows()[0]["spending_amount_sum_1h"] == 51.0
+    assert [row["event"] for row in stored(project)] == ["p1", "p2", "e0", "e99"], "what was posted"
+    refused = (tmp_path / ".zipline" / "events" / "purchases" / "refused.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["event"] for line in refused) == ["", "no event"]
+    with open_stream(project, Wanted(appends_topics=True)) as stream:
+        assert stream.once().tables["purchases"].appended == 49
+    with open_stream(project, Wanted(appends_topics=True)) as stream:
+        assert stream.once().tables["purchases"].appended == 0
+    assert len(stored(project)) == 53

@@ -1,0 +1,95 @@
+"""Records of a log as rows of a table. What is no event of it is counted, kept with the reason, and stops nobody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from zipline.errors import EventError
+from zipline.orchestration.events.intake import Event, Intake
+from zipline.orchestration.events.logs import Log, Record
+from zipline.values import dataclass
+
+MOST_KEPT = 64 << 20
+"""Bytes of dead letters of a table; what comes after them is counted only."""
+_SHOWN = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Rows, of which record each is, and how many events were none."""
+
+    rows: pa.Table
+    record: NDArray[np.int64]
+    refused: int
+
+
+def decoded(intake: Intake, log: Log, records: Sequence[Record], dead: DeadLetters | None = None) -> Decoded:
+    """The events of these records that fit the table."""
+    try:
+        events, numbers = _checked(intake.event, records)
+        return Decoded(intake.arrow(events), np.array(numbers, np.int64), 0)
+    except EventError:
+        pass
+    refused: list[EventError] = []
+
+    def refuse(record: Record, text: Any, wrong: EventError) -> None:
+        refused.append(wrong)
+        if dead is not None:
+            dead.keep(log, record, bytes(text), str(wrong.args[0]))
+
+    def held(text: Any) -> Event:
+        event = intake.event(text)
+        intake.arrow([event])
+        return event
+
+    events, numbers = _checked(held, records, refuse)
+    return Decoded(intake.arrow(events), np.array(numbers, np.int64), len(refused))
+
+
+def _checked(
+    check: Callable[[Any], Event],
+    records: Sequence[Record],
+    refuse: Callable[[Record, Any, EventError], None] | None = None,
+) -> tuple[list[Event], list[int]]:
+    """(events, of which record each is); without `refuse` the first wrong one is an error."""
+    events: list[Event] = []
+    numbers: list[int] = []
+    for number, record in enumerate(records):
+        for text in record.events:
+            try:
+                events.append(check(text))
+            except EventError as wrong:
+                if refuse is None:
+                    raise
+                refuse(record, text, wrong)
+            else:
+                numbers.append(number)
+    return events, numbers
+
+
+class DeadLetters:
+    """A file of events that could not be taken: where they stood, why, and their text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def keep(self, log: Log, record: Record, text: bytes, reason: str) -> None:
+        """Adds one; the text of a very long one is cut."""
+        shown = text[:_SHOWN].decode("utf-8", "replace")
+        facts: dict[str, Any] = {"log": log.name, "part": record.part, "offset": record.after, "reason": reason}
+        line = msgspec.json.encode(facts | {"event": shown}) + b"\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            if os.fstat(file).st_size < MOST_KEPT:
+                os.write(file, line)
+        finally:
+            os.close(file)

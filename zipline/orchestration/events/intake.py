@@ -1,0 +1,228 @@
+"""Events as JSON, checked against the table of their source: nothing is guessed, nothing is coerced.
+
+The one rule: a value is of its column's type as JSON writes it. Integers for integers (1.0 is none, neither is "12"),
+within their width; numbers for floats and decimals (decimals also as text); text; true and false; ISO 8601 text, or
+whole microseconds, for instants, where no zone is UTC; ISO dates; base64 for bytes; lists; objects for maps and
+structs. Null is allowed but in the columns that say when the event happened; a column left out is null; a column that
+the table does not have is an error. NaN and infinities are no JSON.
+
+The partition column is not part of an event: it is the day on which the event happened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+import pyarrow as pa
+
+from zipline.arrow import to_arrow
+from zipline.clock import to_micros
+from zipline.errors import EventError, TableError, UsageError
+from zipline.types import (
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    INTEGERS,
+    NULL,
+    STRING,
+    TIMESTAMP,
+    ArrayType,
+    DataType,
+    DecimalType,
+    MapType,
+    StructType,
+)
+
+MOST_EVENTS = 10_000
+"""Events of one batch."""
+LONGEST = 16 << 20
+"""Bytes of one batch."""
+LONGEST_EVENT = 1 << 20
+"""Bytes of one event."""
+
+_BITS = dict(zip(INTEGERS, (8, 16, 32, 64), strict=True))
+_LARGEST = {FLOAT: 3.4028234663852886e38, DOUBLE: 1.7976931348623157e308}
+_UNFIT = (pa.ArrowException, ValueError, OverflowError, UsageError)
+_FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
+_PLAIN: dict[DataType, Any] = {BOOLEAN: bool, STRING: str, BINARY: bytes, DATE: dt.date, NULL: type(None)}
+_AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
+
+Event = Any
+"""A checked event: a struct with one field for each column."""
+
+
+class Intake:
+    """Checks the events of one source. `required` are the columns that may not be null."""
+
+    def __init__(
+        self, table: str, schema: Mapping[str, DataType], required: frozenset[str], partition: str | None = None
+    ) -> None:
+        self.table = table
+        self._partition = partition
+        self.columns = {name: dtype for name, dtype in schema.items() if name != partition}
+        self._fields = {name: f"c{number}" for number, name in enumerate(self.columns)}
+        self._convert = {name: _converter(dtype) for name, dtype in self.columns.items()}
+        try:
+            kind = _struct("Event", self.columns, required)
+            self._batch: Any = msgspec.defstruct("Batch", [("events", list[kind])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+            self._decode_batch: Callable[[bytes], Any] = msgspec.json.Decoder(self._batch).decode
+            self._decode = msgspec.json.Decoder(kind).decode
+        except TypeError as wrong:
+            raise TableError(f"{table} has a column that JSON cannot hold: {wrong}") from None
+
+    def posted(self, batch: bytes | Sequence[Mapping[str, Any]]) -> list[Event]:
+        """The events of `{"events": [...]}` as JSON, or of a list of objects; EventError names the first that is
+        wrong, and where."""
+        if isinstance(batch, bytes) and len(batch) > LONGEST:
+            raise UsageError(f"{len(batch):,} bytes are too many", hint=f"post at most {LONGEST:,} bytes at once")
+        try:
+            if isinstance(batch, bytes):
+                events: list[Event] = self._decode_batch(batch).events
+            else:
+                events = msgspec.convert({"events": [dict(row) for row in batch]}, self._batch).events
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError, ValueError) as wrong:
+            raise self._wrong(wrong) from None
+        if len(events) > MOST_EVENTS:
+            raise UsageError(f"{len(events):,} events are too many", hint=f"post at most {MOST_EVENTS:,} at once")
+        self.arrow(events, "$.events")
+        return events
+
+    def event(self, text: Any) -> Event:
+        """One event as JSON; EventError where it is none. What Arrow cannot hold is found by `arrow`."""
+        if len(text) > LONGEST_EVENT:
+            raise EventError(f"{len(text):,} bytes are too many for an event", path="$")
+        try:
+            return self._decode(text)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as wrong:
+            raise self._wrong(wrong) from None
+
+    def encoded(self, events: Sequence[Event]) -> list[bytes]:
+        """The events as JSON again, in one spelling; EventError where text is no Unicode or an event is too long."""
+        try:
+            texts = [msgspec.json.encode(event) for event in events]
+        except UnicodeError as wrong:
+            raise EventError(f"text that is no Unicode: {wrong}", path="$.events", subject=self.table) from None
+        for number, text in enumerate(texts):
+            if len(text) > LONGEST_EVENT:
+                raise EventError(f"{len(text):,} bytes are too many for an event", path=f"$.events[{number}]")
+        return texts
+
+    def arrow(self, events: Sequence[Event], path: str = "$") -> pa.Table:
+        """The events as rows of the table, without its partition column."""
+        return pa.table({name: self._column(name, events, path) for name in self.columns})
+
+    def _column(self, name: str, events: Sequence[Event], path: str) -> pa.Array:
+        field, convert = self._fields[name], self._convert[name]
+        values = [getattr(event, field) for event in events]
+        try:
+            if convert is not None:
+                values = [None if value is None else convert(value) for value in values]
+            return pa.array(values, to_arrow(self.columns[name]))
+        except _UNFIT as wrong:
+            if len(events) == 1:
+                place = f"{path}.{name}"
+                raise EventError(f"{wrong} (the column is {self.columns[name]})", path=place) from None
+        for number, event in enumerate(events):
+            self._column(name, [event], f"{path}[{number}]")
+        raise EventError("the values do not fit together", path=f"{path}.{name}", subject=self.table)
+
+    def _wrong(self, wrong: Exception) -> EventError:
+        """What msgspec found, as what and where."""
+        found = _AT.match(str(wrong))
+        assert found is not None
+        said, path = found["reason"], found["path"] or "$"
+        named = _FIELD.search(said)
+        if named is not None and "unknown field" in said:
+            return self._unknown(named[1], path)
+        if named is not None and "missing required field" in said:
+            return EventError("is missing: it says when the event happened", path=f"{path}.{named[1]}")
+        return EventError(said.replace("`", ""), path=path, subject=self.table)
+
+    def _unknown(self, name: str, path: str) -> EventError:
+        inside = path.rpartition("]")[2] if path != "$" else ""
+        if inside:
+            return EventError("there is no such field", path=f"{path}.{name}", subject=self.table)
+        if name == self._partition:
+            return EventError(
+                "is not part of an event: it is the day on which the event happened",
+                path=f"{path}.{name}",
+                subject=self.table,
+                hint="leave it out",
+            )
+        return EventError(
+            "the table has no such column",
+            path=f"{path}.{name}",
+            subject=self.table,
+            asked=name,
+            valid=self.columns,
+        )
+
+
+def _struct(name: str, columns: Mapping[str, DataType], required: frozenset[str] = frozenset()) -> Any:
+    """A struct whose fields are c0, c1, ... for the columns of these names: a column may have any name."""
+    fields: list[Any] = []
+    for number, (column, dtype) in enumerate(columns.items()):
+        kind = _kind(dtype, f"{name}_{number}")
+        fields.append((f"c{number}", kind) if column in required else (f"c{number}", kind | None, None))
+    rename = {f"c{number}": column for number, column in enumerate(columns)}
+    return msgspec.defstruct(
+        name, fields, rename=rename, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+    )
+
+
+def _kind(dtype: DataType, name: str) -> Any:
+    """The Python type that msgspec checks JSON against."""
+    if dtype in _BITS:
+        most = 1 << (_BITS[dtype] - 1)
+        return Annotated[int, msgspec.Meta(ge=-most, le=most - 1)]
+    if dtype in _LARGEST:
+        return Annotated[float, msgspec.Meta(ge=-_LARGEST[dtype], le=_LARGEST[dtype])]
+    if dtype == TIMESTAMP:
+        return Annotated[int, msgspec.Meta(ge=_FIRST, le=_LAST)] | dt.datetime
+    if isinstance(dtype, DecimalType):
+        return Decimal
+    if isinstance(dtype, ArrayType):
+        return list[_kind(dtype.element, name) | None]  # type: ignore[misc]
+    if isinstance(dtype, MapType):
+        return dict[_kind(dtype.key, name), _kind(dtype.value, name) | None]  # type: ignore[misc]
+    if isinstance(dtype, StructType):
+        return _struct(name, dict(dtype.fields))
+    return _PLAIN[dtype]
+
+
+def _converter(dtype: DataType) -> Callable[[Any], Any] | None:
+    """What makes of a checked value one that Arrow takes; None where it is one."""
+    if dtype == TIMESTAMP:
+        return _instant
+    if isinstance(dtype, ArrayType):
+        element = _nullable(dtype.element)
+        return lambda values: [element(value) for value in values]
+    if isinstance(dtype, MapType):
+        key, item = _nullable(dtype.key), _nullable(dtype.value)
+        return lambda values: [(key(k), item(v)) for k, v in values.items()]
+    if isinstance(dtype, StructType):
+        fields = [(name, f"c{n}", _nullable(kind)) for n, (name, kind) in enumerate(dtype.fields)]
+        return lambda value: {name: convert(getattr(value, field)) for name, field, convert in fields}
+    return None
+
+
+def _nullable(dtype: DataType) -> Callable[[Any], Any]:
+    convert = _converter(dtype)
+    if convert is None:
+        return lambda value: value
+    return lambda value: None if value is None else convert(value)
+
+
+def _instant(value: dt.datetime | int) -> int:
+    micros = to_micros(value)
+    if not _FIRST <= micros <= _LAST:
+        raise ValueError("is outside the years 1 to 9999")
+    return micros

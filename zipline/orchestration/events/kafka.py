@@ -1,0 +1,181 @@
+"""A topic of Kafka as a log. The only module that knows Kafka's client.
+
+Partitions are assigned, not subscribed to: how far they were read is kept beside what was made of them, so there is no
+group whose members must agree, and a successor of a killed reader begins at once. A new reader begins with the messages
+of the days for which tiles are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from zipline.clock import monotonic, now
+from zipline.errors import ZiplineError
+from zipline.orchestration.events.logs import Position, Read, Record
+from zipline.project import Brokers
+from zipline.stores.contract import TILES_KEPT
+
+MOST = 10_000
+"""Messages that are read at once."""
+WAITED = 0.02
+"""Seconds for which a read waits for messages, of which none or some come."""
+TIMEOUT = 2.0
+"""Seconds for which brokers may keep everything else of the stream waiting."""
+LOOK_AGAIN = 30.0
+"""Seconds after which it is asked whether the topic has more partitions."""
+ENDS_EVERY = 0.5
+"""Seconds after which it is asked anew where partitions end."""
+
+
+class KafkaUnreachableError(ZiplineError):
+    """The brokers, or the topic, cannot be reached or read."""
+
+
+class KafkaLog:
+    """The messages of a topic, each an event as JSON. `since` is how far back a new reader begins (microseconds)."""
+
+    def __init__(self, table: str, topic: str, brokers: Brokers, *, since: int = TILES_KEPT) -> None:
+        self.name, self.table, self._topic, self._since = f"kafka:{topic}", table, topic, since
+        self._consumer = Consumer(settings_of(brokers) | _READING)
+        self._known: tuple[float, list[int]] = (-LOOK_AGAIN, [])
+        self._at: dict[int, int] = {}
+        self._ends: tuple[float, int, dict[int, int]] = (-ENDS_EVERY, 0, {})
+
+    def parts(self) -> list[str]:
+        return [str(number) for number in self._partitions()]
+
+    def read(self, position: Position) -> Read:
+        partitions = self._partitions()
+        self._assign(position, partitions)
+        asked, ends = self._ends_now(partitions)
+        messages = self._asked(lambda: self._consumer.consume(MOST, WAITED))
+        records = [record for message in messages if (record := self._record(message)) is not None]
+        behind = frozenset(str(number) for number in partitions if self._at[number] < ends[number])
+        return Read(records, {str(number): offset for number, offset in self._at.items()}, behind, asked)
+
+    def forget(self, position: Position) -> None:
+        """The brokers keep messages for as long as they are told to."""
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _record(self, message: Message) -> Record | None:
+        """An event; None for what says that a partition has ended, where only marks of transactions were left."""
+        number, offset, error = message.partition(), message.offset(), message.error()
+        assert number is not None
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise self._wrong(error)
+            self._at[number] = max(self._at[number], offset or 0)
+            return None
+        assert offset is not None
+        self._at[number] = offset + 1
+        kind, stamp = message.timestamp()
+        value = message.value()
+        return Record(str(number), offset + 1, stamp * 1000 if kind else None, [b"" if value is None else value])
+
+    def _assign(self, position: Position, partitions: list[int]) -> None:
+        """Reads on from a position, where it is not the one at which the last read ended."""
+        wanted = {number: position[str(number)] for number in partitions if str(number) in position}
+        if self._at.keys() == set(partitions) and wanted == self._at:
+            return
+        begun = self._beginnings([number for number in partitions if number not in wanted])
+        self._at = {**wanted, **begun}
+        for number, offset in wanted.items():
+            low, high = self._watermarks(number)
+            # Messages that the brokers have deleted cannot be had; a topic that was made anew is another one.
+            self._at[number] = max(offset, low) if offset <= high else low
+        self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in self._at.items()])
+        self._ends = (-ENDS_EVERY, 0, {})
+
+    def _beginnings(self, numbers: list[int]) -> dict[int, int]:
+        """Where the messages begin that are not too old, in each of these partitions."""
+        if not numbers:
+            return {}
+        stamp = max(0, (now() - self._since) // 1000)
+        asked = [TopicPartition(self._topic, number, stamp) for number in numbers]
+        found = self._asked(lambda: self._consumer.offsets_for_times(asked, timeout=TIMEOUT))
+        return {
+            each.partition: self._watermarks(each.partition)[1] if each.offset in (OFFSET_END, -1) else each.offset
+            for each in found
+        }
+
+    def _ends_now(self, partitions: list[int]) -> tuple[int, dict[int, int]]:
+        """(when it was asked, where each partition ends)."""
+        looked, asked, ends = self._ends
+        if monotonic() - looked >= ENDS_EVERY or ends.keys() != set(partitions):
+            asked = now()
+            ends = {number: self._watermarks(number)[1] for number in partitions}
+            self._ends = monotonic(), asked, ends
+        return asked, ends
+
+    def _watermarks(self, number: int) -> tuple[int, int]:
+        place = TopicPartition(self._topic, number)
+        found = self._asked(lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
+        if found is None:
+            raise KafkaUnreachableError(f"partition {number} of the topic {self._topic!r} does not answer")
+        return int(found[0]), int(found[1])
+
+    def _partitions(self) -> list[int]:
+        looked, numbers = self._known
+        if monotonic() - looked < LOOK_AGAIN and numbers:
+            return numbers
+        metadata = self._asked(lambda: self._consumer.list_topics(self._topic, timeout=TIMEOUT))
+        found = metadata.topics.get(self._topic)
+        if found is None or found.error is not None or not found.partitions:
+            raise KafkaUnreachableError(
+                f"there is no topic {self._topic!r} on the brokers", hint="make it, with as many partitions as it needs"
+            )
+        numbers = sorted(found.partitions)
+        self._known = monotonic(), numbers
+        return numbers
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except KafkaException as wrong:
+            raise self._wrong(wrong.args[0]) from None
+
+    def _wrong(self, error: KafkaError) -> KafkaUnreachableError:
+        self._at = {}
+        return KafkaUnreachableError(
+            f"the topic {self._topic!r} cannot be read: {error.str()}", hint="are the servers of [brokers] running?"
+        )
+
+
+_READING = {
+    "group.id": "zipline",
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "fetch.wait.max.ms": 50,
+    "log_level": 2,
+}
+
+
+def settings_of(brokers: Brokers) -> dict[str, Any]:
+    """The settings of a client of the project's brokers."""
+    settings: dict[str, Any] = {"bootstrap.servers": brokers.servers}
+    if brokers.security_protocol:
+        settings["security.protocol"] = brokers.security_protocol
+    if brokers.username:
+        settings |= {
+            "sasl.mechanisms": "PLAIN",
+            "sasl.username": brokers.username,
+            "sasl.password": brokers.password,
+        }
+    return settings
+
+
+__all__ = ["KafkaLog", "KafkaUnreachableError", "settings_of"]

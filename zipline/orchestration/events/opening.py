@@ -1,0 +1,147 @@
+"""A project's stream: which logs, feeds and appenders, and the locks by which a group-by's tiles have one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from zipline.clock import now
+from zipline.errors import LockedError, ProjectError, UsageError
+from zipline.orchestration.events.appending import Appender
+from zipline.orchestration.events.decoding import DeadLetters
+from zipline.orchestration.events.logs import Clock, FileLog, JournalLog, Log
+from zipline.orchestration.events.sources import EventSources, EventTable, event_sources, folder_of, journal_of
+from zipline.orchestration.events.stream import Stream
+from zipline.orchestration.events.tiling import Feed
+from zipline.plan.definitions import Definitions, load
+from zipline.project import Project
+from zipline.registry import Lock, Registry, open_registry
+from zipline.stores.contract import Store
+from zipline.stores.opening import open_store, space_of
+from zipline.tables.catalog import Catalog, open_catalog
+from zipline.values import dataclass
+
+REFUSED = "refused.jsonl"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to follow: these tables (all where none is named); a file in the place of topics. `appends` says whether the
+    warehouse is appended to, of tables that are not named as far as they can be; `appends_topics` whether with what
+    comes by topics, too: else whoever fills the table from the topic goes on doing it."""
+
+    tables: tuple[str, ...] = ()
+    file: Path | None = None
+    appends: bool = True
+    appends_topics: bool = False
+
+
+@contextmanager
+def open_stream(
+    project: Project,
+    wanted: Wanted = Wanted(),  # noqa: B008 (frozen)
+    definitions: Definitions | None = None,
+    catalog: Catalog | None = None,
+    *,
+    store: Store | None = None,
+    clock: Clock = now,
+) -> Iterator[Stream]:
+    """The stream, with the locks of its group-bys' tiles. LockedError names who has one of them."""
+    catalog = catalog or open_catalog(project=project)
+    definitions = definitions or load(project.root / project.configs)
+    sources = event_sources(project, definitions, catalog, wanted.tables)
+    _check(sources, wanted)
+    with ExitStack() as held:
+        registry = held.enter_context(open_registry(project))
+        locks = [
+            held.enter_context(_locked(registry, space_of(project, kept.group_by.name))) for kept in sources.group_bys
+        ]
+        if store is None:
+            store = open_store(project)
+            held.callback(store.close)
+        logs = [log for table in sources.tables.values() for log in _logs(project, table, wanted, held)]
+        feeds = [Feed(kept, store, space_of(project, kept.group_by.name), clock) for kept in sources.group_bys]
+        dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.tables}
+        fed = {table for feed in feeds for table in feed.tables}
+        appenders = {}
+        if wanted.appends:
+            for name, table in sources.tables.items():
+                if table.uri is None:
+                    continue
+                own = [log for log in _logs(project, table, wanted, held) if _is_appended(log, wanted)]
+                letters = None if name in fed else dead[name]
+                appenders[name] = Appender(
+                    table, own, folder_of(project, name), clock, project.storage_options, letters
+                )
+        yield Stream(sources.tables, logs, feeds, appenders, dead, clock, locks)
+
+
+def append_posted(
+    project: Project, definitions: Definitions, catalog: Catalog, tables: Sequence[str], clock: Clock = now
+) -> dict[str, int]:
+    """Appends to these tables what was posted to them and is not there yet; gives how many rows of each."""
+    posted = [name for name in dict.fromkeys(tables) if journal_of(project, name).exists]
+    if not posted:
+        return {}
+    sources = event_sources(project, definitions, catalog, posted)
+    counts = {}
+    for name in posted:
+        log = JournalLog(name, journal_of(project, name))
+        if sources.table(name).uri is not None:
+            appender = Appender(sources.table(name), [log], folder_of(project, name), clock, project.storage_options)
+            counts[name] = appender.append()
+    return counts
+
+
+def _check(sources: EventSources, wanted: Wanted) -> None:
+    if not sources.tables:
+        raise UsageError("no source takes events", hint="give one a topic: EventSource(table, topic=Topic(...))")
+    if wanted.file is not None and len(wanted.tables) != 1:
+        raise UsageError(
+            "a file holds the events of one source", valid=sources.tables, hint="name it: zipline stream TABLE --from"
+        )
+    if wanted.appends and (wanted.tables or all(table.uri is None for table in sources.tables.values())):
+        for name in wanted.tables or sources.tables:
+            sources.table(name).check_appendable()
+
+
+def _logs(project: Project, table: EventTable, wanted: Wanted, held: ExitStack) -> list[Log]:
+    """What is followed of a table."""
+    found: list[Log] = [JournalLog(table.name, journal_of(project, table.name))]
+    if wanted.file is not None:
+        return [*found, FileLog(table.name, wanted.file)] if table.name in wanted.tables else found
+    for topic in table.topics if project.brokers.servers else ():
+        found.append(_kafka_log(project, table.name, topic))
+        held.callback(found[-1].close)
+    return found
+
+
+def _kafka_log(project: Project, table: str, topic: str) -> Log:
+    try:
+        from zipline.orchestration.events.kafka import KafkaLog
+    except ModuleNotFoundError:
+        raise ProjectError(
+            "the project has brokers of Kafka, and its client is not installed",
+            hint="pip install 'zipline-features[kafka]'",
+        ) from None
+    return KafkaLog(table, topic, project.brokers)
+
+
+def _is_appended(log: Log, wanted: Wanted) -> bool:
+    return wanted.appends_topics or not log.name.startswith("kafka:")
+
+
+def _locked(registry: Registry, space: str) -> Lock:
+    """The lock of a group-by's tiles."""
+    try:
+        return registry.locks.acquire(f"online {space} tiles", "zipline stream")
+    except LockedError:
+        holder = registry.locks.holder(f"online {space} tiles")
+        who = f"{holder.what}, {holder.process}" if holder else "another process"
+        raise LockedError(
+            f"another process writes the tiles of {space}: {who}",
+            subject=space,
+            hint="a group-by's tiles have one writer: stop that one, or let it go on",
+            next_command="zipline doctor",
+        ) from None
