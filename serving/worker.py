@@ -91,6 +91,7 @@ class Worker:
         """Writes what is to be written, and gives the store back."""
         if self.log is not None:
             self.log.close()
+        self.definitions.close()
         self._readers.shutdown(wait=True)
         self.metrics.ended()
         self.store.close()

@@ -101,6 +101,14 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Posted:
+    """`delivery` is "exactly-once" where events that are sent again count once, else "at-least-once"."""
+
+    accepted: int
+    delivery: str
+
+
+@dataclass(frozen=True)
 class _Wait:
     seconds: float
 
@@ -126,6 +134,15 @@ class Client:
     async def afetch(self, join: str, rows: Sequence[Row], *, at: dt.datetime | str | None = None) -> Fetched:
         """The same beside other work."""
         return Fetched(await self._adriven(self._asked(f"/v1/features/{quote(join, safe='')}", _features(rows, at))))
+
+    def post(self, source: str, events: Sequence[Row]) -> Posted:
+        """Events of a source, by the name of its table. Sent once: whether to send again what was not answered, the
+        `delivery` of answers says."""
+        return _posted(self._driven(self._asked(*_events(source, events), is_repeatable=False)))
+
+    async def apost(self, source: str, events: Sequence[Row]) -> Posted:
+        """The same beside other work."""
+        return _posted(await self._adriven(self._asked(*_events(source, events), is_repeatable=False)))
 
     def predict(self, model: str, rows: Sequence[Row], *, at: dt.datetime | str | None = None) -> list[Prediction]:
         """A model's scores of these rows of its join."""
@@ -235,6 +252,14 @@ class Client:
                 given = await self._async.send(step)
             except httpx.TransportError as wrong:
                 given = wrong
+
+
+def _events(source: str, events: Sequence[Row]) -> tuple[str, bytes]:
+    return f"/v1/events/{quote(source, safe='')}", _json({"events": [dict(event) for event in events]})
+
+
+def _posted(content: dict[str, Any]) -> Posted:
+    return Posted(content["accepted"], content["delivery"])
 
 
 def _predictions(content: dict[str, Any]) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""The hot path as an ASGI application: `POST /v1/features/{join}`. Everything else goes to the control plane.
+"""The hot path as an ASGI application: features, predictions, events. Everything else goes to the control plane.
 
 Limits are kept before anything is decoded: the size of a body, the time in which it must arrive. A failure of any kind
 is an answer with a `Problem`; the process stays up.
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from serving.access import Access
 from serving.features.batching import Answer
+from serving.features.events import EVENTS
 from serving.features.metrics import Metrics
 from serving.features.request_log import RequestLog
 from serving.features.requests import Request
@@ -61,7 +62,7 @@ class FeatureApp:
         self._settings, self._definitions, self._access = settings, definitions, access
         self._metrics, self._control, self._log = metrics, control, log
         self._models = models
-        self._routes: dict[str, Handler] = {FEATURES: self._features}
+        self._routes: dict[str, Handler] = {FEATURES: self._features, EVENTS: self._events}
         if models is not None:
             self._routes[MODELS] = self._model
 
@@ -150,6 +151,15 @@ class FeatureApp:
             return ARROW, arrow(answer.of.result, answer.first, answer.last)
         return JSON, answer.json()
 
+    async def _events(self, source: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
+        access, events = self._access(), self._definitions.served.events
+        if not access.is_open:
+            access.check(headers, "write", [])
+        assert events is not None
+        access.check(headers, "write", events.teams(source))
+        _check_json(headers)
+        return JSON, await asyncio.to_thread(events.post, source, body)
+
     async def _model(self, name: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
         assert self._models is not None
         if not name.endswith(PREDICT):
@@ -213,6 +223,12 @@ def _read(join: ServedJoin, kind: bytes, body: bytes) -> Request:
     if kind == JSON:
         return join.reader.read(body)
     raise Problem(415, "unsupported_type", "a body is JSON, or a stream of Arrow's IPC", valid=_KINDS)
+
+
+def _check_json(headers: Headers) -> None:
+    kind = next((value for name, value in headers if name == b"content-type"), b"")
+    if kind.partition(b";")[0].strip().lower() != JSON:
+        raise Problem(415, "unsupported_type", "a body is JSON", valid=_KINDS[:1])
 
 
 def _from_arrow(body: bytes) -> list[dict[str, Any]]:

@@ -36,6 +36,8 @@ PROBLEMS = {
     "503": "Too much to do, or not ready: try again after the time that is named",
     "504": "The time of the request was over before its turn",
 }
+_PROBLEMS: Schema = {JSON.decode(): {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_INSTANT: Schema = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 _PROBLEM: Schema = {
     "type": "object",
     "required": ["error"],
@@ -66,6 +68,10 @@ def with_joins(document: Schema, served: Served | None, *, has_tokens: bool) -> 
         schemas.update(found)
         schemas[f"{join.name}.Response"] = _response(join)
         document["paths"][f"/v1/features/{join.name}"] = {"post": _operation(join)}
+    if joins:
+        document["paths"]["/v1/models/{name}/predict"] = {"post": _prediction()}
+    for source in served.events.sources if served is not None and served.events is not None else ():
+        document["paths"][f"/v1/events/{source}"] = {"post": _events(source)}
     if has_tokens:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
@@ -75,14 +81,13 @@ def with_joins(document: Schema, served: Served | None, *, has_tokens: bool) -> 
 def _operation(join: ServedJoin) -> Schema:
     request = {"$ref": f"#/components/schemas/{join.name}.Request"}
     response = {"$ref": f"#/components/schemas/{join.name}.Response"}
-    problem = {JSON.decode(): {"schema": {"$ref": "#/components/schemas/Problem"}}}
     answers: Schema = {
         "200": {
             "description": "The features of every row, in the order of the rows",
             "content": {JSON.decode(): {"schema": response}, ARROW.decode(): {"schema": {"type": "string"}}},
         }
     }
-    answers |= {code: {"description": said, "content": problem} for code, said in PROBLEMS.items()}
+    answers |= {code: {"description": said, "content": _PROBLEMS} for code, said in PROBLEMS.items()}
     return {
         "summary": f"Features of {join.name}",
         "operationId": f"features_{join.name}",
@@ -93,10 +98,54 @@ def _operation(join: ServedJoin) -> Schema:
     }
 
 
+def _prediction() -> Schema:
+    """Scores of a model: its rows are those of its join."""
+    row = {
+        "type": "object",
+        "required": ["score", "status"],
+        "properties": {"score": {"anyOf": [{"type": "number"}, {"type": "null"}]}, "status": {"type": "object"}},
+    }
+    names = ("model", "sha256", "fingerprint")
+    properties = {"rows": {"type": "array", "items": row}, **{name: {"type": "string"} for name in names}}
+    answer = {"type": "object", "required": ["rows", *names], "properties": properties}
+    rows = {"type": "array", "items": {"type": "object"}, "description": "As the model's join takes them"}
+    asked = {"type": "object", "required": ["rows"], "properties": {"rows": rows, "at": _INSTANT}}
+    named = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    mismatch = {"409": {"description": "The model's join is another one by now", "content": _PROBLEMS}}
+    return _posted("Scores of a stored model", "predict", "models", asked, answer, [named], mismatch)
+
+
+def _events(source: str) -> Schema:
+    """Events of a source."""
+    properties = {"accepted": {"type": "integer"}, "delivery": {"type": "string"}, "appended": {"type": "boolean"}}
+    answer = {"type": "object", "required": list(properties), "properties": properties}
+    events = {"type": "array", "items": {"type": "object"}, "description": "Rows of the source's table"}
+    asked = {"type": "object", "required": ["events"], "properties": {"events": events}, "additionalProperties": False}
+    refused = {"409": {"description": "The source's table cannot be appended to", "content": _PROBLEMS}}
+    return _posted(f"Events of {source}", f"events_{source}", "events", asked, answer, [], refused)
+
+
+def _posted(
+    summary: str, name: str, tag: str, asked: Schema, answer: Schema, parameters: list[Schema], more: Schema
+) -> Schema:
+    answers = {"200": {"description": "Done", "content": {JSON.decode(): {"schema": answer}}}}
+    return {
+        "summary": summary,
+        "operationId": name,
+        "tags": [tag],
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": {JSON.decode(): {"schema": asked}}},
+        "responses": {
+            **answers,
+            **{code: {"description": said, "content": _PROBLEMS} for code, said in PROBLEMS.items()},
+            **more,
+        },
+    }
+
+
 def _response(join: ServedJoin) -> Schema:
     names = [name for name, _ in join.fetch.columns]
     values = {name: _nullable(schema_of(dtype)) for name, dtype in join.fetch.columns}
-    times = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
     row = {
         "type": "object",
         "required": ["values", "status", "time"],
@@ -110,7 +159,7 @@ def _response(join: ServedJoin) -> Schema:
             "time": {
                 "type": "object",
                 "description": "Until when the input of each feature is complete",
-                "additionalProperties": times,
+                "additionalProperties": _INSTANT,
             },
         },
     }

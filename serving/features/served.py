@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.features.batching import Batches
+from serving.features.events import Events
 from serving.features.metrics import Metrics
 from serving.features.requests import RequestReader
 from serving.features.responses import answered
@@ -56,6 +57,7 @@ class Served:
 
     joins: Mapping[str, ServedJoin]
     digest: str
+    events: Events | None = None
 
     def join(self, name: str) -> ServedJoin:
         """Problem 404 where it is not served."""
@@ -106,7 +108,8 @@ class Definitions:
             return False
         self._seen = digest
         try:
-            self.current = self._made(digest)
+            made = self._made(digest)
+            self._take_over(made)
             self.wrong = None
             self._metrics.reloads.labels("done").inc()
         except Exception as wrong:
@@ -114,6 +117,18 @@ class Definitions:
             self._metrics.reloads.labels("failed").inc()
             _log.error("the definitions were not taken up: %s", self.wrong)
         return True
+
+    def _take_over(self, made: Served) -> None:
+        """The tiles have one writer: it is exchanged before requests see the new state."""
+        self.close()
+        self.current = made
+        if made.events is not None:
+            made.events.follow()
+
+    def close(self) -> None:
+        """Ends what follows events."""
+        if self.current is not None and self.current.events is not None:
+            self.current.events.stop()
 
     def _made(self, digest: str) -> Served:
         definitions = load(Path(self._project.root) / self._project.configs)
@@ -126,7 +141,7 @@ class Definitions:
                 _warm(fetch)
                 reader = RequestReader(fetch, self._project.serve.rows)
                 joins[name] = ServedJoin(name, fetch, reader, self._batches(name, fetch))
-        return Served(joins, digest)
+        return Served(joins, digest, Events(self._project, definitions, self._store))
 
     def _batches(self, name: str, fetch: JoinFetch) -> Batches:
         seen: Callable[[Result, int], None] = lambda result, _: self._metrics.fetched(name, result)  # noqa: E731

@@ -1,0 +1,77 @@
+"""`POST /v1/events/{source}`: events of a source, known by its table, into its journal.
+
+What is answered is on the disk. A thread of this process takes it into the tiles within milliseconds, unless a
+`zipline stream` does: then that one is left to it. The answer says what a sender can rely on who sends again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+import msgspec
+
+from serving.problems import Problem
+from zipline.api import EventSource
+from zipline.errors import EventError, TableError, UsageError, ZiplineError
+from zipline.orchestration.events.posting import EventLog
+from zipline.plan.definitions import Definitions
+from zipline.project import Project
+from zipline.stores.contract import Store
+
+EVENTS = "/v1/events/"
+_log = logging.getLogger(__name__)
+
+
+class Events:
+    """The sources of one state of the definitions, and the thread that follows them."""
+
+    def __init__(self, project: Project, definitions: Definitions, store: Store) -> None:
+        self._log, self._store = EventLog(project, definitions=definitions), store
+        self._teams = {name: sorted(_teams(definitions, name)) for name in self._log.sources}
+        self._following = ExitStack()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self._log.sources
+
+    def teams(self, source: str) -> Iterable[str]:
+        """Whose features the events of a source change. Problem 404 where it takes none."""
+        found = self._teams.get(source)
+        if found is None:
+            raise Problem(404, "unknown_source", "no source of that name takes events", valid=self.sources)
+        return found
+
+    def follow(self) -> None:
+        """From now on what is posted comes into the tiles."""
+        if self.sources:
+            self._following.enter_context(self._log.following(self._store))
+
+    def stop(self) -> None:
+        self._following.close()
+
+    def post(self, source: str, body: bytes) -> bytes:
+        """The answer. It returns when the events are on the disk."""
+        try:
+            posted = self._log.post(source, body)
+        except EventError as wrong:
+            raise Problem(400, "invalid_event", wrong.reason, path=wrong.path or "$", hint=wrong.hint) from None
+        except TableError as wrong:
+            raise Problem(409, "not_appendable", wrong.what, hint=wrong.hint) from None
+        except UsageError as wrong:
+            raise Problem(400, "invalid_request", wrong.what, hint=wrong.hint) from None
+        except ZiplineError as wrong:
+            _log.error("events of %s were not accepted: %s", source, wrong.what)
+            raise Problem(503, "not_accepted", "the events could not be kept", retry_after=1) from None
+        facts = {"accepted": posted.accepted, "delivery": posted.delivery, "appended": posted.is_appended}
+        return msgspec.json.encode(facts)
+
+
+def _teams(definitions: Definitions, table: str) -> set[str]:
+    readers = (g for g in definitions.group_bys if any(_is_of(source, table) for source in g.sources))
+    return {str(reader.name).partition(".")[0] for reader in readers}
+
+
+def _is_of(source: object, table: str) -> bool:
+    return isinstance(source, EventSource) and source.table_name == table
