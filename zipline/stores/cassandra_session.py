@@ -102,7 +102,8 @@ def told() -> Iterator[None]:
         # Of the replicas of one key; other keys have others.
         raise PlaceError(f"Cassandra: {wrong}", hint="are enough nodes of the cluster up?") from None
     except (DriverException, NoHostAvailable, ConnectionException, OSError) as wrong:
-        raise StoreError(f"Cassandra: {wrong}", hint="is the cluster of [online] running and reachable?") from None
+        hint = "is the cluster of [online] running and reachable, and the login right?"
+        raise StoreError(f"Cassandra: {wrong}", hint=hint) from None
 
 
 class CassandraSession:
