@@ -145,12 +145,12 @@ class CassandraStore:
             bucket = bucket_of(key)
             partitions[bucket].append((space, generation, bucket, key, value))
         put = self._session.prepared(PUT)
-        self._session.write([_together(put, rows) for rows in partitions.values()])
+        self._session.patient_rows([_together(put, rows) for rows in partitions.values()])
 
     def change(self, space: str, transition: Callable[[SpaceState], SpaceState]) -> SpaceState:
         """Replaces the state of a space, in one step, by what the transition makes of it."""
         for _ in range(CONTENDED):
-            stored = self._state(NEWEST_STATE, space)
+            stored = _text(self._session.patient_rows([(self._session.prepared(NEWEST_STATE), (space,))])[0])
             before = space_states.read(stored, space)
             after = transition(before)
             if after == before:
@@ -166,7 +166,7 @@ class CassandraStore:
         """Deletes what generations have that are dropped."""
         delete = self._session.prepared(DELETE)
         for name in names:
-            self._session.write([(delete, (space, name, bucket)) for bucket in range(BUCKETS)])
+            self._session.patient_rows([(delete, (space, name, bucket)) for bucket in range(BUCKETS)])
         if names:
             self.change(space, lambda state: state.deleted(names))
 
@@ -197,12 +197,8 @@ class CassandraStore:
         return generations
 
     def _read_listing(self, space: str) -> list[Generation]:
-        stored = self._state(STATE, space)
-        return [each for each in space_states.read(stored, space).generations if is_whole(each.name, now())]
-
-    def _state(self, query: Query, space: str) -> str | None:
-        rows = self._session.rows([(self._session.prepared(query), (space,))])[0]
-        return rows[0][0] if rows else None
+        rows = self._session.rows([(self._session.prepared(STATE), (space,))])[0]
+        return [each for each in space_states.read(_text(rows), space).generations if is_whole(each.name, now())]
 
     def _check_there(self, place: Place) -> None:
         """PlaceError for a generation that is not there any more: else it would look as if no key was known."""
@@ -255,6 +251,11 @@ class _Upload:
         # What cannot be deleted now is deleted by the next upload.
         with suppress(StoreError):
             self._store.delete(self._space, self._store.change(self._space, transition).dropped)
+
+
+def _text(rows: Sequence[Sequence[Any]]) -> str | None:
+    """The state of a space as it is stored; None before its first upload."""
+    return rows[0][0] if rows else None
 
 
 def _together(put: Any, rows: Sequence[Sequence[Any]]) -> Statement:

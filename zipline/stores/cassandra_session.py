@@ -102,7 +102,8 @@ def told() -> Iterator[None]:
         # Of the replicas of one key; other keys have others.
         raise PlaceError(f"Cassandra: {wrong}", hint="are enough nodes of the cluster up?") from None
     except (DriverException, NoHostAvailable, ConnectionException, OSError) as wrong:
-        raise StoreError(f"Cassandra: {wrong}", hint="is the cluster of [online] running and reachable?") from None
+        hint = "is the cluster of [online] running and reachable, and the login right?"
+        raise StoreError(f"Cassandra: {wrong}", hint=hint) from None
 
 
 class CassandraSession:
@@ -140,9 +141,9 @@ class CassandraSession:
         """What each gives, all asked at the same time, within the store's timeout each."""
         return self._executed(statements, EXEC_PROFILE_DEFAULT)
 
-    def write(self, statements: Sequence[Statement]) -> None:
-        """The same for what is written patiently."""
-        self._executed(statements, "slow")
+    def patient_rows(self, statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+        """The same for an upload, which may be more than the cluster takes at once."""
+        return self._executed(statements, "patient")
 
     def is_applied(self, query: Query, parameters: Sequence[Any]) -> bool:
         """Whether a compare-and-set has found what it compares with; a driver's failure where nobody knows."""
@@ -212,7 +213,7 @@ class CassandraSession:
             execution_profiles={
                 EXEC_PROFILE_DEFAULT: profile(self._timeout, RetryPolicy()),
                 "change": profile(SLOW, RetryPolicy()),
-                "slow": profile(SLOW, _Patience()),
+                "patient": profile(SLOW, _Patience()),
             },
         )
 
@@ -239,7 +240,7 @@ class CassandraSession:
 
 
 class _Patience(RetryPolicy):
-    """Sends again what was not written in the cluster's own time: a burst of an upload may be more than it takes."""
+    """Sends again what was not written in the cluster's own time."""
 
     def on_write_timeout(
         self, _query: Any, *, consistency: int, retry_num: int, **_others: Any

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +22,8 @@ from tests.integration.servers.ports import await_listening, free_ports
 
 VERSION = "5.0.4"
 MISSING = "Cassandra is needed for this test: apt-get install -y maven openjdk-17-jdk-headless"
+LOGIN = {"username": "cassandra", "password": "cassandra"}
+"""Of the user that every new node has."""
 START_UP = 120.0
 """Seconds."""
 POM = f"""\
@@ -93,10 +96,17 @@ def cassandra_address() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def cassandra_client(cassandra_address: str) -> Iterator[Any]:
     """A session of the driver, to look at what a store has written."""
+    with connected(cassandra_address) as session:
+        yield session
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import Cluster
 
-    host, _, port = cassandra_address.partition(":")
-    with Cluster([(host, int(port))], protocol_version=4) as cluster:
+    host, _, port = address.partition(":")
+    with Cluster([(host, int(port))], protocol_version=4, auth_provider=PlainTextAuthProvider(**LOGIN)) as cluster:
         session = cluster.connect()
         session.default_timeout = 60.0
         yield session
@@ -117,12 +127,26 @@ def running_cassandra() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
         try:
             if not await_listening(port, lambda: server.poll() is None, START_UP):
                 pytest.fail(f"Cassandra did not start:\n{log.read_text('utf-8', 'replace')[-3000:]}", pytrace=False)
+            _await_login(f"127.0.0.1:{port}")
             yield f"127.0.0.1:{port}", server
         finally:
             server.kill()
             server.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await_login(address: str) -> None:
+    """The node makes its first user after it has begun to listen."""
+    from cassandra.cluster import NoHostAvailable
+
+    for _ in range(100):
+        try:
+            with connected(address):
+                return
+        except NoHostAvailable:
+            time.sleep(0.2)
+    pytest.fail("Cassandra lets nobody in", pytrace=False)
 
 
 @cache
@@ -144,6 +168,7 @@ def _configure(folder: Path, port: int, storage_port: int) -> None:
     settings = {
         "cluster_name": "tests",
         "num_tokens": 1,
+        "authenticator": "PasswordAuthenticator",
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "listen_address": "127.0.0.1",
         "rpc_address": "127.0.0.1",
@@ -179,6 +204,7 @@ def _command(folder: Path, classpath: str, management_port: int) -> list[str]:
         "logback.configurationFile": str(folder / "logback.xml"),
         "cassandra.storagedir": str(folder),
         "cassandra.jmx.local.port": str(management_port),
+        "cassandra.superuser_setup_delay_ms": "0",
         "cassandra.ring_delay_ms": "100",
         "cassandra.skip_wait_for_gossip_to_settle": "0",
         "java.io.tmpdir": str(folder),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.servers.cassandra import LOGIN
 from zipline.clock import DAY
 from zipline.stores.contract import Place, Store
 from zipline.stores.lmdb import LmdbStore
@@ -49,7 +50,7 @@ def _of_servers(kind: str, url: str, grace: float) -> Store:
         return RedisStore(url, grace=grace)
     from zipline.stores.cassandra import CassandraStore
 
-    return CassandraStore(url, grace=grace, timeout=PATIENT)
+    return CassandraStore(url, **LOGIN, grace=grace, timeout=PATIENT)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.servers.cassandra import running_cassandra
+from tests.integration.servers.cassandra import LOGIN, running_cassandra
 from tests.integration.servers.ports import free_port
 from tests.integration.stores.opened import END, KEYSPACE, PATIENT, read, upload
 from zipline.clock import DAY, HOUR, SECOND, now
@@ -26,7 +26,7 @@ from zipline.stores.space_states import ALIVE, SpaceState
 
 @pytest.fixture
 def store(empty_cassandra: str) -> Iterator[CassandraStore]:
-    found = CassandraStore(empty_cassandra, timeout=PATIENT)
+    found = CassandraStore(empty_cassandra, **LOGIN, timeout=PATIENT)
     yield found
     found.close()
 
@@ -53,7 +53,7 @@ def test_a_cluster_that_is_not_there_is_a_store_error_and_says_nothing_on_stderr
         store.close()
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "Cassandra | is the cluster of [online] running and reachable?\n" * 2
+    assert done.stdout == "Cassandra | is the cluster of [online] running and reachable, and the login right?\n" * 2
     assert done.stderr == ""
 
 
@@ -70,8 +70,25 @@ def test_a_host_that_takes_connections_and_never_answers_is_a_store_error() -> N
         store.close()
 
 
+def test_a_process_that_does_not_close_its_store_ends_without_a_word(empty_cassandra: str) -> None:
+    code = f"""
+        from zipline.stores.cassandra import CassandraStore
+        print(CassandraStore({empty_cassandra!r}, **{LOGIN}, timeout={PATIENT}).current("carriers"))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "None\n", "")
+
+
+@pytest.mark.parametrize("login", [{}, {"username": "cassandra", "password": "wrong"}])
+def test_who_may_not_log_in_is_told_so(login: dict[str, str], cassandra_address: str) -> None:
+    store = CassandraStore(f"cassandra://{cassandra_address}/{KEYSPACE}", **login, timeout=PATIENT)
+    with pytest.raises(StoreError, match=r"(?i)authentication"):
+        store.current("carriers")
+    store.close()
+
+
 def test_a_data_centre_that_is_not_there_is_a_store_error(cassandra_address: str) -> None:
-    store = CassandraStore(f"cassandra://{cassandra_address}/{KEYSPACE}?local_dc=elsewhere", timeout=PATIENT)
+    store = CassandraStore(f"cassandra://{cassandra_address}/{KEYSPACE}?local_dc=elsewhere", **LOGIN, timeout=PATIENT)
     with pytest.raises(StoreError, match="Cassandra: "):
         store.current("carriers")
     store.close()
@@ -79,10 +96,10 @@ def test_a_data_centre_that_is_not_there_is_a_store_error(cassandra_address: str
 
 def test_a_node_that_stops_is_a_store_error_in_its_time_and_its_return_is_seen() -> None:
     with running_cassandra() as (address, server):
-        store = CassandraStore(f"cassandra://{address}/features", timeout=PATIENT)
+        store = CassandraStore(f"cassandra://{address}/features", **LOGIN, timeout=PATIENT)
         name = upload(store, {b"a": b"1"})
         store.put_tiles("carriers", [(b"a", b"t")])
-        quick = CassandraStore(f"cassandra://{address}/features", timeout=0.5)
+        quick = CassandraStore(f"cassandra://{address}/features", **LOGIN, timeout=0.5)
         until(lambda: read(quick, name, b"a") == [b"1"])
         server.send_signal(signal.SIGSTOP)
         for ask in (
@@ -118,7 +135,7 @@ def until(is_true: Any) -> None:
 
 
 def test_a_generation_that_is_dropped_leaves_nothing(empty_cassandra: str, cassandra_client: Any) -> None:
-    store = CassandraStore(empty_cassandra, grace=0.0, timeout=PATIENT)
+    store = CassandraStore(empty_cassandra, **LOGIN, grace=0.0, timeout=PATIENT)
     for number in range(3):
         upload(store, {b"%05d" % n: b"x" for n in range(3_000)}, END + number * DAY)
     state = state_of(cassandra_client)
@@ -136,7 +153,7 @@ def test_what_a_killed_upload_has_left_is_swept_when_it_has_not_been_seen_for_lo
     code = f"""
         import os, signal
         from zipline.stores.cassandra import CassandraStore
-        store = CassandraStore({empty_cassandra!r}, timeout={PATIENT})
+        store = CassandraStore({empty_cassandra!r}, **{LOGIN}, timeout={PATIENT})
         with store.upload("carriers", end=0, fingerprint="f") as writing:
             writing.put([(b"a", b"2")])
             os.kill(os.getpid(), signal.SIGKILL)
@@ -166,7 +183,7 @@ def test_an_upload_that_was_taken_for_killed_cannot_publish(store: CassandraStor
 
 
 def test_two_uploads_at_once_are_both_published_whole(store: CassandraStore, empty_cassandra: str) -> None:
-    other = CassandraStore(empty_cassandra, timeout=PATIENT)
+    other = CassandraStore(empty_cassandra, **LOGIN, timeout=PATIENT)
     keys = [b"%04d" % n for n in range(2_000)]
     done: dict[bytes, str] = {}
 

@@ -1,4 +1,4 @@
-"""What is fetched equals a backfill at that time over the events that had arrived: at random, on every embedded store.
+"""What is fetched equals a backfill at that time over the events that had arrived: at random, on every store.
 
 Events come late, become known late, cross midnights and have no key, and every operation is asked for. Whatever a
 status permits to differ is counted, so that a test which compares nothing would be seen.

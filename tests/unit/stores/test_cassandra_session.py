@@ -1,10 +1,13 @@
-"""What a URL of Cassandra says, and what is none."""
+"""What a URL of Cassandra says, what is none, and who makes the keyspace."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from zipline.stores.cassandra_session import Address, address_of
+from zipline.stores.cassandra_session import Address, CassandraSession, address_of
 from zipline.stores.contract import StoreError
 
 
@@ -43,3 +46,14 @@ def test_anything_else_is_a_store_error_that_says_why(url: str, why: str) -> Non
         address_of(url)
     assert "cassandra://host:port,host:port/keyspace?local_dc=name" in str(told.value)
     assert "secret" not in str(told.value)
+
+
+def test_a_keyspace_of_several_nodes_is_made_by_who_runs_them() -> None:
+    hosts = ["one", "two", "three"]
+    cluster: Any = SimpleNamespace(metadata=SimpleNamespace(keyspaces={}, all_hosts=lambda: hosts))
+    session = CassandraSession(address_of("cassandra://one/features"), "", "", 1.0, (), ())
+    with pytest.raises(StoreError, match="the cluster of 3 nodes has no keyspace 'features'") as told:
+        session._make_tables(cluster, None)
+    assert told.value.hint == (
+        "CREATE KEYSPACE \"features\" WITH replication = {'class': 'NetworkTopologyStrategy', ...}"
+    )
