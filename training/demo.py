@@ -31,6 +31,7 @@ YEAR = ("2013-01-01", "2013-12-31")
 SUMMER = ("2013-07-01", "2013-09-30")
 EXPLAINED = "origin_departures_dep_delay_average_1h"
 EXPLAINED_ROW = {"origin": "LGA", "ts": "2013-07-10T21:00:00Z"}
+MODEL = "late_arrival"
 MODELS = {
     "timetable": "the timetable alone",
     "windowed": "with the platform's features",
@@ -149,9 +150,26 @@ class _Demo:
         with self._timed("train") as tell:
             single = [name for name, dtype in work.columns if not isinstance(dtype, (ArrayType, MapType))]
             comparison = compare(work.output.read(columns=single), flights)
+            self._save(work, comparison)
             learned, tested = comparison.split.train.rows, comparison.split.test.rows
             tell(f"{learned:,} flights learned from, {tested:,} later ones tested")
         return comparison
+
+    def _save(self, work: Work, comparison: Comparison) -> None:
+        """Puts the model where `zipline serve` finds it."""
+        from training.repo.saved import save
+
+        learned = comparison.split.train
+        facts = {
+            "name": MODEL,
+            "join": DEPARTURES,
+            "fingerprint": work.plan.fingerprint,
+            "inputs": [
+                {"name": name, "categories": learned.categories.get(name)} for name in comparison.model.features
+            ],
+            "description": "The probability that a flight lands more than 15 minutes late.",
+        }
+        save(self._project.root / ".zipline" / "models" / MODEL, comparison.model.trees, facts)
 
     def _explain(self, work: Work) -> Any:
         from zipline.engines.explain import explain

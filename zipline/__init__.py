@@ -12,6 +12,7 @@ from zipline.api import __all__ as _language
 from zipline.errors import ZiplineError as ZiplineError
 
 if TYPE_CHECKING:
+    from zipline.client import Client as Client
     from zipline.engines.frames import aggregate as aggregate
     from zipline.engines.frames import backfill as backfill
     from zipline.engines.frames import explain_value as explain_value
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zipline.plan.fingerprints import fingerprint as fingerprint
 
 _FUNCTIONS = {
+    "Client": "zipline.client",
     "Fetcher": "zipline.fetch.fetcher",
     "LocalPlatform": "zipline.orchestration.local_platform",
     "aggregate": "zipline.engines.frames",

@@ -21,6 +21,10 @@
     [spark.settings]                     # of the session, as they are
     spark.driver.memory = "8g"
 
+    [serve]                              # `zipline serve`
+    port = 8080
+    tokens = "tokens.toml"               # who may ask; without it only this machine
+
     [environments.prod]
     table_prefix = ""
     key_prefix = "prod:"
@@ -44,8 +48,9 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
-from zipline import spark_settings, table_settings
+from zipline import serve_settings, spark_settings, table_settings
 from zipline.errors import Location, ProjectError
+from zipline.serve_settings import Serve, WrongSetting
 from zipline.spark_settings import Spark
 from zipline.table_settings import TableSettings as TableSettings
 from zipline.values import dataclass
@@ -64,6 +69,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "brokers": {"servers": "", "security_protocol": "", "username": "", "password": ""},
     "registry": {"url": f"sqlite:///{EMBEDDED}/registry.db"},
     "spark": spark_settings.DEFAULTS,
+    "serve": serve_settings.DEFAULTS,
 }
 _FREE = {"storage": "options", "spark": "settings"}
 """Sections with one below them whose keys are not ours."""
@@ -114,6 +120,7 @@ class Project:
     brokers: Brokers = Brokers()
     registry: str = field(default="", repr=False)
     spark: Spark = Spark()
+    serve: Serve = Serve()
     tables: Mapping[str, TableSettings] = field(default_factory=dict)
     file: Path | None = None
     settings: tuple[Setting, ...] = field(default=(), repr=False)
@@ -200,6 +207,7 @@ class _Settings:
             brokers=Brokers(**resolved["brokers"]),
             registry=_absolute_sqlite(root, resolved["registry"]["url"]),
             spark=self._spark(root, resolved["spark"]),
+            serve=self._serve(root, resolved["serve"]),
             tables=MappingProxyType(self._tables()),
             file=self.file,
             settings=tuple(self.rows),
@@ -284,6 +292,8 @@ class _Settings:
     def _kept(self, section: str, key: str, value: object, source: str) -> str:
         if isinstance(value, bool):
             value = str(value).lower()
+        if section == "serve" and isinstance(value, (int, float)):
+            value = str(value)
         if isinstance(value, list) and key == "servers" and all(isinstance(each, str) for each in value):
             value = ",".join(value)
         if not isinstance(value, str):
@@ -340,6 +350,15 @@ class _Settings:
             what, key, valid = wrong
             raise self._wrong(what, None, valid, key, "spark")
         return spark
+
+    def _serve(self, root: Path, given: Mapping[str, str]) -> Serve:
+        tokens = _absolute(root, given["tokens"]) if given["tokens"] else ""
+        try:
+            return serve_settings.parsed(
+                {**given, "tokens": tokens, "log_folder": _absolute(root, given["log_folder"])}
+            )
+        except WrongSetting as wrong:
+            raise self._wrong(str(wrong), None, (), wrong.key, "serve") from None
 
     def _check_table(self, name: str, given: Mapping[str, Any]) -> None:
         wrong = table_settings.first_wrong(given, f"tables.{name}")

@@ -6,6 +6,7 @@ from zipline import Aggregation, Derivation, GroupBy, Operation
 aircraft_rotation = GroupBy(
     keys=["tailnum"],
     sources=[landed],
+    online=True,
     description="The aircraft's earlier flights out of New York; its flights back are not in the data.",
     aggregations=[
         Aggregation("arr_delay", Operation.LAST, windows=["1d", "7d"]),

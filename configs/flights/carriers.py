@@ -6,6 +6,7 @@ from zipline import Accuracy, Aggregation, Check, Derivation, GroupBy, Operation
 carrier_arrivals = GroupBy(
     keys=["carrier"],
     sources=[landed],
+    online=True,
     description="Arrival delays of the carrier's landings so far, in minutes.",
     aggregations=[
         Aggregation("arr_delay", Operation.AVERAGE, windows=["6h", "1d", "7d"]),
@@ -24,6 +25,7 @@ carrier_arrivals = GroupBy(
 carrier_reliability = GroupBy(
     keys=["carrier"],
     sources=[outcomes],
+    online=True,
     description="Cancelled and disrupted flights over whole days, for reports that must not change during a day.",
     accuracy=Accuracy.SNAPSHOT,
     aggregations=[

@@ -40,6 +40,7 @@ departures = Join(
         ),
     ),
     row_id=["flight_id"],
+    online=True,
     description="Every flight at its scheduled departure, with what was known by then, and how late it landed.",
     parts=[
         JoinPart(carrier_arrivals),

@@ -8,16 +8,18 @@
 | `landed` | landing | the same |
 """
 
-from zipline import EventSource, Query
+from zipline import EventSource, Query, Topic
 
 scheduled = EventSource(
     "flights",
+    topic=Topic("flights"),
     description="Every flight in the timetable, cancelled ones too.",
     query=Query(select=["flight_id", "carrier", "origin", "dest"], time="sched_dep"),
 )
 
 departed = EventSource(
     "flights",
+    topic=Topic("flights"),
     description="Flights that left. How late is known when they leave, not when they should have.",
     query=Query(
         select={
@@ -35,6 +37,7 @@ departed = EventSource(
 
 outcomes = EventSource(
     "flights",
+    topic=Topic("flights"),
     description="How flights ended, by their scheduled departure: landed or cancelled. Diverted ones are left out.",
     query=Query(
         select={
@@ -55,6 +58,7 @@ outcomes = EventSource(
 
 landed = EventSource(
     "flights",
+    topic=Topic("flights"),
     description="Landings: the delay of an arrival exists from here on.",
     query=Query(
         select={

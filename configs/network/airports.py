@@ -19,6 +19,7 @@ from zipline import (
 airports = GroupBy(
     keys=["airport"],
     sources=[EntitySource("airports", Query(["airport", "name", "latitude", "longitude", "altitude", "zone"]))],
+    online=True,
     description="Name, place and zone, of the newest monthly snapshot. Some airports of the Caribbean are missing.",
 )
 

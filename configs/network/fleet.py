@@ -5,12 +5,14 @@ from zipline import Aggregation, EntitySource, GroupBy, Operation, Query
 planes = GroupBy(
     keys=["tailnum"],
     sources=[EntitySource("planes", Query(["tailnum", "built", "manufacturer", "model", "seats", "engines"]))],
+    online=True,
     description="The aircraft register: one row for each aircraft, without windows.",
 )
 
 airlines = GroupBy(
     keys=["carrier"],
     sources=[EntitySource("airlines", Query(["carrier", "name"]))],
+    online=True,
     description="The carrier's full name.",
 )
 
@@ -23,12 +25,14 @@ operated = EntitySource(
 fleet = GroupBy(
     keys=["tailnum"],
     sources=[operated],
+    online=True,
     description="Who flew the aircraft last, and how often it has left New York this year.",
 )
 
 operator_fleet = GroupBy(
     keys=["operator"],
     sources=[operated],
+    online=True,
     description="Size of a carrier's fleet: an aggregation over the rows of a snapshot.",
     aggregations=[
         Aggregation("tailnum", Operation.COUNT, windows=["30d", None]),

@@ -3,10 +3,11 @@
 An observation is known one hour after the hour it is filed under: the files do not keep the minute (an assumption).
 """
 
-from zipline import Accuracy, Aggregation, Check, Derivation, EventSource, GroupBy, Operation, Query
+from zipline import Accuracy, Aggregation, Check, Derivation, EventSource, GroupBy, Operation, Query, Topic
 
 observations = EventSource(
     "weather",
+    topic=Topic("weather"),
     description="Hourly observations: degrees Fahrenheit, miles per hour, inches of rain, miles of visibility.",
     query=Query(
         select=["airport", "temperature", "wind_speed", "wind_gust", "rain", "visibility", "pressure"],
@@ -18,6 +19,7 @@ observations = EventSource(
 airport_weather = GroupBy(
     keys=["airport"],
     sources=[observations],
+    online=True,
     description="The weather now, and how it has been in the last hours.",
     aggregations=[
         Aggregation("temperature", Operation.LAST, windows=["6h"]),
@@ -40,6 +42,7 @@ airport_weather = GroupBy(
 airport_climate = GroupBy(
     keys=["airport"],
     sources=[observations],
+    online=True,
     description="What weather is usual, over whole days.",
     accuracy=Accuracy.SNAPSHOT,
     aggregations=[

@@ -71,7 +71,7 @@ def fetches(label: str, fetch: JoinFetch, store: LmdbStore, keys: int) -> None:
         asked = [
             [{"key": draw.randrange(keys)} for _ in range(count)] for _ in range(ROUNDS // (1 if count == 1 else 6))
         ]
-        reads = [next(fetch.steps(rows, NOW)) for rows in asked]
+        reads = [next(fetch.steps(rows, NOW)).reads for rows in asked]
         bare = median(store.get, reads)
         rows = median(lambda rows: fetch.fetch(rows, NOW).rows(), asked)
         columns = median(lambda rows: fetch.fetch(rows, NOW).columns(), asked)

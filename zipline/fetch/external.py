@@ -6,7 +6,8 @@ and answers `{"rows": [...]}`: one mapping of values for each mapping of keys, i
 Contract: `ask` never raises for what a handler does and returns after at most the source's timeout. What a handler
 raises, or does not answer in time, is `unavailable`; an answer of another shape or type is `error`; neither is ever a
 value. A callable that hangs keeps its thread, so a source has a few threads of its own; when all of them hang, calls
-wait for one until their time is over. So a hanging source costs no other source, and no growing memory.
+wait for one until their time is over. So a hanging source costs no other source, and no growing memory. A source that
+fails again and again is not asked for a while: its values are `unavailable` at once.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ Handler = Callable[[Sequence[Row]], Sequence["Row | None"]]
 Status = Literal["ok", "default", "unavailable", "error"]
 
 THREADS = 16
+TOLERATED, PAUSE = 5, 1.0
+"""Failures in a row after which a source is spared, and seconds between two trials."""
 _LOG = logging.getLogger("zipline.fetch.external")
 _RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 
@@ -56,19 +59,34 @@ class ExternalClient:
         self._seconds = duration_micros(source.timeout) / 1_000_000
         self._handler = _of_url(source.handler, self._seconds) if isinstance(source.handler, str) else source.handler
         self._workers = _Workers(source.title)
+        self._breaker = _Breaker()
         self.failures = 0
 
     def ask(self, rows: Sequence[Row]) -> list[Answer]:
         """One answer for each row, in order."""
+        return self.begin(rows)()
+
+    def begin(self, rows: Sequence[Row]) -> Callable[[], list[Answer]]:
+        """The same in two halves: what it gives waits for the answers, until the time that counts from now is over."""
         asked = [{key: row.get(key) for key in self._source.keys} for row in rows]
         if not asked:
-            return []
+            return list
+        if not self._breaker.may_ask():
+            return lambda: self._all(len(asked), "unavailable", f"not asked: it failed {TOLERATED} times in a row")
+        future, ends = self._workers.begin(lambda: self._handler(asked)), monotonic() + self._seconds
+        return lambda: self._answers(len(asked), future, ends)
+
+    def _answers(self, count: int, future: Future[Any], ends: float) -> list[Answer]:
         try:
-            answers = self._workers.run(lambda: self._handler(asked), self._seconds)
+            answers = future.result(max(0.0, ends - monotonic()))
         except Exception as wrong:
-            return self._all(len(asked), "unavailable", _reason(wrong, self._source.timeout))
-        if not _is_list(answers) or len(answers) != len(asked):
-            return self._all(len(asked), "error", f"the handler answered no list of {len(asked)} rows")
+            self._breaker.failed()
+            return self._all(count, "unavailable", _reason(wrong, self._source.timeout))
+        finally:
+            future.cancel()
+        self._breaker.answered()
+        if not _is_list(answers) or len(answers) != count:
+            return self._all(count, "error", f"the handler answered no list of {count} rows")
         return [self._answer(answer) for answer in answers]
 
     def close(self) -> None:
@@ -151,6 +169,33 @@ def _reason(wrong: BaseException, timeout: str) -> str:
     return f"{type(wrong).__name__}: {wrong}"
 
 
+class _Breaker:
+    """Spares a source that fails: after TOLERATED failures in a row it is asked once in PAUSE seconds."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._failures, self._next = 0, 0.0
+
+    def may_ask(self) -> bool:
+        with self._guard:
+            if self._failures < TOLERATED:
+                return True
+            clock = monotonic()
+            if clock < self._next:
+                return False
+            self._next = clock + PAUSE
+            return True
+
+    def failed(self) -> None:
+        with self._guard:
+            self._failures += 1
+            self._next = monotonic() + PAUSE
+
+    def answered(self) -> None:
+        with self._guard:
+            self._failures = 0
+
+
 class _Workers:
     """A few daemon threads, started when needed: one that hangs does not keep the process from ending."""
 
@@ -160,8 +205,8 @@ class _Workers:
         self._guard = threading.Lock()
         self._threads = self._open = 0
 
-    def run(self, task: Callable[[], Any], seconds: float) -> Any:
-        """What the task returns or raises; TimeoutError where it has not ended, or not begun, after `seconds`."""
+    def begin(self, task: Callable[[], Any]) -> Future[Any]:
+        """What the task will return or raise."""
         future: Future[Any] = Future()
         with self._guard:
             self._open += 1
@@ -169,10 +214,7 @@ class _Workers:
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"external {self._name}", daemon=True).start()
         self._tasks.put((task, future))
-        try:
-            return future.result(seconds)
-        finally:
-            future.cancel()
+        return future
 
     def close(self) -> None:
         for _ in range(self._threads):

@@ -59,8 +59,9 @@ class Fetcher:
         if found is None:
             definitions = self._loaded()
             catalog = self._catalog or open_catalog(project=self.project)
-            plan = plan_join(definitions.find(name, Join), lambda table: catalog.table(table).schema)
-            found = self._joins[name] = join_fetch(plan, self.store, partial(space_of, self.project))
+            join = definitions.find(name, Join)
+            plan = plan_join(join, lambda table: catalog.table(table).schema)
+            found = self._joins[name] = join_fetch(plan, join, self.store, partial(space_of, self.project))
         return found
 
     def close(self) -> None:

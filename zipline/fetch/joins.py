@@ -1,8 +1,8 @@
 """Fetching a join: the reads of all its parts in one round trip, then derivations, row by row.
 
-A fetch is a generator: it yields what to read, is sent what was there, and returns the result. What stands between, a
-call or an await, is the driver's. The failure of one part's reads makes its own features `unavailable` and touches no
-other's.
+A fetch is a generator: it yields what to read and whom to ask, is sent what came of it, and returns the result. What
+stands between, a call or an await, is the driver's. The failure of one part's reads makes its own features
+`unavailable` and touches no other's.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from zipline.clock import to_text
+from zipline.api import Join
+from zipline.clock import to_datetime, to_text
 from zipline.errors import UsageError, ZiplineError
+from zipline.fetch.external import Answer
+from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
 from zipline.fetch.online_values import from_algebra
 from zipline.fetch.partials import Asked, PartialParts, Served
 from zipline.fetch.results import STATUSES, Result, Shape, Status, Values
@@ -24,9 +27,24 @@ from zipline.stores.contract import Ask, Generation, PlaceError, Store, StoreErr
 from zipline.values import dataclass
 
 Row: TypeAlias = Mapping[str, Any]
-Reads: TypeAlias = Sequence[Ask]
 Answers: TypeAlias = Sequence["Sequence[Any] | None"]
 """Of every place what was there; None where it could not be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a fetch needs: places and keys of the store, and of every external source the keys of the rows."""
+
+    reads: Sequence[Ask]
+    externals: Sequence[Sequence[Key | None]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What was there of each place, and what each source answered."""
+
+    reads: Answers
+    externals: Sequence[Mapping[Key, Answer]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,33 +59,64 @@ class OnlinePart:
 class JoinFetch:
     """Fetches one join."""
 
-    def __init__(self, plan: JoinPlan, parts: Sequence[OnlinePart], store: Store) -> None:
-        self._plan, self._parts, self._store = plan, tuple(parts), store
+    def __init__(
+        self, plan: JoinPlan, parts: Sequence[OnlinePart], store: Store, externals: Sequence[OnlineExternal] = ()
+    ) -> None:
+        self._plan, self._parts, self._store, self._externals = plan, tuple(parts), store, tuple(externals)
         self.columns: tuple[Column, ...] = (
             *plan.feature_columns,
             *((derived.name, derived.type) for derived in plan.derivations),
         )
-        self.keys = tuple(dict.fromkeys(key for each in self._parts for key in each.part.left_keys))
+        left_keys = [each.part.left_keys for each in self._parts] + [each.plan.left_keys for each in self._externals]
+        self.keys = tuple(dict.fromkeys(key for keys in left_keys for key in keys))
+        self.given = self._given_columns()
         self._partial = [each for each in self._parts if isinstance(each.served, Served)]
         called = [_called(each.part) for each in self._partial]
         self._kernel = PartialParts([e.served for e in self._partial if isinstance(e.served, Served)], called)
         self._part_of = {name: number for number, names in enumerate(called) for name in names.values()}
         # Features that only derivations of a part need are computed too, under names that no column has.
         self._shape = Shape(self.columns, self._kernel.names, self._kernel.features)
-        self._is_plain = len(self._partial) == len(self._parts) and not self._shape.rest
+        self._is_plain = len(self._partial) == len(self._parts) and not self._shape.rest and not self._externals
+
+    @property
+    def plan(self) -> JoinPlan:
+        return self._plan
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """Group-by -> its space in the store."""
+        return {each.part.group_by.name: each.served.space for each in self._parts}
+
+    def _given_columns(self) -> tuple[Column, ...]:
+        """What a row of a request may have: the keys, the left's other columns, what comes with requests alone."""
+        left = dict(self._plan.left_columns)
+        types = left | dict(self._plan.contextual)
+        names = dict.fromkeys((*self.keys, *types))
+        return tuple((name, types[name]) for name in names if name != "ts")
 
     def fetch(self, rows: Sequence[Row], q: int) -> Result:
         """The features of these rows at `q` (microseconds)."""
         steps = self.steps(rows, q)
-        reads = next(steps)
+        question = next(steps)
         while True:
             try:
-                reads = steps.send(self._read(reads))
+                question = steps.send(self._replied(question))
             except StopIteration as done:
                 result: Result = done.value
                 return result
 
-    def _read(self, reads: Reads) -> Answers:
+    @property
+    def asks_others(self) -> bool:
+        """Whether a fetch waits for sources outside of the store."""
+        return bool(self._externals)
+
+    def _replied(self, question: Question) -> Reply:
+        """The external sources are asked while the store is read."""
+        waiting = [each.begin(keys) for each, keys in zip(self._externals, question.externals, strict=True)]
+        reads = self._read(question.reads)
+        return Reply(reads, [wait() for wait in waiting])
+
+    def _read(self, reads: Sequence[Ask]) -> Answers:
         """Everything in one round trip; where one place cannot be read, each by itself."""
         try:
             return self._store.get(reads)
@@ -83,7 +132,7 @@ class JoinFetch:
         except StoreError:
             return None
 
-    def steps(self, rows: Sequence[Row], q: int) -> Generator[Reads, Answers, Result]:
+    def steps(self, rows: Sequence[Row], q: int) -> Generator[Question, Reply, Result]:
         """See the module."""
         asked: list[tuple[Asked, slice]] = []
         reads: list[Ask] = []
@@ -98,8 +147,9 @@ class JoinFetch:
             asks = each.served.asks(keys, q, generation)
             asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks))))
             reads += asks
-        answers = yield reads
-        own = [_complete(answers[place]) for _, place in asked]
+        outside = [each.keys(rows) for each in self._externals]
+        reply = yield Question(reads, outside)
+        own = [_complete(reply.reads[place]) for _, place in asked]
         halves = [half for half, _ in asked]
         of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
         kernel_halves = [halves[n] for n in of_kernel]
@@ -108,11 +158,14 @@ class JoinFetch:
         result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
         if self._is_plain:
             return result
+        for external, external_keys, told in zip(self._externals, outside, reply.externals, strict=True):
+            found |= external.values(external_keys, told)
         for each, half, answer in zip(self._parts, halves, own, strict=True):
             if isinstance(each.served, ServedValues):
                 values = each.served.features(half, answer, q)
                 found |= {called: values[name] for name, called in _called(each.part).items()}
             self._derive(each.part, result, found, rows)
+        found["ts"] = Values([to_datetime(q)] * len(rows), ["ok"] * len(rows), [None] * len(rows))
         found |= {name: _given(name, rows) for name, _ in self._plan.contextual}
         for name in self._shape.rest:  # what nothing here can answer
             found.setdefault(name, Values([None] * len(rows), ["unavailable"] * len(rows), [None] * len(rows)))
@@ -153,14 +206,16 @@ class JoinFetch:
             found[part.prefix + derived.name] = _derived(derived, result, found, rows, names)
 
 
-def join_fetch(plan: JoinPlan, store: Store, space_of: Callable[[str], str]) -> JoinFetch:
+def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str], str]) -> JoinFetch:
     """What fetches a join; `space_of` names the space of a group-by."""
     parts = []
     for part in plan.parts:
+        if part.external is not None:  # its group-by stands for it offline alone
+            continue
         space, plan_of = space_of(part.group_by.name), part.group_by
         served = Served(plan_of, space) if Kept(plan_of).has_tiles else ServedValues(plan_of, space)
         parts.append(OnlinePart(part, served, _parts_of(part.left_keys)))
-    return JoinFetch(plan, parts, store)
+    return JoinFetch(plan, parts, store, online_externals(plan, join))
 
 
 def _complete(answers: Answers) -> list[Sequence[Any]] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -15,12 +16,13 @@ from zipline.clock import to_datetime
 from zipline.errors import UsageError
 from zipline.fetch.online_values import reader_of
 from zipline.plan.steps import Column, Feature
-from zipline.types import BOOLEAN
+from zipline.types import BOOLEAN, ArrayType, DataType, MapType, StructType
 from zipline.values import dataclass
 
 Status: TypeAlias = Literal["ok", "default", "stale", "unavailable", "error"]
 STATUSES: tuple[Status, ...] = ("default", "ok", "stale", "unavailable", "error")
 """By number, from the least to the worst: what is computed of several features has the worst of their statuses."""
+OK = STATUSES.index("ok")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,9 @@ class Shape:
         self.types = [feature.type for feature in features]
         self.read = {n: read for n, dtype in enumerate(self.types) if (read := reader_of(dtype)) is not None}
         self.floats = [n for n, dtype in enumerate(self.types) if dtype.is_float]
+        self.chosen = frozenset(self.names)
         self.rest = [name for name in self.names if name not in self.place]
+        self.doubtful = [name for name, dtype in self.columns if name in self.rest and _has_floats(dtype)]
         order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
         self.in_order: Callable[[Sequence[Any]], Any] = (
             itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[n] for n in order)
@@ -128,6 +132,52 @@ class Result:
             micros = self._other(feature).times[row]
         return None if micros is None else to_datetime(micros)
 
+    def troubles(self) -> Iterator[tuple[int, str, Status]]:
+        """(row, feature, status) of all that is not `ok`."""
+        names = list(self._shape.place)
+        block = self._block.status
+        for row, place in np.argwhere(block != OK).tolist():
+            if names[place] in self._shape.chosen:
+                yield row, names[place], STATUSES[block[row, place]]
+        for name in self._shape.rest:
+            statuses = self._others[name].statuses
+            if statuses.count("ok") != len(statuses):
+                yield from ((row, name, status) for row, status in enumerate(statuses) if status != "ok")
+
+    def count_statuses(self) -> list[int]:
+        """How many values have each of STATUSES."""
+        found: list[int] = np.bincount(self._block.status.ravel(), minlength=len(STATUSES)).tolist()
+        for name in self._shape.rest:
+            statuses = self._others[name].statuses
+            for number, status in enumerate(STATUSES):
+                found[number] += statuses.count(status)
+        return found
+
+    def times_of(self, feature: str) -> Sequence[int | None]:
+        """Of every row the data time of a feature, in microseconds."""
+        if feature in self._shape.place:
+            return [self._block.times[self._part_of[feature]]] * self._count
+        return self._other(feature).times
+
+    def shared_times(self) -> tuple[int | None, ...] | None:
+        """The data times of the features where they are those of all rows; None where rows differ."""
+        parts = self._block.times
+        if not self._shape.rest:
+            return tuple([parts[part] for part in self._part_of.values()])
+        found = {name: parts[part] for name, part in self._part_of.items()}
+        for name in self._shape.rest:
+            times = self._others[name].times
+            if times and times.count(times[0]) != len(times):
+                return None
+            found[name] = times[0] if times else None
+        return tuple([found[name] for name in self._shape.names])
+
+    def has_infinities(self) -> bool:
+        """Whether there may be an infinite value: there is none where this is False."""
+        if np.isinf(self._block.words.view(np.float64)[:, self._shape.floats]).any():
+            return True
+        return any(_is_infinite(value) for name in self._shape.doubtful for value in self._others[name].values)
+
     def columns(self) -> pa.Table:
         """The values as Arrow columns, a row for each of the request's."""
         arrays = [self._column(name, to_arrow(dtype)) for name, dtype in self._shape.columns]
@@ -168,6 +218,24 @@ class Result:
         if feature not in self._others:
             raise UsageError(f"there is no feature {feature!r}", asked=feature, valid=self.features)
         return self._others[feature]
+
+
+def _has_floats(dtype: DataType) -> bool:
+    if isinstance(dtype, ArrayType):
+        return _has_floats(dtype.element)
+    if isinstance(dtype, MapType):
+        return _has_floats(dtype.key) or _has_floats(dtype.value)
+    if isinstance(dtype, StructType):
+        return any(_has_floats(field) for _, field in dtype.fields)
+    return dtype.is_float
+
+
+def _is_infinite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isinf(value)
+    if isinstance(value, dict):
+        return any(map(_is_infinite, value)) or any(map(_is_infinite, value.values()))
+    return isinstance(value, list) and any(map(_is_infinite, value))
 
 
 def _pairs(value: Any) -> Any:

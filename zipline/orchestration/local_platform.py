@@ -95,7 +95,9 @@ class LocalPlatform:
         """What fetches a join."""
         name = self._name(join)
         if name not in self._fetches:
-            self._fetches[name] = join_fetch(self._plan(name), self._store, lambda group_by: group_by)
+            self._fetches[name] = join_fetch(
+                self._plan(name), self._joins[name], self._store, lambda group_by: group_by
+            )
             for kept in self._kept([name]):
                 self._write_tiles(kept)
         return self._fetches[name]
@@ -119,6 +121,8 @@ class LocalPlatform:
         found = self.fetch(join, rows, at=q)
         online, compared = found.rows(), 0
         for part in plan.parts:
+            if part.external is not None:
+                continue
             names = [(key, left) for (key, _), left in zip(part.group_by.keys, part.left_keys, strict=True)]
             queries = _queries(part.group_by, names, rows, q)
             offline = run_group_by(part.group_by, queries, self._arrived(part.group_by)).table
@@ -170,7 +174,8 @@ class LocalPlatform:
     def _kept(self, joins: Iterable[str]) -> list[Kept]:
         found: dict[str, GroupByPlan] = {}
         for name in joins:
-            found |= {part.group_by.name: part.group_by for part in self._plan(name).parts}
+            parts = self._plan(name).parts
+            found |= {part.group_by.name: part.group_by for part in parts if part.external is None}
         return [Kept(plan) for plan in found.values()]
 
     def _write_tiles(self, kept: Kept) -> None:

@@ -2,7 +2,8 @@
 
     <folder>/<space>/generations.json      those that can be read, the current one last; replaced in one step
     <folder>/<space>/<generation>/         an environment that is never written again
-    <folder>/<space>/tiles/                an environment of its own, so that an upload does not hold up tiles
+    <folder>/<space>/tiles/                an environment of its own, so that an upload does not hold up tiles;
+                                           what is older than TILES_KEPT goes when an upload is published
     <folder>/<space>/.upload-*/            an upload that is going on, or that was killed
     <folder>/<space>/.lock                 held by who uploads
 
@@ -15,19 +16,20 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 import lmdb
-import msgspec
 
-from zipline.clock import SECOND, monotonic, now
-from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.clock import monotonic, now
+from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.stores.tiles import behind, day_of
+from zipline.stores.uploads import batches, decoded, encoded, succeeded
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
 MAP_SIZE = 1 << 40
@@ -35,7 +37,7 @@ MAP_SIZE = 1 << 40
 LOOK_AGAIN = 0.05
 """Seconds for which a reader does not look whether another process has published."""
 AT_ONCE = 50_000
-"""Items of one transaction of an upload."""
+"""Items of one transaction, of an upload or of a sweep of tiles."""
 
 
 class LmdbStore:
@@ -47,6 +49,7 @@ class LmdbStore:
         self._lock = threading.Lock()
         self._environments: dict[Place, lmdb.Environment] = {}
         self._listings: dict[str, _Listing] = {}
+        self._forgotten = 0
         self._local = threading.local()
 
     def current(self, space: str) -> Generation | None:
@@ -57,6 +60,7 @@ class LmdbStore:
         return list(self._listing(space).generations)
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
+        self._let_go()
         # Tiles are read in one transaction of the whole question: what it gave of them holds until the next one.
         fresh: dict[Place, Any] = {}
         return [self._found(place, keys, fresh) for place, keys in asks]
@@ -94,14 +98,21 @@ class LmdbStore:
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that lies in its place, and drops those that have not been for the grace."""
         folder = self._of(space)
-        earlier = [each for each in _read_listing(folder) if each.name != generation.name]
-        replaced = [*(each.published for each in earlier[1:]), generation.published]
-        oldest = generation.published - int(self._grace * SECOND)
-        kept = [each for each, until in zip(earlier, replaced, strict=False) if until > oldest]
-        _write_listing(folder, [*kept, generation])
-        self._listings.pop(space, None)
-        for dropped in set(earlier) - set(kept):
-            shutil.rmtree(folder / dropped.name, ignore_errors=True)
+        listing, dropped = succeeded(_read_listing(folder), generation, self._grace)
+        _write_listing(folder, listing)
+        if space in self._listings:
+            self._listings[space].is_old = True
+        for each in dropped:
+            shutil.rmtree(folder / each.name, ignore_errors=True)
+        self._expire(space, min(each.end for each in listing) - TILES_KEPT)
+
+    def _expire(self, space: str, before: int) -> None:
+        """Deletes tiles that became available before that day; some at a time, so that others can write tiles."""
+        environment = self._tiles(space, is_written=False)
+        at: bytes | None = b""
+        while environment is not None and at is not None:
+            with environment.begin(write=True) as transaction:
+                at = _expired(transaction.cursor(), at, before)
 
     def _of(self, space: str) -> Path:
         name = quote(space, safe=" ._-")
@@ -110,9 +121,31 @@ class LmdbStore:
     def _listing(self, space: str) -> _Listing:
         listing = self._listings.get(space)
         if listing is None:
-            listing = self._listings[space] = _Listing(self._of(space))
+            listing = self._listings.setdefault(space, _Listing(self._of(space), partial(self._forget, space)))
         listing.look()
         return listing
+
+    def _forget(self, space: str, listed: Sequence[Generation]) -> None:
+        """Closes generations that are not listed any more, as soon as no thread has them.
+
+        None is closed here: a thread may be reading it, or what it was given of it, whatever the clock says.
+        """
+        names = {each.name for each in listed}
+        with self._lock:
+            own = [place for place in self._environments if place.space == space and place.generation is not None]
+            for place in own:
+                if place.generation not in names:
+                    del self._environments[place]
+            self._forgotten += 1
+
+    def _let_go(self) -> None:
+        """Ends what this thread has of forgotten generations: it asks again, so it has done with what it was given."""
+        forgotten = self._forgotten
+        if getattr(self._local, "forgotten", 0) != forgotten:
+            readers = self._of_thread("readers")
+            for place in [place for place in readers if place not in self._environments]:
+                del readers[place]
+            self._local.forgotten = forgotten
 
     def _reader(self, place: Place) -> Any:
         """The function that reads a key of a generation, in one transaction for as long as it is there."""
@@ -150,7 +183,7 @@ class LmdbStore:
                 folder = self._of(place.space) / place.generation
                 if not folder.is_dir():
                     raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
-                with _told(f"{place.space} in {folder}"):
+                with _told(f"{place.space} in {folder}", PlaceError):
                     environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
                 self._environments[place] = environment
             return environment
@@ -180,26 +213,38 @@ class LmdbStore:
 
 
 class _Listing:
-    """The generations of a space, as far as was seen when last looked at."""
+    """The generations of a space, as far as was seen when last looked at; `changed` is told of them when they do."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._looked, self._stamp = -1.0, None
+    def __init__(self, folder: Path, changed: Callable[[Sequence[Generation]], None]) -> None:
+        self._folder, self._changed = folder, changed
+        self._lock = threading.Lock()
+        self._looked, self._stamp = 0.0, None
+        self.is_old = True
         self.generations: list[Generation] = []
 
     def look(self) -> None:
+        if self.is_old or monotonic() - self._looked >= LOOK_AGAIN:
+            # One at a time: else who has looked earlier could say last what there is.
+            with self._lock:
+                self._look()
+
+    def _look(self) -> None:
         at = monotonic()
-        if self._looked >= 0 and at - self._looked < LOOK_AGAIN:
+        if not self.is_old and at - self._looked < LOOK_AGAIN:
             return
+        self.is_old = False
+        stamp = self._stamp_now()
+        if stamp != self._stamp:
+            self.generations, self._stamp = _read_listing(self._folder), stamp
+            self._changed(self.generations)
+        self._looked = at
+
+    def _stamp_now(self) -> Any:
         try:
             status = os.stat(self._folder / LISTING)
         except FileNotFoundError:
-            self.generations, self._stamp = [], None
-        else:
-            stamp: Any = (status.st_mtime_ns, status.st_ino)
-            if stamp != self._stamp:
-                self.generations, self._stamp = _read_listing(self._folder), stamp
-        self._looked = at
+            return None
+        return status.st_mtime_ns, status.st_ino
 
 
 class _Upload:
@@ -240,7 +285,7 @@ class _Upload:
 
     def put(self, items: Iterable[Item]) -> None:
         with _told(f"the upload of {self._space}"):
-            for batch in _batches(items):
+            for batch in batches(items, AT_ONCE):
                 with self._environment.begin(write=True) as transaction:
                     taken, added = transaction.cursor().putmulti(batch, append=True)
                 if added != len(batch):
@@ -259,30 +304,39 @@ class _Upload:
             return done
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _expired(cursor: Any, start: bytes, before: int) -> bytes | None:
+    """Deletes old chunks from `start` on. Where to go on; None at the end.
+
+    The chunks of a key stand in the order of their days, so one look at each key tells whether it has old ones.
+    """
+    cursor.set_range(start)
+    for _ in range(AT_ONCE):
+        key = cursor.key()
+        if not key:
+            return None
+        day = day_of(key)
+        if day is None:
+            cursor.next()
+        elif day < before:
+            cursor.delete()
+        else:
+            cursor.set_range(behind(key))
+    return cursor.key() or None
 
 
 def _read_listing(folder: Path) -> list[Generation]:
     try:
-        return msgspec.json.decode((folder / LISTING).read_bytes(), type=list[Generation])
+        return decoded((folder / LISTING).read_bytes(), folder / LISTING)
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.MsgspecError) as wrong:
+    except OSError as wrong:
         raise StoreError(f"{folder / LISTING} cannot be read: {wrong}", hint="upload again") from None
 
 
 def _write_listing(folder: Path, generations: Sequence[Generation]) -> None:
     beside = folder / f"{LISTING}.{os.getpid()}"
     with open(beside, "wb") as file:
-        file.write(msgspec.json.encode([asdict(each) for each in generations]))
+        file.write(encoded(generations))
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, folder / LISTING)
@@ -294,11 +348,11 @@ def _write_listing(folder: Path, generations: Sequence[Generation]) -> None:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _told(what: str, error: type[StoreError] = StoreError) -> Iterator[None]:
     """Failures of LMDB and of the disk as StoreErrors."""
     try:
         yield
     except lmdb.Error as wrong:
-        raise StoreError(f"{what}: {wrong}", hint="is the disk full, or the file damaged? upload again") from None
+        raise error(f"{what}: {wrong}", hint="is the disk full, or the file damaged? upload again") from None
     except OSError as wrong:
-        raise StoreError(f"{what}: {wrong}") from None
+        raise error(f"{what}: {wrong}") from None

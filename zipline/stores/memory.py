@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
-from zipline.clock import SECOND, now
+from zipline.clock import now
 from zipline.stores.contract import GRACE, Ask, Generation, Item, Place, PlaceError
+from zipline.stores.uploads import succeeded
 
 
 class MemoryStore:
     """See `Store`."""
 
     def __init__(self, grace: float = GRACE) -> None:
-        self._grace = int(grace * SECOND)
+        self._grace = grace
         self._lock = threading.Lock()
         self._values: dict[Place, dict[bytes, bytes]] = {}
         self._generations: dict[str, list[Generation]] = {}
@@ -55,17 +56,11 @@ class MemoryStore:
     def publish(self, space: str, generation: Generation, values: dict[bytes, bytes]) -> None:
         """Makes a generation current, and drops those that have not been for a grace."""
         with self._lock:
-            earlier = self._generations.get(space, [])
-            replaced = [*(each.published for each in earlier[1:]), generation.published]
-            kept = [
-                each
-                for each, until in zip(earlier, replaced, strict=False)
-                if until + self._grace > generation.published and each.name != generation.name
-            ]
-            for dropped in set(earlier) - set(kept):
-                self._values.pop(Place(space, dropped.name), None)
+            listing, dropped = succeeded(self._generations.get(space, []), generation, self._grace)
+            for each in dropped:
+                self._values.pop(Place(space, each.name), None)
             self._values[Place(space, generation.name)] = values
-            self._generations[space] = [*kept, generation]
+            self._generations[space] = listing
 
 
 class _Upload:

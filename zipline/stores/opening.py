@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zipline.errors import ProjectError
 from zipline.project import Project
 from zipline.stores.contract import Store
 
-_HERE = ("lmdb", "redis", "memory")
-
 
 def open_store(project: Project) -> Store:
     """The store that `[online]` of the project names."""
-    kind = project.online.store
-    if kind == "lmdb":
+    online = project.online
+    if online.store == "lmdb":
         from zipline.stores.lmdb import LmdbStore
 
-        return LmdbStore(project.online.url)
-    if kind == "redis":
-        try:
-            from zipline.stores.redis import RedisStore
-        except ModuleNotFoundError:
-            raise ProjectError(
-                "the online store is Redis, and its client is not installed",
-                hint="pip install 'zipline-features[redis]'",
-            ) from None
-        online = project.online
-        return RedisStore(online.url, username=online.username, password=online.password)
-    if kind == "memory":
+        return LmdbStore(online.url)
+    if online.store == "memory":
         from zipline.stores.memory import MemoryStore
 
         return MemoryStore()
-    raise ProjectError(f"the online store {kind!r} cannot be used yet", asked=kind, valid=_HERE)
+    return _of_servers(online.store)(online.url, username=online.username, password=online.password)
+
+
+def _of_servers(kind: str) -> Callable[..., Store]:
+    """The store that stands on servers of this kind; ProjectError where their client is not installed."""
+    try:
+        if kind == "redis":
+            from zipline.stores.redis import RedisStore
+
+            return RedisStore
+        from zipline.stores.cassandra import CassandraStore
+
+        return CassandraStore
+    except ModuleNotFoundError:
+        raise ProjectError(
+            f"the online store is {kind.capitalize()}, and its client is not installed",
+            hint=f"pip install 'zipline-features[{kind}]'",
+        ) from None
 
 
 def space_of(project: Project, group_by: str) -> str:

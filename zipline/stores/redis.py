@@ -16,7 +16,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +24,7 @@ import redis
 
 from zipline.clock import SECOND, monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.stores.uploads import Ascending, batches, decoded, encoded, succeeded
 
 LOOK_AGAIN = 1.0
 """Seconds for which a reader does not ask whether there is a new generation."""
@@ -83,8 +83,8 @@ class RedisStore:
 
     def put_tiles(self, space: str, items: Sequence[Item]) -> None:
         with _told(), self._client.pipeline(transaction=True) as pipeline:
-            for (key, value), name in zip(items, _names(Place(space), [key for key, _ in items]), strict=True):
-                del key
+            names = _names(Place(space), [key for key, _ in items])
+            for name, (_, value) in zip(names, items, strict=True):
                 pipeline.set(name, value, ex=TILES_KEPT // SECOND)
             pipeline.execute()
 
@@ -93,18 +93,15 @@ class RedisStore:
 
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that is written, and drops those that have not been for the grace."""
-        earlier = [each for each in self._read_listing(space) if each.name != generation.name]
-        replaced = [*(each.published for each in earlier[1:]), generation.published]
-        oldest = generation.published - int(self._grace * SECOND)
-        kept = [each for each, until in zip(earlier, replaced, strict=False) if until > oldest]
+        listing, dropped = succeeded(self._read_listing(space), generation, self._grace)
         with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.set(f"{space}:generations", _encoded([*kept, generation]))
+            pipeline.set(f"{space}:generations", encoded(listing))
             pipeline.hdel(f"{space}:begun", generation.name)
             pipeline.execute()
         with self._lock:
             self._listings.pop(space, None)
-        for dropped in set(earlier) - set(kept):
-            self.drop(space, dropped.name)
+        for each in dropped:
+            self.drop(space, each.name)
 
     def drop(self, space: str, name: str) -> None:
         """Deletes what a generation has."""
@@ -134,12 +131,7 @@ class RedisStore:
 
     def _read_listing(self, space: str) -> list[Generation]:
         stored: Any = self._client.get(f"{space}:generations")
-        if stored is None:
-            return []
-        try:
-            return msgspec.json.decode(stored, type=list[Generation])
-        except msgspec.MsgspecError as wrong:
-            raise StoreError(f"the uploads of {space} cannot be read: {wrong}", hint="upload again") from None
+        return [] if stored is None else decoded(stored, f"the listing of {space}")
 
     def _check_there(self, place: Place) -> None:
         """StoreError for a generation that is not there any more: else it would look as if no key was known."""
@@ -153,7 +145,7 @@ class _Upload:
         self._end, self._fingerprint = end, fingerprint
         self._name = f"{now():017}"
         self._rows = self._size = 0
-        self._last = b""
+        self._order = Ascending(space)
         self._is_published = False
 
     def __enter__(self) -> _Upload:
@@ -174,9 +166,9 @@ class _Upload:
     def put(self, items: Iterable[Item]) -> None:
         place = Place(self._space, self._name)
         with _told():
-            for batch in _batches(items):
+            for batch in batches(items, AT_ONCE):
+                self._order.check(batch)
                 keys = [key for key, _ in batch]
-                self._check_order(keys)
                 names = _names(place, keys)
                 with self._client.pipeline(transaction=False) as pipeline:
                     pipeline.rpush(f"{self._space}:{self._name}:keys", msgspec.msgpack.encode(keys))
@@ -193,12 +185,6 @@ class _Upload:
             self._is_published = True
             return done
 
-    def _check_order(self, keys: Sequence[bytes]) -> None:
-        for key in keys:
-            if key <= self._last:
-                raise StoreError(f"items of {self._space} are out of order or repeated")
-            self._last = key
-
     def _live(self) -> None:
         self._client.set(f"{self._space}:alive:{self._name}", 1, ex=ALIVE)
 
@@ -206,21 +192,6 @@ class _Upload:
 def _names(place: Place, keys: Sequence[bytes]) -> list[bytes]:
     begin = f"{place.space}:{place.generation or ''}:".encode()
     return [begin + key for key in keys]
-
-
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _encoded(generations: Sequence[Generation]) -> bytes:
-    return msgspec.json.encode([asdict(each) for each in generations])
 
 
 @contextmanager

@@ -21,6 +21,8 @@ POSITION = b"\xfe"
 """The key under which the writer says how far it has read its logs. No group-by's key begins with this byte."""
 COARSE = -(1 << 31)
 _PLACE = struct.Struct(">ii")
+SUFFIX = _PLACE.size
+"""Bytes that stand behind the key of what the chunk is of."""
 _NEVER = _PLACE.pack((1 << 31) - 1, COARSE)
 
 
@@ -38,6 +40,19 @@ def seen(number: int, bucket: bytes) -> bytes:
     """The key under which the writer keeps ids of events. It ends as the chunks of a day that never comes, so that a
     store that deletes old chunks, or keeps a key's chunks together, has no rule of its own for it."""
     return POSITION + bytes([number]) + bucket + _NEVER
+
+
+def day_of(key: bytes) -> int | None:
+    """The availability day of a chunk with this key; None for what is no chunk."""
+    return _PLACE.unpack(key[-SUFFIX:])[0] * DAY if len(key) > SUFFIX else None
+
+
+def behind(key: bytes) -> bytes:
+    """Where the chunks of the next key may begin: behind all those of the key that this chunk is of.
+
+    No key is the beginning of another one (`zipline.stores.keys`), so none lies in between.
+    """
+    return key[:-SUFFIX] + b"\xff" * SUFFIX
 
 
 def chunks(first_day: int, q: int, high: int, starts: Iterable[int]) -> list[bytes]:

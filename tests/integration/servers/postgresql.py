@@ -6,7 +6,6 @@ The server refuses to run as root, so root starts it as the package's user `post
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+
+from tests.integration.servers.ports import free_port
 
 USER = "zipline"
 SERVER_USER = "postgres"
@@ -60,7 +61,7 @@ def running_postgresql() -> Iterator[str]:
         data = folder / "data"
         initdb = [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **_as_server_user())
-        port = _free_port()
+        port = free_port()
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [programs / "postgres", "-D", data, "-p", str(port), *settings]
         with log.open("wb") as output:
@@ -88,12 +89,6 @@ def _as_server_user() -> dict[str, Any]:
     if os.getuid() != 0:
         return {}
     return {"user": SERVER_USER, "group": SERVER_USER, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _await(programs: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.daily_company import JOIN, Company
+from tests.integration.servers.ports import await_listening, free_port
 from zipline.cli.main import execute
 from zipline.project import load_project
 from zipline.tables.delta import DeltaOutput
@@ -29,9 +28,7 @@ STARTS_WITHIN = 120
 @pytest.fixture
 def server() -> Iterator[str]:
     """The address of a server on two cores of this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = (f"spark.connect.grpc.binding.port={port}", "spark.ui.enabled=false", "spark.sql.shuffle.partitions=2")
     command = [
         str(SUBMIT),
@@ -45,21 +42,12 @@ def server() -> Iterator[str]:
         [*command, *(word for each in settings for word in ("--conf", each))], env=environment, stdout=-3, stderr=-3
     )
     try:
-        wait_for(port, process)
+        is_there = await_listening(port, lambda: process.poll() is None, STARTS_WITHIN)
+        assert is_there, "the server has ended, or does not listen"
         yield f"sc://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(STARTS_WITHIN * 5):
-        assert process.poll() is None, "the server has ended"
-        with socket.socket() as asked:
-            if asked.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise TimeoutError("the server does not listen")
 
 
 def zipline(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

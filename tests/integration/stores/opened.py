@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.servers.redis import redis_url  # noqa: F401 (a fixture)
 from zipline.clock import DAY
 from zipline.stores.contract import Place, Store
 from zipline.stores.lmdb import LmdbStore
 from zipline.stores.memory import MemoryStore
 
 END = 20_000 * DAY
-STORES = ("memory", "lmdb", "redis")
+STORES = ("memory", "lmdb", "redis", "cassandra")
+KEYSPACE = "features"
 Opening = Callable[..., Store]
+PATIENT = 20.0
+"""Seconds that a test waits for a server on a machine that has other things to do."""
 
 
 @pytest.fixture(params=STORES)
@@ -36,13 +39,34 @@ def _opened(request: pytest.FixtureRequest, folder: Path, grace: float) -> Store
         return MemoryStore(grace)
     if request.param == "lmdb":
         return LmdbStore(folder, grace)
+    return _of_servers(request.param, request.getfixturevalue(f"empty_{request.param}"), grace)
+
+
+def _of_servers(kind: str, url: str, grace: float) -> Store:
+    if kind == "redis":
+        from zipline.stores.redis import RedisStore
+
+        return RedisStore(url, grace=grace)
+    from zipline.stores.cassandra import CassandraStore
+
+    return CassandraStore(url, grace=grace, timeout=PATIENT)
+
+
+@pytest.fixture
+def empty_redis(redis_url: str) -> str:
     import redis
 
-    from zipline.stores.redis import RedisStore
+    redis.Redis.from_url(redis_url).flushall()
+    return redis_url
 
-    url = request.getfixturevalue("redis_url")
-    redis.Redis.from_url(url).flushall()
-    return RedisStore(url, grace=grace)
+
+@pytest.fixture
+def empty_cassandra(cassandra_address: str, cassandra_client: Any) -> str:
+    """The URL of a keyspace whose tables, if it has any, are empty."""
+    keyspace = cassandra_client.cluster.metadata.keyspaces.get(KEYSPACE)
+    for table in keyspace.tables if keyspace else ():
+        cassandra_client.execute(f"TRUNCATE {KEYSPACE}.{table}")
+    return f"cassandra://{cassandra_address}/{KEYSPACE}?local_dc=datacenter1"
 
 
 def upload(store: Store, items: dict[bytes, bytes], end: int = END, space: str = "carriers") -> str:

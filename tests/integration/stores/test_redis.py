@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.servers.redis import free_port, running_redis
+from tests.integration.servers.ports import free_port
+from tests.integration.servers.redis import running_redis
 from tests.integration.stores.opened import END, read, upload
 from zipline.clock import DAY
 from zipline.stores.contract import Place, StoreError

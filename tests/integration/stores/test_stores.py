@@ -85,6 +85,7 @@ def test_several_places_are_one_question(opening: Opening) -> None:
     assert found == [[b"1", None], [b"2"], [b"t"]]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_threads_read_while_others_publish(opening: Opening) -> None:
     """Every read is of one generation, whole."""
     store, keys, wrong = opening(), [b"%03d" % n for n in range(50)], []

@@ -1,0 +1,153 @@
+"""What a request for features may look like, from the join's plan: a decoder of JSON bodies, and the schema to publish.
+
+One rule: JSON's own types as the schema says, nothing is converted. Integers are JSON integers (`"12"` and `1.0` are
+none), numbers may be written as integers, instants are ISO 8601 text (without a zone: UTC), days are text such as
+2013-07-01, bytes are base64. A key may be null, which is nobody's key, and must be there. The other columns of the
+join's left are taken where they are given: derivations may need them. What the join does not know is refused.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from serving.problems import Problem
+from zipline.fetch.joins import JoinFetch
+from zipline.plan.steps import Column
+from zipline.types import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    INT,
+    SMALLINT,
+    STRING,
+    TIMESTAMP,
+    TINYINT,
+    ArrayType,
+    DataType,
+    DecimalType,
+    MapType,
+    StructType,
+)
+from zipline.values import dataclass
+
+LONGEST_TEXT = 4096
+"""Characters of a text, bytes of a binary."""
+_BITS = {TINYINT: 8, SMALLINT: 16, INT: 32, BIGINT: 64}
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Rows of a request; `at` in microseconds, None for now."""
+
+    rows: list[dict[str, Any]]
+    at: int | None = None
+
+
+class RequestReader:
+    """Reads the requests of one join. `keys` must be given in every row; `given` are all columns that may be."""
+
+    def __init__(self, fetch: JoinFetch, most_rows: int) -> None:
+        self.keys = fetch.keys
+        self.given: tuple[Column, ...] = fetch.given
+        self._names = tuple(name for name, _ in self.given)
+        self._most_rows = most_rows
+        self._is_whole = set(self._names) == set(self.keys)
+        row = row_type(f"{fetch.plan.name}.Row", self.given, self.keys)
+        rows = Annotated[list[row], Meta(max_length=most_rows)]  # type: ignore[valid-type]
+        self.type = msgspec.defstruct(
+            f"{fetch.plan.name}.Request", [("rows", rows), ("at", dt.datetime | None, None)], forbid_unknown_fields=True
+        )
+        self._decoder: Any = msgspec.json.Decoder(self.type)
+
+    def read(self, body: bytes | bytearray) -> Request:
+        """Problem names the place that is wrong."""
+        try:
+            found = self._decoder.decode(body)
+        except msgspec.ValidationError as wrong:
+            raise self._problem(str(wrong)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+            raise Problem(400, "invalid_json", f"the body is no JSON: {_said(wrong)}") from None
+        names, values = self._names, msgspec.structs.astuple
+        rows = [dict(zip(names, values(row), strict=True)) for row in found.rows]
+        if not self._is_whole:
+            rows = [{name: value for name, value in row.items() if value is not UNSET} for row in rows]
+        return Request(rows, None if found.at is None else _micros(found.at))
+
+    def read_rows(self, rows: Sequence[dict[str, Any]]) -> Request:
+        """The same of rows that came in another form, such as Arrow."""
+        if len(rows) > self._most_rows:
+            raise Problem(400, "invalid_request", f"at most {self._most_rows} rows are taken", path="$.rows")
+        for number, row in enumerate(rows):
+            for name in row:
+                if name not in self._names:
+                    raise self._problem(f"Object contains unknown field `{name}` - at `$.rows[{number}]`")
+            for key in self.keys:
+                if key not in row:
+                    raise self._problem(f"Object missing required field `{key}` - at `$.rows[{number}]`")
+        return Request(list(rows))
+
+    def _problem(self, said: str) -> Problem:
+        what, _, path = said.partition(" - at ")
+        valid = self._names if "unknown field" in what or "required field" in what else ()
+        return Problem(400, "invalid_request", what, path=path.strip("`") or "$", valid=valid)
+
+
+def row_type(title: str, columns: Sequence[Column], required: Sequence[str]) -> type[msgspec.Struct]:
+    """The type of a row: every column may be null, and those not required, which come last, may be left out."""
+    fields: list[Any] = []
+    for number, (name, dtype) in enumerate(columns):
+        json = json_type(dtype)
+        field = f"f{number}"
+        fields.append((field, json | None) if name in required else (field, json | None | msgspec.UnsetType, UNSET))
+    names = {f"f{number}": name for number, (name, _) in enumerate(columns)}
+    return msgspec.defstruct(title, fields, rename=names, forbid_unknown_fields=True, gc=False)
+
+
+def json_type(dtype: DataType) -> Any:
+    """What a value of the type is in JSON, as msgspec reads it."""
+    if dtype in _BITS:
+        half = 1 << (_BITS[dtype] - 1)
+        return Annotated[int, Meta(ge=-half, le=half - 1)]
+    if dtype.is_float:
+        return float
+    if isinstance(dtype, DecimalType):
+        return Decimal
+    if isinstance(dtype, ArrayType):
+        return list[json_type(dtype.element) | None]  # type: ignore[misc]
+    if isinstance(dtype, MapType):
+        return dict[json_type(dtype.key), json_type(dtype.value) | None]  # type: ignore[misc]
+    if isinstance(dtype, StructType):
+        return dict[str, Any]
+    return _JSON[dtype]
+
+
+_JSON: dict[DataType, Any] = {
+    BOOLEAN: bool,
+    STRING: Annotated[str, Meta(max_length=LONGEST_TEXT)],
+    BINARY: Annotated[bytes, Meta(max_length=LONGEST_TEXT)],
+    DATE: dt.date,
+    TIMESTAMP: dt.datetime,
+}
+
+
+def _said(wrong: Exception) -> str:
+    """Without anything of the body in it."""
+    if isinstance(wrong, UnicodeDecodeError):
+        return f"invalid UTF-8 at byte {wrong.start}"
+    return "nested too deep" if isinstance(wrong, RecursionError) else str(wrong).removeprefix("JSON is malformed: ")
+
+
+def _micros(at: dt.datetime) -> int:
+    zoned = at if at.tzinfo else at.replace(tzinfo=dt.timezone.utc)
+    return (zoned - _EPOCH) // _MICROSECOND
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_MICROSECOND = dt.timedelta(microseconds=1)

@@ -1,0 +1,160 @@
+"""What a feature server says to what it cannot answer: a typed error with the place, and it goes on answering."""
+
+import json
+import socket
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.servers.features import JOIN, Server, rows_of
+from zipline import Client
+from zipline.client import Refused, Unreachable
+
+JSON = {"content-type": "application/json"}
+GOOD = {"user": "u1", "item": "a"}
+
+
+def asked(server: Server, content: bytes | str, headers: dict[str, str] = JSON, join: str = JOIN) -> tuple[int, Any]:
+    answer = httpx.post(f"{server.url}/v1/features/{join}", content=content, headers=headers, timeout=30)
+    return answer.status_code, answer.json()["error"]
+
+
+@pytest.fixture(autouse=True)
+def still_answers(server: Server) -> Any:
+    yield
+    with Client(server.url, timeout=10) as client:
+        assert client.fetch(JOIN, rows_of(("u1", "a"))).rows()[0]["spent_amount_sum_7d"] == 30.0
+
+
+@pytest.mark.parametrize(
+    ("row", "path", "message"),
+    [
+        ({"user": "u1"}, "$.rows[0]", "missing required field `item`"),
+        ({**GOOD, "colour": 1}, "$.rows[0]", "unknown field `colour`"),
+        ({**GOOD, "user": 12}, "$.rows[0].user", "Expected `str | null`, got `int`"),
+        ({**GOOD, "basket": "12"}, "$.rows[0].basket", "Expected `int | null`, got `str`"),
+        ({**GOOD, "basket": 1.0}, "$.rows[0].basket", "Expected `int | null`, got `float`"),
+        ({**GOOD, "basket": 2**63}, "$.rows[0].basket", "<= 9223372036854775807"),
+        ({**GOOD, "amount": True}, "$.rows[0].amount", "Expected `float | null`, got `bool`"),
+        ({**GOOD, "user": "u" * 5000}, "$.rows[0].user", "of length <= 4096"),
+        ([], "$.rows[0]", "Expected `object`, got `array`"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_with_its_place(server: Server, row: Any, path: str, message: str) -> None:
+    status, error = asked(server, json.dumps({"rows": [row]}))
+    assert (status, error["code"], error["path"]) == (400, "invalid_request", path)
+    assert message in error["message"]
+
+
+def test_an_error_lists_what_would_have_been_right(server: Server) -> None:
+    _, error = asked(server, json.dumps({"rows": [GOOD, {"user": "u1"}]}))
+    assert error["path"] == "$.rows[1]"
+    assert error["valid"] == ["user", "item", "amount", "basket"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"rows": [{"user": "\xff", "item": "a"}]}',
+        b'{"rows": [{"user": "\\ud800", "item": "a"}]}',
+        b'{"rows": [{"user": "u1", "item": "a", "amount": NaN}]}',
+        b'{"rows": []} and more',
+    ],
+)
+def test_what_is_no_json_is_refused(server: Server, content: bytes) -> None:
+    status, error = asked(server, content)
+    assert (status, error["code"]) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 500_000, b'{"rows":' * 100_000, b'{"rows": [{"user": ' + b'{"a":' * 100_000]
+)
+def test_nesting_does_no_harm(server: Server, content: bytes) -> None:
+    status, error = asked(server, content)
+    assert status == 400
+    assert error["code"] in ("invalid_json", "invalid_request")
+
+
+def test_nothing_that_was_sent_is_in_the_answer(server: Server) -> None:
+    for content in (
+        '{"rows": [{"user": "secret-1", "item": "a", "basket": "secret-2"}]}',
+        '{"rows": ["secret-3"]',
+        "secret-4",
+    ):
+        answer = httpx.post(f"{server.url}/v1/features/{JOIN}", content=content, headers=JSON)
+        assert answer.status_code == 400
+        assert "secret" not in answer.text
+
+
+def test_a_time_before_all_uploads_is_refused(server: Server) -> None:
+    status, error = asked(server, json.dumps({"rows": [GOOD], "at": "2001-01-01T00:00:00Z"}))
+    assert status == 400
+    assert "is kept from" in error["message"]
+
+
+def test_too_many_rows_are_refused(server: Server) -> None:
+    status, error = asked(server, json.dumps({"rows": [GOOD] * 1001}))
+    assert (status, error["path"]) == (400, "$.rows")
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_body_that_is_too_large_is_refused_whether_it_says_its_length_or_not(server: Server, is_said: bool) -> None:
+    content = b" " * (1 << 20) + b"{}"
+    parts = content if is_said else iter([content[: 1 << 19], content[1 << 19 :]])
+    answer = httpx.post(f"{server.url}/v1/features/{JOIN}", content=parts, headers=JSON)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_other_types_methods_paths_and_joins_are_refused(server: Server) -> None:
+    assert asked(server, "a=1", {"content-type": "application/x-www-form-urlencoded"})[0] == 415
+    assert asked(server, b"nothing", {"content-type": "application/vnd.apache.arrow.stream"})[0] == 400
+    assert asked(server, "{}", join="shop.orders.nothing") == (
+        404,
+        {"code": "unknown_join", "message": "there is no online join of that name", "valid": [JOIN]},
+    )
+    got = httpx.get(f"{server.url}/v1/features/{JOIN}")
+    assert (got.status_code, got.headers["allow"]) == (405, "POST")
+    assert httpx.get(f"{server.url}/v1/nothing").json()["error"]["code"] == "not_found"
+
+
+def test_a_page_of_a_browser_that_has_its_own_name_lead_here_is_refused(server: Server) -> None:
+    answer = httpx.post(
+        f"{server.url}/v1/features/{JOIN}",
+        content=json.dumps({"rows": [GOOD]}),
+        headers={**JSON, "host": "evil.example"},
+    )
+    assert answer.status_code == 403
+    assert httpx.get(f"{server.url}/metrics", headers={"host": "evil.example"}).status_code == 403
+
+
+def test_a_caller_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
+    head = f"POST /v1/features/{JOIN} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    for sent in (head + "content-length: 500\r\n\r\n{", head, "POST"):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(sent.encode())
+
+
+def test_a_request_whose_time_is_over_is_not_answered_late(server: Server) -> None:
+    headers = {**JSON, "x-request-timeout-ms": "0"}
+    status, error = asked(server, json.dumps({"rows": [GOOD]}), headers)
+    assert (status, error["code"]) == (504, "deadline_exceeded")
+
+
+def test_the_client_raises_what_the_server_says(server: Server) -> None:
+    with Client(server.url, timeout=10) as client, pytest.raises(Refused, match="Expected `str") as caught:
+        client.fetch(JOIN, [{"user": 1, "item": "a"}])
+    assert (caught.value.status, caught.value.path) == (400, "$.rows[0].user")
+
+
+def test_the_client_gives_up_at_its_deadline() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        with Client(f"http://127.0.0.1:{nobody.getsockname()[1]}", timeout=0.3) as client, pytest.raises(Unreachable):
+            client.fetch(JOIN, [GOOD])
+        assert time.monotonic() - began < 5

@@ -1,0 +1,166 @@
+"""The feature server over HTTP: one worker, five TEMPORAL group-bys of ten features with a month of hops, in LMDB.
+
+    python -m tests.performance.serving [KEYS]
+
+The caller is another process on the same machine: one connection for latency, sixteen for throughput. Beside it stands
+the same fetch in process, so the difference is what HTTP costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.performance.online import GROUP_BYS, events
+from zipline import Fetcher
+from zipline.clock import DAY, day_text, monotonic, now
+from zipline.project import load_project
+from zipline.tables.delta import write_source
+
+JOIN = "bench.features.join"
+_CONFIG = '''"""Fifty features of five group-bys."""
+
+from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Operation, Query, Topic
+
+group_bys = [
+    GroupBy(
+        ["key"],
+        [EventSource(f"events{n}", topic=Topic(f"events{n}"), query=Query(select=["key", "x", "n"], time="t"))],
+        [
+            Aggregation("x", Operation.SUM, windows=["1h", "1d", "7d", "30d"]),
+            Aggregation("x", Operation.AVERAGE, windows=["1d", "7d"]),
+            Aggregation("n", Operation.MAX, windows=["1d", "7d"]),
+            Aggregation("n", Operation.COUNT, windows=["1d", "30d"]),
+        ],
+        freshness="3d",
+        online=True,
+        owner="bench",
+    )
+    for n in range(5)
+]
+join = Join(
+    EventSource("events0", query=Query(select=["key"], time="t")),
+    [JoinPart(each) for each in group_bys],
+    online=True,
+    owner="bench",
+)
+'''
+
+
+def project(folder: Path, keys: int, of_a_key: int) -> Path:
+    """A project whose group-bys are uploaded as of yesterday."""
+    (folder / "configs" / "bench").mkdir(parents=True)
+    (folder / "configs" / "bench" / "features.py").write_text(_CONFIG)
+    (folder / "zipline.toml").write_text('name = "bench"\n')
+    opened = load_project(folder)
+    end = now() // DAY * DAY
+    for number in range(GROUP_BYS):
+        rows = events(end - 30 * DAY, end, keys * of_a_key, keys, number)
+        write_source(f"events{number}", rows, None, project=opened)
+        command = [
+            "upload",
+            f"bench.features.group_bys.{number}",
+            "--ds",
+            day_text(end - DAY),
+            "--project",
+            str(folder),
+        ]
+        subprocess.run([sys.executable, "-m", "zipline.cli.main", *command], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def body(draw: random.Random, keys: int, rows: int) -> bytes:
+    content = json.dumps({"rows": [{"key": draw.randrange(keys)} for _ in range(rows)]}).encode()
+    head = f"POST /v1/features/{JOIN} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+
+
+async def caller(port: int, bodies: list[bytes], until: float) -> list[float]:
+    """Asks one after another, and gives the seconds of each."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    found = []
+    number = 0
+    while monotonic() < until:
+        began = monotonic()
+        writer.write(bodies[number % len(bodies)])
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise AssertionError(head)
+        await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))  # type: ignore[index]
+        found.append(monotonic() - began)
+        number += 1
+    writer.close()
+    return found
+
+
+def load(port: int, keys: int, rows: int, callers: int, seconds: float, out: Any) -> None:
+    draw = random.Random(1)
+    bodies = [body(draw, keys, rows) for _ in range(500)]
+
+    async def all_of_them() -> list[list[float]]:
+        until = monotonic() + seconds
+        return await asyncio.gather(*(caller(port, bodies, until) for _ in range(callers)))
+
+    out.put([each for found in asyncio.run(all_of_them()) for each in found])
+
+
+def measured(port: int, keys: int, rows: int, callers: int, seconds: float) -> list[float]:
+    context = multiprocessing.get_context("spawn")
+    out: Any = context.Queue()
+    process = context.Process(target=load, args=(port, keys, rows, callers, seconds, out))
+    process.start()
+    found: list[float] = out.get(timeout=seconds + 60)
+    process.join()
+    return found
+
+
+def in_process(folder: Path, keys: int, rows: int) -> float:
+    fetcher = Fetcher(folder)
+    draw = random.Random(1)
+    seconds = []
+    for _ in range(200):
+        asked = [{"key": draw.randrange(keys)} for _ in range(rows)]
+        began = monotonic()
+        fetcher.fetch(JOIN, asked).rows()
+        seconds.append(monotonic() - began)
+    fetcher.close()
+    return float(np.median(seconds[50:]) * 1e3)
+
+
+def main(keys: int = 2_000, of_a_key: int = 60) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = project(Path(place), keys, of_a_key)
+        command = [sys.executable, "-m", "zipline.cli.main", "serve", "--port", "0", "--json", "--project", str(folder)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            said = ""
+            while not said.rstrip().endswith("}"):
+                said += server.stdout.readline()
+            port = int(json.loads(said)["url"].rpartition(":")[2])
+            measured(port, keys, 1, 1, 2.0)
+            for rows in (1, 100):
+                seconds = np.array(measured(port, keys, rows, 1, 5.0)) * 1e3
+                print(
+                    f"HTTP, {rows:>3} x 50: p50 {np.median(seconds):.2f} ms, p99 {np.quantile(seconds, 0.99):.2f} ms; "
+                    f"in process {in_process(folder, keys, rows):.2f} ms"
+                )
+            count = len(measured(port, keys, 1, 16, 5.0))
+            print(f"HTTP, 1 x 50, sixteen callers: {count / 5:,.0f} requests/s")
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

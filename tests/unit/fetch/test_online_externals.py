@@ -1,0 +1,148 @@
+"""External sources in a fetch: asked beside the store, each key once, and their failures are theirs alone."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from zipline import (
+    Accuracy,
+    Aggregation,
+    Derivation,
+    EventSource,
+    ExternalSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    LocalPlatform,
+    Operation,
+    Query,
+)
+from zipline.errors import UsageError
+
+ANSWERS: dict[str, Any] = {}
+"""What the handlers do in a test: a handler is a function of a module."""
+
+
+def first(rows: Sequence[Any]) -> Any:
+    return ANSWERS["first"](rows)
+
+
+def second(rows: Sequence[Any]) -> Any:
+    return ANSWERS["second"](rows)
+
+
+def third(rows: Sequence[Any]) -> Any:
+    return ANSWERS["third"](rows)
+
+
+VISITS = EventSource("visits", query=Query(select=["user", "city"], time="t"))
+ORDERS = EventSource("orders", query=Query(select=["user", "amount"], time="t"))
+SPENT = GroupBy(
+    ["user"], [ORDERS], [Aggregation("amount", Operation.SUM)], accuracy=Accuracy.SNAPSHOT, online=True, name="spent"
+)
+
+
+def platform(*externals: JoinPart, derivations: Sequence[Derivation] = ()) -> LocalPlatform:
+    join = Join(VISITS, [JoinPart(SPENT), *externals], derivations=derivations, online=True, name="join")
+    orders = [{"user": user, "amount": user * 10, "t": "2024-03-01T10:00:00"} for user in (1, 2)]
+    local = LocalPlatform(join, tables={"orders": orders, "visits": [{"user": 1, "city": "x", "t": "2024-03-01"}]})
+    local.advance("2024-03-02T08:00:00")
+    local.upload("2024-03-01")
+    return local
+
+
+def limits(handler: Any) -> ExternalSource:
+    ANSWERS["first"] = handler
+    return ExternalSource({"user": "BIGINT"}, {"amount": "DOUBLE"}, first, timeout="500ms", name="limits")
+
+
+def test_answers_stand_beside_the_features_and_are_derived_from() -> None:
+    asked: list[Any] = []
+
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        asked.append(list(rows))
+        return [{"amount": 100.0 * row["user"]} if row["user"] != 3 else None for row in rows]
+
+    local = platform(JoinPart(limits(handler)), derivations=[Derivation("left", "limits_amount - spent_amount_sum")])
+    found = local.fetch("join", [{"user": user} for user in (1, 2, 1, 3, None)])
+    assert found.rows() == [
+        {"spent_amount_sum": 10, "limits_amount": 100.0, "left": 90.0},
+        {"spent_amount_sum": 20, "limits_amount": 200.0, "left": 180.0},
+        {"spent_amount_sum": 10, "limits_amount": 100.0, "left": 90.0},
+        {"spent_amount_sum": None, "limits_amount": None, "left": None},
+        {"spent_amount_sum": None, "limits_amount": None, "left": None},
+    ]
+    assert [found.status(row, "limits_amount") for row in range(5)] == ["ok", "ok", "ok", "default", "default"]
+    assert asked == [[{"user": 1}, {"user": 2}, {"user": 3}]]
+
+
+def test_a_source_that_fails_makes_only_its_own_columns_and_what_is_derived_of_them_unavailable() -> None:
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        raise ConnectionError("down")
+
+    local = platform(JoinPart(limits(handler)), derivations=[Derivation("left", "limits_amount - spent_amount_sum")])
+    found = local.fetch("join", [{"user": 1}])
+    assert found.rows() == [{"spent_amount_sum": 10, "limits_amount": None, "left": None}]
+    assert [found.status(0, name) for name in found.features] == ["ok", "unavailable", "unavailable"]
+
+
+def test_a_source_that_hangs_costs_its_time_limit_and_no_more() -> None:
+    is_over = threading.Event()
+    handlers = {"first": first, "second": second, "third": third}
+    ANSWERS.update(dict.fromkeys(handlers, lambda _: is_over.wait(20)))
+    sources = [
+        ExternalSource({"user": "BIGINT"}, {"v": "DOUBLE"}, handler, timeout="300ms", name=name)
+        for name, handler in handlers.items()
+    ]
+    local = platform(*(JoinPart(source) for source in sources))
+    began = time.monotonic()
+    found = local.fetch("join", [{"user": 1}])
+    took = time.monotonic() - began
+    is_over.set()
+    assert [found.status(0, f"{name}_v") for name in handlers] == ["unavailable"] * 3
+    assert found.rows()[0]["spent_amount_sum"] == 10
+    assert took < 3 * 0.3, "they were not asked at once"
+
+
+def test_a_source_that_fails_again_and_again_is_spared_and_comes_back() -> None:
+    calls: list[int] = []
+    is_down = [True]
+
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        calls.append(len(rows))
+        if is_down[0]:
+            raise ConnectionError("down")
+        return [{"amount": 1.0} for _ in rows]
+
+    local = platform(JoinPart(limits(handler)))
+    for _ in range(20):
+        assert local.fetch("join", [{"user": 1}]).status(0, "limits_amount") == "unavailable"
+    assert len(calls) == 5
+    is_down[0] = False
+    ends = time.monotonic() + 10
+    while local.fetch("join", [{"user": 1}]).status(0, "limits_amount") != "ok":
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert [local.fetch("join", [{"user": 1}]).status(0, "limits_amount") for _ in range(3)] == ["ok"] * 3
+
+
+def test_a_twin_stands_for_a_source_offline_alone() -> None:
+    twin = GroupBy(["user"], [ORDERS], [Aggregation("amount", Operation.MAX)], name="twin", accuracy=Accuracy.SNAPSHOT)
+    ANSWERS["first"] = lambda rows: [{"amount_max": 7} for _ in rows]
+    source = ExternalSource(
+        {"user": "BIGINT"}, {"amount_max": "BIGINT"}, first, offline=twin, name="source", timeout="5s"
+    )
+    local = platform(JoinPart(source))
+    found = local.fetch("join", [{"user": 1}])
+    assert (found.rows()[0]["source_amount_max"], found.status(0, "source_amount_max")) == (7, "ok")
+
+
+def test_a_row_without_the_key_of_a_source_is_refused() -> None:
+    ANSWERS["first"] = lambda rows: [None for _ in rows]
+    source = ExternalSource({"city": "VARCHAR"}, {"size": "BIGINT"}, first, name="cities")
+    local = platform(JoinPart(source))
+    with pytest.raises(UsageError, match=r"rows\[1\] has no 'city'"):
+        local.fetch("join", [{"user": 1, "city": "x"}, {"user": 1}])
