@@ -17,14 +17,13 @@ from zipline.clock import DAY, HOUR
 
 PROGRESS = b"\0"
 """The key of a space's tiles under which its writer says, in microseconds, until when it has seen all events."""
-POSITION = b"\xfeposition"
+POSITION = b"\xfe"
 """The key under which the writer says how far it has read its logs. No group-by's key begins with this byte."""
-SEEN = b"\xfeseen"
-"""What the keys begin with under which the writer keeps the ids of events that it has seen."""
 COARSE = -(1 << 31)
 _PLACE = struct.Struct(">ii")
 SUFFIX = _PLACE.size
 """Bytes that stand behind the key of what the chunk is of."""
+_NEVER = _PLACE.pack((1 << 31) - 1, COARSE)
 
 
 def coarse(day: int) -> bytes:
@@ -35,6 +34,12 @@ def coarse(day: int) -> bytes:
 def fine(day: int, t: int) -> bytes:
     """The same of the fine tiles of the hour of `t`."""
     return _PLACE.pack(day // DAY, t // HOUR)
+
+
+def seen(number: int, bucket: bytes) -> bytes:
+    """The key under which the writer keeps ids of events. It ends as the chunks of a day that never comes, so that a
+    store that deletes old chunks, or keeps a key's chunks together, has no rule of its own for it."""
+    return POSITION + bytes([number]) + bucket + _NEVER
 
 
 def day_of(key: bytes) -> int | None:

@@ -14,9 +14,11 @@ import pytest
 
 from tests.integration.events.shop import event, make_shop, stored
 from zipline.clock import now
-from zipline.errors import DataError, TableError
+from zipline.errors import TableError
 from zipline.orchestration.events.appending import Appender
 from zipline.orchestration.events.logs import FileLog
+from zipline.orchestration.events.opening import open_stream
+from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import event_sources, folder_of
 from zipline.plan.definitions import load
 from zipline.project import Project
@@ -121,10 +123,35 @@ def test_of_two_appends_from_one_position_the_second_is_refused(tmp_path: Path) 
         DeltaAppend(uri).append(pa.table({"evnt": ["x"]}), {})
 
 
-def test_a_time_that_an_expression_cannot_take_says_so(tmp_path: Path) -> None:
+def test_a_row_whose_time_cannot_be_evaluated_is_not_appended_and_holds_up_no_other(tmp_path: Path) -> None:
     project = make_shop(tmp_path)
     spending = tmp_path / "configs" / "shop" / "spending.py"
-    spending.write_text(spending.read_text().replace('time="bought_at"', 'time="CAST(event AS TIMESTAMP)"'))
-    with pytest.raises(DataError, match="CAST"):
-        appender(project, written(tmp_path / "events.jsonl", EVENTS)).append()
-    assert len(stored(project)) == 2
+    spending.write_text(spending.read_text().replace('time="bought_at"', 'time="CAST(user AS TIMESTAMP)"'))
+    timed = [each | {"user": "ann" if number == 3 else "2024-05-07T10:00:00Z"} for number, each in enumerate(EVENTS)]
+    assert appender(project, written(tmp_path / "events.jsonl", timed)).append() == 9
+    assert {row["ds"] for row in stored(project)[2:]} == {"2024-05-07"}
+
+
+def test_events_that_are_all_known_are_passed_over_for_good(tmp_path: Path) -> None:
+    project = make_shop(tmp_path)
+    assert appender(project, written(tmp_path / "first.jsonl", EVENTS)).append() == 10
+    second = written(tmp_path / "second.jsonl", [*EVENTS, {"user": "nobody"}])
+    for _ in range(2):
+        assert appender(project, second).append() == 0
+    position = appender(project, second).position(FileLog("purchases", second))
+    assert position == {"": second.stat().st_size}
+
+
+def test_an_event_of_the_first_day_that_there_is(tmp_path: Path) -> None:
+    first = written(tmp_path / "first.jsonl", [event(1, "ann", 1.0, "0001-01-01T00:00:00Z")])
+    assert appender(make_shop(tmp_path), first).append() == 1
+
+
+def test_a_snapshot_group_by_has_events_in_the_warehouse_alone(tmp_path: Path) -> None:
+    project = make_shop(tmp_path)
+    spending = tmp_path / "configs" / "shop" / "spending.py"
+    text = spending.read_text().replace("online=True", "online=True, accuracy=Accuracy.SNAPSHOT")
+    spending.write_text(text.replace("import ", "import Accuracy, ").replace('"1h", "1d"', '"1d"'))
+    EventLog(project).post("purchases", EVENTS)
+    with open_stream(project) as stream:
+        assert stream.once().tables["purchases"].appended == 10

@@ -20,7 +20,7 @@ from zipline.orchestration.events.opening import open_stream
 from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import journal_of
 from zipline.project import Project
-from zipline.stores.tiles import POSITION, PROGRESS, SEEN
+from zipline.stores.tiles import POSITION, PROGRESS
 
 ROOT = Path(__file__).parents[3]
 FOLLOW = """
@@ -77,7 +77,7 @@ def tiles(project: Project) -> dict[bytes, bytes]:
     with environment.begin() as transaction:
         found = {bytes(key): bytes(value) for key, value in transaction.cursor()}
     environment.close()
-    return {key: value for key, value in found.items() if key not in (POSITION, PROGRESS) and SEEN not in key}
+    return {key: value for key, value in found.items() if key != PROGRESS and not key.startswith(POSITION)}
 
 
 def post(project: Project, batches_: list[list[dict[str, Any]]]) -> None:

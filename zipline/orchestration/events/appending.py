@@ -22,8 +22,9 @@ from zipline.algebra.columnar.values import micros, validity
 from zipline.arrow import to_arrow
 from zipline.clock import DAY, day_text
 from zipline.engines.local.session import connect, query
-from zipline.errors import DataError
-from zipline.orchestration.events.arrived import values_of
+from zipline.engines.local.statements import FIRST_INSTANT
+from zipline.errors import DataError, ZiplineError
+from zipline.orchestration.events.arrived import failing, values_of, without
 from zipline.orchestration.events.decoding import DeadLetters, decoded
 from zipline.orchestration.events.logs import Clock, Log, Position
 from zipline.orchestration.events.sources import EventTable
@@ -93,19 +94,32 @@ class Appender:
         reached, tables, count, is_all = dict(position), [], 0, False
         while not is_all and count < AT_ONCE:
             read = log.read(reached)
-            tables.append(decoded(self._table.intake, log, read.records, self._dead).rows)
+            tables.append(self._timed(decoded(self._table.intake, log, read.records, self._dead).rows))
             reached |= read.position
             count += tables[-1].num_rows
             is_all = read.is_all
         return self._with_day(pa.concat_tables(tables)), reached, is_all
+
+    def _timed(self, rows: pa.Table) -> pa.Table:
+        """Without rows whose time cannot be evaluated: they would stand in the way of every reader of the table."""
+        try:
+            self._times(rows)
+        except ZiplineError:
+            return without(rows, failing(self._times, rows))
+        return rows
+
+    def _times(self, rows: pa.Table) -> NDArray[np.int64]:
+        """When each row happened, in microseconds; of one that has no time, now."""
+        times = values_of(self._table.time, rows, self._table.name, TIMESTAMP)
+        found, valid = micros(times), validity(times)
+        return found if valid is None else np.where(valid, found, self._clock())
 
     def _with_day(self, rows: pa.Table) -> pa.Table:
         """With the partition column, for tables that have one."""
         name = self._table.partition
         if name is None:
             return rows
-        times = values_of(self._table.time, rows, self._table.name, TIMESTAMP)
-        days = [day_text(t) for t in _times(times, self._clock()).tolist()]
+        days = [day_text(t) for t in self._times(rows).tolist()]
         dtype = self._table.schema[name]
         text = pa.array(days, pa.string())
         if dtype not in (STRING, DATE, TIMESTAMP):
@@ -117,15 +131,14 @@ class Appender:
         identity = self._table.event_id
         if identity is None or not rows.num_rows:
             return rows
-        times = _times(values_of(self._table.time, rows, self._table.name, TIMESTAMP), self._clock())
+        since = max(int(self._times(rows).min()) - LOOKED_BACK, FIRST_INSTANT)
         connection = connect()
         try:
             connection.register(
                 "arrived", rows.append_column("__place", pa.array(np.arange(rows.num_rows), pa.int64()))
             )
             table = DeltaSource(self._table.name, self._uri, self._options)
-            since = day_text(int(times.min()) - LOOKED_BACK)
-            relation = table.relation(connection, partition=self._table.partition, start=since)
+            relation = table.relation(connection, partition=self._table.partition, start=day_text(since))
             found = query(connection, _NEW.format(id=identity.sql("duckdb"), table=relation), self._table.name)
         finally:
             connection.close()
@@ -155,9 +168,3 @@ _NEW = """
 
 def _id(log: Log, part: str) -> str:
     return f"zipline {log.name} {part}"
-
-
-def _times(times: pa.Array, otherwise: int) -> NDArray[np.int64]:
-    """Microseconds; of what has no time another one."""
-    found, valid = micros(times), validity(times)
-    return found if valid is None else np.where(valid, found, otherwise)

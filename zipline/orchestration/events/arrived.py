@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 from zipline.algebra.columnar.values import whole
 from zipline.engines.local.session import connect, query
+from zipline.errors import ZiplineError
 from zipline.expressions import Expression
 from zipline.expressions.nodes import Column
 from zipline.tables.columns import duckdb_type
@@ -25,3 +28,21 @@ def values_of(expression: Expression, rows: pa.Table, table: str, dtype: DataTyp
     finally:
         connection.close()
     return whole(found.column("value"))
+
+
+def failing(check: Callable[[pa.Table], object], rows: pa.Table, first: int = 0) -> list[int]:
+    """The numbers of the rows for which `check` is an error, found by halves."""
+    try:
+        check(rows)
+    except ZiplineError:
+        if rows.num_rows == 1:
+            return [first]
+        half = rows.num_rows // 2
+        return failing(check, rows.slice(0, half), first) + failing(check, rows.slice(half), first + half)
+    return []
+
+
+def without(rows: pa.Table, numbers: list[int]) -> pa.Table:
+    """The rows but for those of these numbers."""
+    left_out = set(numbers)
+    return rows.take(pa.array([number for number in range(rows.num_rows) if number not in left_out], pa.int64()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -11,7 +11,13 @@ from zipline.errors import LockedError, ProjectError, UsageError
 from zipline.orchestration.events.appending import Appender
 from zipline.orchestration.events.decoding import DeadLetters
 from zipline.orchestration.events.logs import Clock, FileLog, JournalLog, Log
-from zipline.orchestration.events.sources import EventSources, EventTable, event_sources, folder_of, journal_of
+from zipline.orchestration.events.sources import (
+    EventSources,
+    event_sources,
+    folder_of,
+    journal_of,
+    tables_with_topics,
+)
 from zipline.orchestration.events.stream import Stream
 from zipline.orchestration.events.tiling import Feed
 from zipline.plan.definitions import Definitions, load
@@ -52,36 +58,49 @@ def open_stream(
     definitions = definitions or load(project.root / project.configs)
     sources = event_sources(project, definitions, catalog, wanted.tables)
     _check(sources, wanted)
+    spaces = [space_of(project, kept.group_by.name) for kept in sources.group_bys]
     with ExitStack() as held:
         registry = held.enter_context(open_registry(project))
-        locks = [
-            held.enter_context(_locked(registry, space_of(project, kept.group_by.name))) for kept in sources.group_bys
-        ]
+        locks = [held.enter_context(_locked(registry, space)) for space in spaces]
         if store is None:
             store = open_store(project)
             held.callback(store.close)
-        logs = [log for table in sources.tables.values() for log in _logs(project, table, wanted, held)]
-        feeds = [Feed(kept, store, space_of(project, kept.group_by.name), clock) for kept in sources.group_bys]
+        logs = _logs(project, sources, wanted, held, with_topics=True)
+        feeds = [Feed(kept, store, space, clock) for kept, space in zip(sources.group_bys, spaces, strict=True)]
         dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.tables}
-        fed = {table for feed in feeds for table in feed.tables}
-        appenders = {}
-        if wanted.appends:
-            for name, table in sources.tables.items():
-                if table.uri is None:
-                    continue
-                own = [log for log in _logs(project, table, wanted, held) if _is_appended(log, wanted)]
-                letters = None if name in fed else dead[name]
-                appenders[name] = Appender(
-                    table, own, folder_of(project, name), clock, project.storage_options, letters
-                )
+        appenders = _appenders(project, sources, wanted, held, feeds, dead, clock)
         yield Stream(sources.tables, logs, feeds, appenders, dead, clock, locks)
+
+
+def _appenders(
+    project: Project,
+    sources: EventSources,
+    wanted: Wanted,
+    held: ExitStack,
+    feeds: Sequence[Feed],
+    dead: Mapping[str, DeadLetters],
+    clock: Clock,
+) -> dict[str, Appender]:
+    """Of the tables that can be appended to. Where no feed sees a table, they keep its dead letters."""
+    if not wanted.appends:
+        return {}
+    logs = _logs(project, sources, wanted, held, with_topics=wanted.appends_topics)
+    fed = {table for feed in feeds for table in feed.tables}
+    found = {}
+    for name, table in sources.tables.items():
+        if table.uri is not None:
+            own = [log for log in logs if log.table == name]
+            letters = None if name in fed else dead[name]
+            found[name] = Appender(table, own, folder_of(project, name), clock, project.storage_options, letters)
+    return found
 
 
 def append_posted(
     project: Project, definitions: Definitions, catalog: Catalog, tables: Sequence[str], clock: Clock = now
 ) -> dict[str, int]:
     """Appends to these tables what was posted to them and is not there yet; gives how many rows of each."""
-    posted = [name for name in dict.fromkeys(tables) if journal_of(project, name).exists]
+    known = tables_with_topics(definitions)
+    posted = [name for name in dict.fromkeys(tables) if name in known and journal_of(project, name).exists]
     if not posted:
         return {}
     sources = event_sources(project, definitions, catalog, posted)
@@ -106,18 +125,19 @@ def _check(sources: EventSources, wanted: Wanted) -> None:
             sources.table(name).check_appendable()
 
 
-def _logs(project: Project, table: EventTable, wanted: Wanted, held: ExitStack) -> list[Log]:
-    """What is followed of a table."""
-    found: list[Log] = [JournalLog(table.name, journal_of(project, table.name))]
-    if wanted.file is not None:
-        return [*found, FileLog(table.name, wanted.file)] if table.name in wanted.tables else found
-    for topic in table.topics if project.brokers.servers else ():
-        found.append(_kafka_log(project, table.name, topic))
-        held.callback(found[-1].close)
+def _logs(project: Project, sources: EventSources, wanted: Wanted, held: ExitStack, *, with_topics: bool) -> list[Log]:
+    """What is followed, opened: each reader has logs of its own."""
+    found: list[Log] = []
+    for table in sources.tables.values():
+        found.append(JournalLog(table.name, journal_of(project, table.name)))
+        if wanted.file is not None:
+            found += [FileLog(table.name, wanted.file)] if table.name in wanted.tables else []
+        elif with_topics and project.brokers.servers:
+            found += [_kafka_log(project, table.name, topic, held) for topic in table.topics]
     return found
 
 
-def _kafka_log(project: Project, table: str, topic: str) -> Log:
+def _kafka_log(project: Project, table: str, topic: str, held: ExitStack) -> Log:
     try:
         from zipline.orchestration.events.kafka import KafkaLog
     except ModuleNotFoundError:
@@ -125,11 +145,9 @@ def _kafka_log(project: Project, table: str, topic: str) -> Log:
             "the project has brokers of Kafka, and its client is not installed",
             hint="pip install 'zipline-features[kafka]'",
         ) from None
-    return KafkaLog(table, topic, project.brokers)
-
-
-def _is_appended(log: Log, wanted: Wanted) -> bool:
-    return wanted.appends_topics or not log.name.startswith("kafka:")
+    log = KafkaLog(table, topic, project.brokers)
+    held.callback(log.close)
+    return log
 
 
 def _locked(registry: Registry, space: str) -> Lock:

@@ -91,7 +91,8 @@ class EventLog:
         """A thread that takes what is posted into the tiles and the warehouse, for the block."""
         follower = Follower(self, store)
         self._followers.append(follower)
-        follower.start()
+        if self.sources:
+            follower.start()
         try:
             yield follower
         finally:
@@ -118,7 +119,8 @@ class Follower:
         self._stopped.set()
         if (stream := self._stream) is not None:
             stream.stop()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def stir(self) -> None:
         """Something was posted."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zipline.clock import DAY
 from zipline.stores.contract import TILES_KEPT, Item, Place, Store
 from zipline.stores.keys import key_writer
-from zipline.stores.tiles import SEEN
+from zipline.stores.tiles import seen
 from zipline.types import DataType
 
 _DAY, _DIGEST = 4, 12
@@ -29,7 +29,7 @@ class Seen:
 
     def __init__(self, store: Store, space: str, number: int, dtype: DataType, own: set[bytes] | None = None) -> None:
         self._store, self._space, self._own = store, space, own
-        self._prefix = SEEN + bytes([number])
+        self._number = number
         self._write = key_writer([dtype])
 
     def first(self, ids: Sequence[Any], at: int) -> tuple[NDArray[np.bool_], list[Item]]:
@@ -56,7 +56,7 @@ class Seen:
         if key is None:
             return None
         digest = hashlib.sha256(key).digest()
-        return self._prefix + digest[:2], digest[2 : 2 + _DIGEST]
+        return seen(self._number, digest[:2]), digest[2 : 2 + _DIGEST]
 
     def _read(self, names: set[bytes]) -> dict[bytes, bytes]:
         some = [name for name in sorted(names) if self._own is None or name in self._own]

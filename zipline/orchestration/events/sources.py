@@ -128,6 +128,12 @@ def event_sources(
     return EventSources(tables, tuple(fed))
 
 
+def tables_with_topics(definitions: Definitions) -> list[str]:
+    """The names of the tables that take events, of which nothing is looked at yet."""
+    sources = (source for group_by in definitions.group_bys for source in _sources_of(group_by))
+    return list(dict.fromkeys(source.table_name for source in sources))
+
+
 def journal_of(project: Project, table: str) -> Journal:
     """Where the environment keeps what is posted to a source."""
     return Journal(folder_of(project, table))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from zipline.engines.local.records import Available, read_available
 from zipline.engines.local.tiles import TileWriter
 from zipline.errors import DataError, ZiplineError
 from zipline.expressions import Expression
-from zipline.orchestration.events.arrived import values_of
+from zipline.orchestration.events.arrived import failing, values_of, without
 from zipline.orchestration.events.logs import Clock, Position
 from zipline.orchestration.events.seen import Seen
 from zipline.plan.online import Kept, to_algebra
@@ -94,24 +95,22 @@ class Feed:
 
     def take(self, log: str, table: str, rows: pa.Table, position: Position) -> Taken:
         """Merges rows of a table that stand in a log up to a position."""
-        failed: tuple[int, ...] = ()
+        failed: list[int] = []
         reason = ""
         try:
             found, items, repeated = self._read(table, rows)
         except ZiplineError as wrong:
-            failed, reason = tuple(self._failing(table, rows, 0)), wrong.what
+            failed, reason = failing(partial(self._evaluate, table), rows), wrong.what
             if not failed:
                 raise
-            mask = np.ones(rows.num_rows, np.bool_)
-            mask[list(failed)] = False
-            found, items, repeated = self._read(table, rows.filter(pa.array(mask)))
+            found, items, repeated = self._read(table, without(rows, failed))
         logs = {**self._logs, log: {**self.position(log), **position}}
         with self._undone():
             count = self._writer.take(found, [*items, *self._position_items(logs)])
         self._logs = logs
         if self._own is not None:
             self._own.update(name for name, _ in items)
-        return Taken(count, repeated, failed, reason)
+        return Taken(count, repeated, tuple(failed), reason)
 
     def progress(self, until: int, *, is_all: bool) -> None:
         """Says that all events that came before `until` are in the tiles; not while these are made anew.
@@ -173,20 +172,12 @@ class Feed:
             readings[text] = read_available(plan, open_catalog({table: some}), only=table)
         return Available(plan, tuple(readings[text].readings[n] for n, text in enumerate(texts)))
 
-    def _failing(self, table: str, rows: pa.Table, first: int) -> list[int]:
-        """The numbers of the rows that cannot be evaluated, by halves."""
-        try:
-            for identity, _ in self._seen:
-                if identity.text in self._identities(table):
-                    self._ids(identity, rows, table)
-            self._available(table, rows, {})
-        except ZiplineError:
-            if rows.num_rows == 1:
-                return [first]
-            half = rows.num_rows // 2
-            left = self._failing(table, rows.slice(0, half), first)
-            return left + self._failing(table, rows.slice(half), first + half)
-        return []
+    def _evaluate(self, table: str, rows: pa.Table) -> None:
+        """Whether the rows can be evaluated, ids and all."""
+        for identity, _ in self._seen:
+            if identity.text in self._identities(table):
+                self._ids(identity, rows, table)
+        self._available(table, rows, {})
 
     def _identities(self, table: str) -> set[str]:
         return {s.event_id.text for s in self.kept.group_by.sources if s.table == table and s.event_id is not None}
