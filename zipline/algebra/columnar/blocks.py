@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zipline.algebra.codec import CodecError, pack, unpack
-from zipline.algebra.columnar import folding
+from zipline.algebra.columnar import combining
 from zipline.algebra.contract import Aggregator
 from zipline.algebra.layout import HEADER, START, WIDTH, WORD, WORDS, Layout
 from zipline.values import dataclass
@@ -87,7 +87,7 @@ class Form:
         out[:, START], out[:, WIDTH] = words[firsts, START], words[firsts, WIDTH]
         words = np.ascontiguousarray(words)
         flat = words.reshape(-1)
-        folding.combine(flat, flat.view(np.float64), offsets, self._states, out, out.view(np.float64))
+        combining.combine(flat, flat.view(np.float64), offsets, self._states, out, out.view(np.float64))
         found: Irs = []
         if self.aggregators:
             ordered = [irs[record] for record in order.tolist()]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar import folding, hashing, order
+from zipline.algebra.columnar import combining, folding, hashing, order
 from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.columnar.series import Call, Series, evaluate, moments_of_each, moments_of_runs
 from zipline.algebra.columnar.spans import pair
@@ -103,9 +103,9 @@ def _folding() -> None:
     folding.answer(block, floats, ends, part, window, feature, 0, out, out.view(np.float64), present, status)
     folding.select(form.opened([[form.written(words, [])]]).words, 0, 0)
     offsets, values = np.arange(3), np.arange(2)
-    folding.sums_of_runs(values + 0.5, offsets, words.view(np.float64), words, 3)
-    folding.extremes_of_runs(values, offsets, True, words[:, 0])
-    folding.extremes_of_runs(values + 0.5, offsets, True, words.view(np.float64)[:, 0])
+    combining.sums_of_runs(values + 0.5, offsets, words.view(np.float64), words, 3)
+    combining.extremes_of_runs(values, offsets, True, words[:, 0])
+    combining.extremes_of_runs(values + 0.5, offsets, True, words.view(np.float64)[:, 0])
 
 
 SCENES: dict[str, Callable[[], None]] = {

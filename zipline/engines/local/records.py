@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar import folding
+from zipline.algebra.columnar import combining
 from zipline.algebra.columnar.blocks import Form, Irs
 from zipline.algebra.columnar.series import Series, moments_of_runs
 from zipline.algebra.columnar.values import whole
@@ -174,10 +174,10 @@ def _write(state: State, series: Series, words: Ints, floats: NDArray[np.float64
             totals = np.concatenate([[0], np.cumsum(part)])
             words[:, column] = totals[offsets[1:]] - totals[offsets[:-1]]
     elif state.kind == "floats":
-        folding.sums_of_runs(series.floats, offsets, floats, words, at)
+        combining.sums_of_runs(series.floats, offsets, floats, words, at)
     elif state.kind in ("least", "most"):
         out = floats[:, at] if state.is_float else words[:, at]
-        folding.extremes_of_runs(series.data, offsets, state.kind == "most", out)
+        combining.extremes_of_runs(series.data, offsets, state.kind == "most", out)
     elif state.kind == "moments":
         found = moments_of_runs(series)
         for n, name in enumerate(_STATE):
