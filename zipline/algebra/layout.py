@@ -33,6 +33,8 @@ START, WIDTH, EVENTS, FIRST_STATE = range(4)
 TAG, RECORDS, IR_BYTES, HEADER = range(4)
 """The words that every block begins with."""
 WORD = 8
+EVER_BEFORE = -(1 << 62)
+"""Before all time: where the span begins that holds whatever is older than every window."""
 
 WORDS: dict[Kind, int] = {
     "count": 1,

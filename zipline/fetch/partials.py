@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
 from zipline.algebra.columnar.blocks import Form
-from zipline.algebra.layout import EVENTS, WORD, element_of
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, WORD, element_of
 from zipline.algebra.operations import empty_value
-from zipline.algebra.windows import bounds, floor, hop
+from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
 from zipline.fetch.online_values import from_algebra, to_word
 from zipline.fetch.results import Block, Status, Values
-from zipline.plan.online import EVER_BEFORE, SERVED, Kept, reduction
+from zipline.plan.online import SERVED, Kept, reduction
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 from zipline.stores.keys import KeyWriter, key_writer
@@ -58,7 +58,7 @@ class Served:
         self.kept, self.space = Kept(plan), space
         self.form = Form(self.kept.tag, bytes.fromhex(plan.fingerprint), self.kept.layout, self.kept.aggregators)
         self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
-        self._minute, self._suffixes = (-1, -1), [b""]
+        self._suffixes: tuple[tuple[int, int], list[bytes]] = (-1, -1), []
 
     def lag(self, complete: int, generation: Generation) -> int:
         """How far behind the input may be that is complete until then: what is declared, else little of a stream."""
@@ -67,14 +67,16 @@ class Served:
         return STALLED if complete > generation.end else 0
 
     def suffixes(self, q: int, generation: Generation) -> list[bytes]:
-        """What stands behind the keys of the chunks that a query needs: the same for all of a minute."""
-        minute = q // MINUTE, generation.end
-        if minute != self._minute:
+        """What stands behind the keys of the chunks that a query needs: the same for all of a minute, as windows are
+        whole minutes."""
+        asked = q // MINUTE, generation.end
+        known, suffixes = self._suffixes
+        if known != asked:
             high = floor(q, self.kept.tile) + self.kept.tile
-            starts = [start for window in self.kept.windows if (start := bounds(q, window, "TEMPORAL")[0]) is not None]
-            self._suffixes = chunks(generation.end, q, high, starts)
-            self._minute = minute
-        return self._suffixes
+            starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
+            suffixes = chunks(generation.end, q, high, starts)
+            self._suffixes = asked, suffixes  # in one step: other threads fetch at other times
+        return suffixes
 
     def asks(self, keys: Sequence[bytes | None], q: int, generation: Generation | None) -> list[Ask]:
         """What to ask the store for these keys (None: no key): of every key its upload, then its chunks of tiles."""
@@ -115,13 +117,12 @@ class PartialParts:
                         rows.append(_row(kept, feature))
                         self.features.append(feature)
                         self.names.append(called[feature.name])
-                length, step = (folding.LIFETIME, 1) if window is None else (window, hop(window))
-                windows.append((length, step, first, len(rows)))
+                windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
-            fixed = kept.tag, kept.layout.words, kept.tile, folding.NEVER, SERVED, folding.NEVER
+            fixed = kept.tag, kept.layout.words, kept.tile, EVER_BEFORE, SERVED, EVER_BEFORE
             parts.append((*fixed, first_window, len(windows)))
         self._parts = np.array(parts, np.int64).reshape(-1, 8)
-        self._windows = np.array(windows, np.int64).reshape(-1, 4)
+        self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 6)
 
     def answered(
@@ -156,7 +157,7 @@ class PartialParts:
             words.view(np.float64),
             np.array(ends, np.int64),
             parts,
-            self._windows,
+            self._windows_at(q),
             self._rows,
             q,
             out,
@@ -166,6 +167,15 @@ class PartialParts:
         )
         return Block(out, present, status, times, blocks)
 
+    def _windows_at(self, q: int) -> Ints:
+        """The table of windows: the same for all of a minute."""
+        known, windows = self._windows
+        if known != q // MINUTE:
+            windows = windows.copy()
+            windows[:, folding.BEGIN] = [start_of(window, q) for each in self.served for window in each.kept.windows]
+            self._windows = q // MINUTE, windows
+        return windows
+
     def others(self, block: Block, asked: Sequence[Asked], q: int) -> dict[str, Values]:
         """The features that take IRs."""
         found: dict[str, Values] = {}
@@ -174,7 +184,9 @@ class PartialParts:
             served, half = self.served[number], asked[number]
             count = len(half.keys)
             time = block.times[number]
-            if time is None or half.generation is None or not _is_served(feature.window, q, half.generation):
+            low = start_of(feature.window, q)
+            end = EVER_BEFORE if half.generation is None else half.generation.end
+            if time is None or half.generation is None or not folding.is_served(low, end, SERVED, q):
                 found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
                 continue
             try:
@@ -229,10 +241,10 @@ def _of_keys(half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[A
     return [[] if key is None else of[key] for key in half.keys]
 
 
-def _is_served(window: int | None, q: int, generation: Generation) -> bool:
-    """Whether a window is made of whole spans of the upload and of tiles."""
+def start_of(window: int | None, q: int) -> int:
+    """Where a window begins."""
     start = bounds(q, window, "TEMPORAL")[0]
-    return q <= generation.end + SERVED or (start is not None and start >= generation.end)
+    return EVER_BEFORE if start is None else start
 
 
 def _by_algebra(
@@ -240,9 +252,7 @@ def _by_algebra(
 ) -> Values:
     place = kept.reductions.index(reduction(feature))
     aggregator = kept.aggregators[place]
-    start = bounds(q, feature.window, "TEMPORAL")[0]
-    low = EVER_BEFORE if start is None else start
-    high = floor(q, kept.tile) + kept.tile
+    low, high = start_of(feature.window, q), floor(q, kept.tile) + kept.tile
     values: list[Any] = []
     statuses: list[Status] = []
     for first, last in pairwise(opened.offsets.tolist()):

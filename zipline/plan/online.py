@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from zipline.algebra.contract import Aggregator
-from zipline.algebra.layout import Layout, State, element_of, kinds_of
+from zipline.algebra.layout import EVER_BEFORE, Layout, State, element_of, kinds_of
 from zipline.algebra.operations import aggregator
 from zipline.algebra.windows import floor, hop, tile_hop
 from zipline.clock import DAY, to_micros
@@ -24,8 +24,6 @@ from zipline.values import dataclass
 
 SERVED = 2 * DAY
 """How long after its end an upload serves every window; after that some windows may begin inside its spans."""
-EVER_BEFORE = -(1 << 62)
-"""Where the span begins that holds whatever is older than every window."""
 
 Reduction: TypeAlias = tuple[str, str, "str | None", "int | None", "tuple[float, ...] | None"]
 """(operation, input, bucket, k, percentiles): features that differ in their window only share an IR."""

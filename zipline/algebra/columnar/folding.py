@@ -20,7 +20,7 @@ import zipline.algebra.compiled  # noqa: F401 (makes `moments` callable from ker
 from zipline.algebra import moments
 from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments, plus
 from zipline.algebra.columnar.kernel import kernel
-from zipline.algebra.layout import EVENTS, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
 from zipline.algebra.windows import TILE_LEVELS
 
 COUNT, SUM_INTEGERS, AVERAGE_INTEGERS, SUM_FLOATS, AVERAGE_FLOATS, LEAST, MOST, FIRST, LAST = range(9)
@@ -29,13 +29,12 @@ VARIANCE, SKEW, KURTOSIS = range(9, 12)
 
 OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
 """Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
-LENGTH, HOP, FIRST_FEATURE, END_FEATURE = range(4)
-"""Of the table of windows: microseconds (LIFETIME: all time), and its features."""
+BEGIN, FIRST_FEATURE, END_FEATURE = range(3)
+"""Of the table of windows: where it begins for this query (EVER_BEFORE: there is no bound), and its features."""
 OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = range(8)
 """Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
-ended (NEVER: there is none), how long after that all windows are served, until when nothing is stale, its windows."""
-LIFETIME = -1
-NEVER = -(1 << 62)
+ended (EVER_BEFORE: there is none), how long after that all windows are served, until when nothing is stale, and its
+windows."""
 
 DEFAULTED, OK, STALE, UNAVAILABLE, WRONG = range(5)
 """Statuses, from the least to the worst."""
@@ -120,8 +119,8 @@ def _window(
     status: Any,
 ) -> Any:
     """The features of one window of one key."""
-    uploaded, low = part[UPLOADED], start_of(q, window[LENGTH], window[HOP])
-    if uploaded == NEVER or (low < uploaded and q > uploaded + part[SERVED]):
+    low = window[BEGIN]
+    if not is_served(low, part[UPLOADED], part[SERVED], q):
         status[window[FIRST_FEATURE] : window[END_FEATURE]] = UNAVAILABLE
         return
     high = q - q % part[TILE] + part[TILE]
@@ -145,12 +144,9 @@ def _window(
 
 
 @kernel
-def start_of(q: Any, length: Any, step: Any) -> Any:
-    """Where a window begins (`windows.bounds`)."""
-    if length == LIFETIME:
-        return NEVER
-    start = q - length
-    return start - start % step
+def is_served(low: Any, uploaded: Any, served: Any, q: Any) -> Any:
+    """Whether a window that begins at `low` is made of whole spans of the upload and of tiles."""
+    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= uploaded)
 
 
 @kernel

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from zipline.algebra.codec import pack
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local import read
@@ -19,7 +20,7 @@ from zipline.engines.local.records import form_of, read_available, records
 from zipline.engines.local.run import run_group_by
 from zipline.engines.local.session import connect
 from zipline.errors import UsageError
-from zipline.plan.online import EVER_BEFORE, Kept, to_algebra
+from zipline.plan.online import Kept, to_algebra
 from zipline.plan.steps import GroupByPlan, SourceRead
 from zipline.stores.contract import Item
 from zipline.stores.keys import key_writer
