@@ -145,8 +145,8 @@ class PartialParts:
                 parts[number, folding.FRESH_UNTIL] = complete + self.served[number].lag(complete, half.generation)
             for values in own:
                 for value in values:
-                    found.append(value)
-                    at += len(value) // WORD
+                    found.append(value if len(value) % WORD == 0 else _BROKEN)
+                    at += len(found[-1]) // WORD
                 ends.append(at)
         width = len(self._rows)
         out, present = np.zeros((count, width), np.int64), np.zeros((count, width), np.bool_)
@@ -204,6 +204,8 @@ class PartialParts:
 
 _NO_WORDS = np.zeros(0, np.int64)
 _NO_WORDS.flags.writeable = False
+_BROKEN = bytes(WORD)
+"""What no kernel takes for a block."""
 
 
 def _complete_until(half: Asked, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:

@@ -20,7 +20,8 @@ import zipline.algebra.compiled  # noqa: F401 (makes `moments` callable from ker
 from zipline.algebra import moments
 from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments, plus
 from zipline.algebra.columnar.kernel import kernel
-from zipline.algebra.layout import EVENTS, EVER_BEFORE, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
+from zipline.algebra.columnar.sealing import checksum
+from zipline.algebra.layout import CHECKSUM, EVENTS, EVER_BEFORE, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
 from zipline.algebra.windows import TILE_LEVELS
 
 COUNT, SUM_INTEGERS, AVERAGE_INTEGERS, SUM_FLOATS, AVERAGE_FLOATS, LEAST, MOST, FIRST, LAST = range(9)
@@ -93,15 +94,16 @@ def _records(words: Any, begin: Any, end: Any, part: Any, places: Any) -> Any:
         records, irs = words[begin + RECORDS], words[begin + IR_BYTES]
         if records < 0 or irs < 0 or records > end - begin or irs > 8 * (end - begin):
             return -1
+        last = begin + HEADER + records * part[RECORD_WORDS] + (irs + 7) // 8
+        if last > end or words[begin + CHECKSUM] != checksum(words, begin, last):
+            return -1
         begin += HEADER
         for _ in range(records):
-            if begin + part[RECORD_WORDS] > end:
-                return -1
             places[count] = begin
             count += 1
             begin += part[RECORD_WORDS]
-        begin += (irs + 7) // 8
-    return count if begin == end else -1
+        begin = last
+    return count
 
 
 @kernel

@@ -44,7 +44,8 @@ class TileWriter:
 
     def take(self, rows: Available) -> int:
         """Merges rows as they were read of the sources; gives how many there are."""
-        found = records(self._kept, rows, floor(rows.t, self._kept.tile), floor(rows.available, DAY), self._kept.tile)
+        tile = self._kept.tile
+        found = records(self._kept, rows, lambda t: floor(t, tile), tile, floor(rows.available, DAY))
         if not len(found.words):
             return 0
         hours = floor(found.words[:, START], HOUR)

@@ -38,12 +38,8 @@ def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     cuts = np.array(kept.cuts(end), np.int64)
     low = int(cuts[0])
     rows = read_available(kept.group_by, catalog, low=None if low == EVER_BEFORE else low, before=end)
-    starts = cuts[np.searchsorted(cuts, rows.t, side="right") - 1]
-    found = records(kept, rows, starts, np.zeros(len(starts), np.int64), 0)
-    form = form_of(kept)
-    bounds = np.searchsorted(found.key, np.arange(len(found.keys) + 1)).tolist()
-    for key, first, last in zip(found.keys, bounds[:-1], bounds[1:], strict=True):
-        yield key, form.written(found.words[first:last], found.irs[first:last])
+    found = records(kept, rows, lambda t: cuts[np.searchsorted(cuts, t, side="right") - 1], 0)
+    return zip(found.keys, form_of(kept).all_written(found.words, found.irs, found.bounds), strict=True)
 
 
 def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
