@@ -72,9 +72,14 @@ def element_of(dtype: DataType) -> DataType:
     return dtype.element if isinstance(dtype, ArrayType) else dtype
 
 
+def has_word(dtype: DataType) -> bool:
+    """Whether a value of the type is one word."""
+    return dtype.is_integer or dtype.is_float or dtype in (BOOLEAN, DATE, TIMESTAMP)
+
+
 def kinds_of(operation: str, dtype: DataType) -> tuple[Kind, ...] | None:
     """The states, beside the count of values, of an operation over such values; None where it takes an IR."""
-    fits = dtype.is_integer or dtype.is_float or dtype in (BOOLEAN, DATE, TIMESTAMP)
+    fits = has_word(dtype)
     if operation == "COUNT":
         return ()
     if operation in ("SUM", "AVERAGE") and (dtype.is_integer or dtype.is_float):

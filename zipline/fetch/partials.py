@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
-from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.layout import EVENTS, EVER_BEFORE, WORD, element_of
+from zipline.algebra.nested import from_algebra
 from zipline.algebra.operations import empty_value
 from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
-from zipline.fetch.online_values import from_algebra, to_word
+from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Block, Status, Values
 from zipline.plan.online import SERVED, Kept, reduction
 from zipline.plan.steps import Feature, GroupByPlan
@@ -56,7 +56,7 @@ class Served:
 
     def __init__(self, plan: GroupByPlan, space: str) -> None:
         self.kept, self.space = Kept(plan), space
-        self.form = Form(self.kept.tag, bytes.fromhex(plan.fingerprint), self.kept.layout, self.kept.aggregators)
+        self.form = self.kept.form
         self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
         self._suffixes: tuple[tuple[int, int], list[bytes]] = (-1, -1), []
 
@@ -77,6 +77,13 @@ class Served:
             suffixes = chunks(generation.end, q, high, starts)
             self._suffixes = asked, suffixes  # in one step: other threads fetch at other times
         return suffixes
+
+    def blocks(self, half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
+        """Of every row the blocks of its key; what is broken where the upload is another definition's, in which a key
+        that is not there may be one that this definition has."""
+        if half.generation is not None and half.generation.fingerprint != self.kept.group_by.fingerprint:
+            return [[_BROKEN] for _ in half.keys]
+        return _of_keys(half, answer)
 
     def asks(self, keys: Sequence[bytes | None], q: int, generation: Generation | None) -> list[Ask]:
         """What to ask the store for these keys (None: no key): of every key its upload, then its chunks of tiles."""
@@ -136,7 +143,7 @@ class PartialParts:
         times: list[int | None] = []
         blocks: list[list[list[Any]]] = []
         for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
-            own = _of_keys(half, answer)
+            own = self.served[number].blocks(half, answer)
             blocks.append(own)
             complete = _complete_until(half, answer, q)
             times.append(complete)
@@ -145,7 +152,7 @@ class PartialParts:
                 parts[number, folding.FRESH_UNTIL] = complete + self.served[number].lag(complete, half.generation)
             for values in own:
                 for value in values:
-                    found.append(value if len(value) % WORD == 0 else _BROKEN)
+                    found.append(value if value and len(value) % WORD == 0 else _BROKEN)
                     at += len(found[-1]) // WORD
                 ends.append(at)
         width = len(self._rows)

@@ -301,3 +301,69 @@ def test_a_stream_that_stalls_makes_its_features_stale(freshness: str | None, st
         assert {found.status(0, name) for name in found.features} == {expected}
         assert found.time(0, "totals_n_sum_7d") == min(later, START + dt.timedelta(hours=1))
         assert found.status(1, "totals_n_sum_7d") == ("stale" if expected == "stale" else "default")
+
+
+class Damaging(MemoryStore):
+    """Changes what it reads of an upload."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.damage: Any = lambda value: value
+
+    def get(self, asks: Any) -> Any:
+        found = super().get(asks)
+        return [
+            [None if value is None else self.damage(bytes(value)) for value in values] if place.generation else values
+            for (place, _), values in zip(asks, found, strict=True)
+        ]
+
+
+DAMAGES = {
+    "a bit": lambda value: value[:-1] + bytes([value[-1] ^ 1]),
+    "cut": lambda value: value[:-1],
+    "cut by a word": lambda value: value[:-8],
+    "longer": lambda value: value + bytes(8),
+    "nothing left": lambda value: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("accuracy", [Accuracy.TEMPORAL, Accuracy.SNAPSHOT])
+@pytest.mark.parametrize("others", [[], [Aggregation("n", Operation.TOP_K, windows=["7d"], k=1)]], ids=["", "irs"])
+def test_what_is_damaged_is_an_error_and_never_a_number(damage: str, accuracy: Accuracy, others: list[Any]) -> None:
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    sums = [Aggregation("n", Operation.SUM, windows=["7d"]), Aggregation("n", Operation.COUNT, windows=["7d"]), *others]
+    totals = GroupBy(["key"], [source], sums, accuracy=accuracy, online=True, name="totals")
+    left = EventSource("asked", query=Query(select=["key"], time="t"))
+    store = Damaging()
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES, store=store)
+    platform.advance(START)
+    platform.upload("2024-02-29")
+    asked = [{"key": "a"}, {"key": "nobody"}]
+    assert platform.fetch("j", asked).rows()[0]["totals_n_sum_7d"] == 3
+    store.damage = DAMAGES[damage]
+    found = platform.fetch("j", asked)
+    assert set(found.rows()[0].values()) == {None}
+    assert {found.status(0, name) for name in found.features} == {"error"}
+    assert {found.status(1, name) for name in found.features} == {"default"}
+
+
+@pytest.mark.parametrize("accuracy", [Accuracy.TEMPORAL, Accuracy.SNAPSHOT])
+def test_a_key_that_an_older_definition_did_not_upload_is_not_said_to_have_nothing(accuracy: Accuracy) -> None:
+    def platform_of(where: list[str], store: Any) -> LocalPlatform:
+        query = Query(select=["key", "n"], where=where, time="t")
+        source = EventSource("events", topic=Topic("events"), query=query)
+        counts = [Aggregation("n", Operation.COUNT, windows=["7d"]), Aggregation("n", Operation.TOP_K, k=1)]
+        totals = GroupBy(["key"], [source], counts, accuracy=accuracy, online=True, name="totals")
+        left = EventSource("asked", query=Query(select=["key"], time="t"))
+        platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES, store=store)
+        platform.advance(START)
+        return platform
+
+    store = MemoryStore()
+    platform_of(["n > 100"], store).upload("2024-02-29")
+    changed = platform_of([], store)
+    found = changed.fetch("j", [{"key": "a"}])
+    assert {found.status(0, name) for name in found.features} == {"error"}
+    changed.upload("2024-02-29")
+    assert changed.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_count_7d": 2, "totals_n_top_k1": [2]}]

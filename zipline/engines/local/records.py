@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar import combining
-from zipline.algebra.columnar.blocks import Form, Irs
+from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.columnar.series import Series, moments_of_runs
 from zipline.algebra.columnar.values import whole
 from zipline.algebra.layout import EVENTS, START, WIDTH, State
@@ -36,11 +36,6 @@ from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 _STATE = ("n", "hi", "lo", "gain", "m2", "m3", "m4", "infinite")
-
-
-def form_of(kept: Kept) -> Form:
-    """What the blocks of a group-by look like."""
-    return Form(kept.tag, bytes.fromhex(kept.group_by.fingerprint), kept.layout, kept.aggregators)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar.blocks import Form, Irs
+from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.layout import START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
-from zipline.engines.local.records import Available, form_of, read_available, records
+from zipline.engines.local.records import Available, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Place, Store
 from zipline.stores.tiles import PROGRESS, coarse, fine
@@ -32,7 +32,7 @@ class TileWriter:
 
     def __init__(self, kept: Kept, store: Store, space: str) -> None:
         self._kept, self._store, self._space = kept, store, space
-        self._form: Form = form_of(kept)
+        self._form = kept.form
 
     def add(self, table: str, arrived: pa.Table) -> int:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""

@@ -11,19 +11,19 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from zipline.algebra.codec import pack
+from zipline.algebra.columnar.values import whole
 from zipline.algebra.layout import EVER_BEFORE
 from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local import read
-from zipline.engines.local.records import form_of, read_available, records
+from zipline.engines.local.records import read_available, records
 from zipline.engines.local.run import run_group_by
 from zipline.engines.local.session import connect
 from zipline.errors import UsageError
-from zipline.plan.online import Kept, to_algebra
+from zipline.plan.online import Kept
 from zipline.plan.steps import GroupByPlan, SourceRead
 from zipline.stores.contract import Item
-from zipline.stores.keys import key_writer
+from zipline.stores.key_columns import ordered_keys
 from zipline.tables.catalog import Catalog
 
 
@@ -39,7 +39,7 @@ def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     low = int(cuts[0])
     rows = read_available(kept.group_by, catalog, low=None if low == EVER_BEFORE else low, before=end)
     found = records(kept, rows, lambda t: cuts[np.searchsorted(cuts, t, side="right") - 1], 0)
-    return zip(found.keys, form_of(kept).all_written(found.words, found.irs, found.bounds), strict=True)
+    return zip(found.keys, kept.form.all_written(found.words, found.irs, found.bounds), strict=True)
 
 
 def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
@@ -48,17 +48,9 @@ def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     keys = _keys(plan, catalog)
     ts = pa.array([end] * keys.num_rows, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     found = run_group_by(plan, keys.append_column("ts", ts), catalog).table
-    write = key_writer([dtype for _, dtype in plan.keys])
-    names = [key for key, _ in plan.keys]
-    columns = plan.lookup or tuple((feature.name, feature.type) for feature in plan.features)
-    written = [write(key) for key in zip(*(found.column(name).to_pylist() for name in names), strict=True)]
-    if not names:
-        written = [b"\0"] * found.num_rows
-    values = [[to_algebra(each, dtype) for each in found.column(name).to_pylist()] for name, dtype in columns]
-    fingerprint = bytes.fromhex(plan.fingerprint)
-    items = dict(zip(written, zip(*values, strict=True), strict=True))
-    for key in sorted(key for key in items if key is not None):
-        yield key, pack(fingerprint, items[key])
+    columns = [whole(found.column(name)) for name, _ in plan.keys]
+    written, rows = ordered_keys(columns, [dtype for _, dtype in plan.keys], found.num_rows)
+    return zip(written, kept.values.written(found.take(pa.array(rows))), strict=True)
 
 
 def _keys(plan: GroupByPlan, catalog: Catalog) -> pa.Table:
