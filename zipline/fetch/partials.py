@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
+from zipline.algebra.columnar.blocks import Form, Irs, Opened
 from zipline.algebra.layout import EVENTS, EVER_BEFORE, WORD, element_of
 from zipline.algebra.nested import from_algebra
 from zipline.algebra.operations import empty_value
@@ -186,7 +187,7 @@ class PartialParts:
     def others(self, block: Block, asked: Sequence[Asked], q: int) -> dict[str, Values]:
         """The features that take IRs."""
         found: dict[str, Values] = {}
-        opened: dict[int, Any] = {}
+        opened: dict[int, tuple[Opened, Irs, list[int]]] = {}
         for number, feature, name in self._others:
             served, half = self.served[number], asked[number]
             count = len(half.keys)
@@ -196,16 +197,11 @@ class PartialParts:
             if time is None or half.generation is None or not folding.is_served(low, end, SERVED, q):
                 found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
                 continue
-            try:
-                if number not in opened:
-                    records = served.form.opened(block.blocks[number])
-                    opened[number] = records, served.form.irs_of(records.packed)
-            except CodecError:
-                found[name] = Values([None] * count, ["error"] * count, [None] * count)
-                continue
-            records, irs = opened[number]
+            if number not in opened:
+                opened[number] = _opened(served.form, block.blocks[number])
+            records, irs, wrong = opened[number]
             is_stale = q > time + served.lag(time, half.generation)
-            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, is_stale=is_stale)
+            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, wrong, is_stale=is_stale)
         return found
 
 
@@ -256,15 +252,32 @@ def start_of(window: int | None, q: int) -> int:
     return EVER_BEFORE if start is None else start
 
 
+def _opened(form: Form, blocks: Sequence[Sequence[Any]]) -> tuple[Opened, Irs, list[int]]:
+    """(the records of all keys, their IRs, the rows of which a block is none of this form: those have no records)."""
+    try:
+        records = form.opened(blocks)
+        return records, form.irs_of(records.packed), []
+    except CodecError:
+        if len(blocks) == 1:
+            return form.opened([[]]), [], [0]
+    wrong = [row for row, of_key in enumerate(blocks) if _opened(form, [of_key])[2]]
+    records = form.opened([[] if row in wrong else of_key for row, of_key in enumerate(blocks)])
+    return records, form.irs_of(records.packed), wrong
+
+
 def _by_algebra(
-    kept: Kept, feature: Feature, opened: Any, irs: list[list[Any]], q: int, time: int, *, is_stale: bool
+    kept: Kept, feature: Feature, opened: Opened, irs: Irs, q: int, time: int, wrong: Sequence[int], *, is_stale: bool
 ) -> Values:
     place = kept.reductions.index(reduction(feature))
     aggregator = kept.aggregators[place]
     low, high = start_of(feature.window, q), floor(q, kept.tile) + kept.tile
     values: list[Any] = []
     statuses: list[Status] = []
-    for first, last in pairwise(opened.offsets.tolist()):
+    for row, (first, last) in enumerate(pairwise(opened.offsets.tolist())):
+        if row in wrong:
+            values.append(None)
+            statuses.append("error")
+            continue
         words = opened.words[first:last]
         chosen = np.flatnonzero(folding.select(words, low, high))
         seen = int(words[chosen, EVENTS].sum())
