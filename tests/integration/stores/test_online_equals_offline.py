@@ -22,6 +22,7 @@ from zipline import (
     GroupBy,
     Join,
     JoinPart,
+    JoinSource,
     Operation,
     Query,
     Topic,
@@ -367,3 +368,56 @@ def test_a_key_that_an_older_definition_did_not_upload_is_not_said_to_have_nothi
     assert {found.status(0, name) for name in found.features} == {"error"}
     changed.upload("2024-02-29")
     assert changed.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_count_7d": 2, "totals_n_top_k1": [2]}]
+
+
+def test_tiles_of_an_older_definition_are_begun_anew_and_read_by_neither_as_numbers() -> None:
+    def platform_of(operation: Operation, store: Any) -> LocalPlatform:
+        source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+        totals = GroupBy(["key"], [source], [Aggregation("n", operation, windows=["7d"])], online=True, name="totals")
+        left = EventSource("asked", query=Query(select=["key"], time="t"))
+        platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES, store=store)
+        platform.advance(START + dt.timedelta(hours=3))
+        platform.upload("2024-02-29")
+        return platform
+
+    store = MemoryStore()
+    late = [{"key": "a", "n": 10, "t": START + dt.timedelta(hours=2, minutes=30)}]
+    older = platform_of(Operation.SUM, store)
+    older.join("j")
+    older.publish("events", late)
+    assert older.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_sum_7d": 13}]
+    changed = platform_of(Operation.MIN, store)
+    changed.join("j")
+    changed.publish("events", late)
+    assert changed.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_min_7d": 1}]
+    found = older.fetch("j", [{"key": "a"}])
+    assert (found.rows(), found.status(0, "totals_n_sum_7d")) == ([{"totals_n_sum_7d": None}], "error")
+
+
+@pytest.mark.parametrize("accuracy", [Accuracy.TEMPORAL, Accuracy.SNAPSHOT])
+def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Accuracy) -> None:
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    totals = GroupBy(["key"], [source], [Aggregation("n", Operation.SUM, windows=["7d"])], name="totals")
+    orders = EventSource("orders", topic=Topic("orders"), query=Query(select=["key", "shop"], time="t"))
+    parent = Join(left=orders, parts=[JoinPart(totals)], name="parent")
+    over = JoinSource(parent, query=Query(select={"shop": "shop", "sum": "totals_n_sum_7d"}, time="ts"))
+    most = [Aggregation("sum", Operation.MAX, windows=["7d"]), Aggregation("sum", Operation.COUNT, windows=["1d"])]
+    shops = GroupBy(["shop"], [over], most, accuracy=accuracy, online=True, name="shops")
+    left = EventSource("asked", query=Query(select=["shop"], time="t"))
+    placed = [
+        {"key": "a", "shop": "north", "t": START - dt.timedelta(hours=2)},
+        {"key": "a", "shop": "north", "t": START - dt.timedelta(minutes=2)},
+        {"key": "b", "shop": "south", "t": START - dt.timedelta(days=20)},
+    ]
+    tables = {**TABLES, "orders": placed, "asked": [{"shop": "north", "t": START}]}
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(shops)], name="j"), tables=tables)
+    platform.advance(START)
+    platform.upload("2024-02-29")
+    found = platform.fetch("j", [{"shop": "north"}, {"shop": "south"}])
+    assert found.rows() == [
+        {"shops_sum_max_7d": 3, "shops_sum_count_1d": 2},
+        {"shops_sum_max_7d": None, "shops_sum_count_1d": 0},
+    ]
+    assert platform.assert_online_equals_offline("j") > 0
+    platform.advance(START + dt.timedelta(days=1, hours=1))
+    assert platform.fetch("j", [{"shop": "north"}]).status(0, "shops_sum_max_7d") == "stale"

@@ -64,6 +64,10 @@ class Form:
         whole = out.tobytes()
         return [whole[begin * WORD : end * WORD] for begin, end in pairwise(places)]
 
+    def is_own(self, block: Any) -> bool:
+        """Whether there is a block and it is not another definition's."""
+        return block is not None and bytes(block[:WORD]) == self.tag.to_bytes(WORD, "little", signed=True)
+
     def opened(self, blocks: Sequence[Sequence[Any]]) -> Opened:
         """The records of the blocks (bytes, views of them, or None) of each key. CodecError where one is no block of
         this form."""

@@ -77,7 +77,8 @@ class TileWriter:
         finest = self._kept.tile if not replace else levels[0]
         levels = tuple(level for level in levels if level >= finest)
         stored = self._store.get([(Place(self._space), order)])[0]
-        opened = self._form.opened([[block] for block in stored])
+        # What another definition's writer left is as nothing to this one: its chunks begin anew.
+        opened = self._form.opened([[block] if self._form.is_own(block) else [] for block in stored])
         old_irs = self._form.irs_of(opened.packed)
         groups = np.repeat(np.arange(len(order)), np.diff(opened.offsets))
         new = _codes(names, order)

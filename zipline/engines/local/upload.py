@@ -17,11 +17,12 @@ from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local import read
 from zipline.engines.local.records import read_available, records
-from zipline.engines.local.run import run_group_by
+from zipline.engines.local.run import run_group_by, run_join
 from zipline.engines.local.session import connect
 from zipline.errors import UsageError
+from zipline.plan.chaining import Span, wanted_parents
 from zipline.plan.online import Kept
-from zipline.plan.steps import GroupByPlan, SourceRead
+from zipline.plan.steps import GroupByPlan, PartPlan, SourceRead
 from zipline.stores.contract import Item
 from zipline.stores.key_columns import ordered_keys
 from zipline.tables.catalog import Catalog
@@ -31,7 +32,18 @@ def uploaded(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     """The items of the upload that ends at the midnight `end`, in the order of their keys."""
     if end % DAY:
         raise UsageError("an upload ends at a midnight")
+    catalog = _with_parents(kept.group_by, catalog, end)
     return _partials(kept, catalog, end) if kept.has_tiles else _values(kept, catalog, end)
+
+
+def _with_parents(plan: GroupByPlan, catalog: Catalog, end: int) -> Catalog:
+    """The catalog with the outputs of the joins that are read, as far as queries at `end` see them."""
+    part = PartPlan(plan, tuple(key for key, _ in plan.keys), "", tuple(name for name, _ in plan.columns))
+    for name, wanted in wanted_parents(None, (part,), Span(end, end)).items():
+        if not catalog.is_given(name):
+            computed = run_join(wanted.plan, catalog, training=False, span=wanted.span).table
+            catalog = catalog.with_tables({name: computed})
+    return catalog
 
 
 def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
