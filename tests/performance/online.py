@@ -1,8 +1,10 @@
 """The online path in this process: uploads into LMDB, tiles, and fetches of 50 features over 5 group-bys.
 
     python -m tests.performance.online [KEYS] [EVENTS OF A KEY]
+    python -m tests.performance.online uploads [KEYS] [EVENTS OF A KEY]
 
-Beside every fetch stands what the store alone takes: the bare reads of the same keys, before anything is made of them.
+Beside every fetch stands what the store alone takes: the bare reads of the same keys, before anything is made of them;
+beside every upload the store's bare writing of the same bytes, and what the values alone take once they are computed.
 Times are medians in milliseconds of this machine, on which other things may run: compare them with each other.
 """
 
@@ -19,8 +21,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query, Topic
+from zipline import Accuracy, Aggregation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query, Topic
+from zipline.algebra.codec import pack
+from zipline.arrow import to_arrow
 from zipline.clock import DAY, HOUR, MINUTE, day_text, monotonic
+from zipline.engines.local.upload import uploaded
 from zipline.fetch.joins import JoinFetch
 from zipline.stores.lmdb import LmdbStore
 
@@ -78,6 +83,88 @@ def fetches(label: str, fetch: JoinFetch, store: LmdbStore, keys: int) -> None:
         print(f"{label}, {count:>3} x 50: as rows {rows:.3f} ms, as columns {columns:.3f} ms, bare reads {bare:.3f} ms")
 
 
+def daily() -> Join:
+    """Fifty features of one group-by as of the end of the day."""
+    source = EventSource("events0", query=Query(select=["key", "x", "n"], time="t"))
+    aggregations = [
+        Aggregation(column, operation, windows=["1d", "3d", "7d", "14d", "30d"])
+        for column in ("x", "n")
+        for operation in (Operation.SUM, Operation.AVERAGE, Operation.MIN, Operation.MAX, Operation.COUNT)
+    ]
+    group_by = GroupBy(["key"], [source], aggregations, accuracy=Accuracy.SNAPSHOT, online=True, name="daily")
+    left = EventSource("asked", query=Query(select=["key"], time="t"))
+    return Join(left=left, parts=[JoinPart(group_by)], name="join", online=True)
+
+
+def best(work: Callable[[], object], rounds: int = 3) -> float:
+    """Seconds of the fastest call."""
+    seconds = []
+    for _ in range(rounds):
+        began = monotonic()
+        work()
+        seconds.append(monotonic() - began)
+    return min(seconds)
+
+
+def upload_of(label: str, join: Join, tables: dict[str, Any], folder: str, keys: int) -> LocalPlatform:
+    """Measures the upload of a join's group-bys."""
+    store = LmdbStore(folder)
+    platform = LocalPlatform(join, tables=tables, store=store)
+    platform.advance(END)
+    platform.upload(day_text(END - DAY))
+    catalog, kept = platform._catalog(), platform._kept([join.name or ""])
+    items = {each.group_by.name: list(uploaded(each, catalog, END)) for each in kept}
+
+    def written() -> None:
+        for name, own in items.items():
+            with store.upload(f"bare {name}", end=END, fingerprint="") as writing:
+                writing.put(own)
+                writing.publish()
+
+    size = sum(len(key) + len(value) for own in items.values() for key, value in own)
+    whole, bare = best(lambda: platform.upload(day_text(END - DAY))), best(written)
+    made = best(lambda: [list(uploaded(each, catalog, END)) for each in kept])
+    for what, seconds in (("uploaded", whole), ("made", made), ("bare puts of the same bytes", bare)):
+        print(
+            f"{label}, {what}: {keys / seconds:,.0f} keys/s, {size / keys:,.0f} bytes a key, "
+            f"{size / seconds / 1e6:.1f} MB/s"
+        )
+    return platform
+
+
+def packed(platform: LocalPlatform) -> None:
+    """Blocks of finalised values, written and read by themselves."""
+    own = platform._kept(["join"])[0].values
+    rows = 100_000
+    draw = np.random.default_rng(0)
+    table = pa.table({name: pa.array(draw.integers(0, 99, rows)).cast(to_arrow(t)) for name, t in own.columns})
+    blocks = list(own.written(table))
+    for what, seconds in (
+        ("written", best(lambda: list(own.written(table)))),
+        ("read", best(lambda: [own.opened(blocks[first : first + 100]) for first in range(0, rows, 100)])),
+        ("by the codec, value by value, of every hundredth", 100 * best(lambda: codec_packed(table, rows // 100))),
+    ):
+        print(f"blocks of {len(own.columns)} values, {what}: {rows / seconds:,.0f} keys/s")
+
+
+def codec_packed(table: pa.Table, rows: int) -> list[bytes]:
+    columns = [column.to_pylist() for column in table.slice(0, rows).columns]
+    return [pack(bytes(32), row) for row in zip(*columns, strict=True)]
+
+
+def uploads(keys: int = 20_000, of_a_key: int = 30) -> None:
+    """Five TEMPORAL group-bys, and one SNAPSHOT group-by of 50 features."""
+    tables: dict[str, Any] = {
+        f"events{n}": events(END - 30 * DAY, END, keys * of_a_key, keys, n) for n in range(GROUP_BYS)
+    }
+    tables["asked"] = [{"key": 1, "t": day_text(END)}]
+    with tempfile.TemporaryDirectory() as folder:
+        upload_of("five TEMPORAL blobs", joined(), tables, f"{folder}/temporal", keys)
+        platform = upload_of("50 SNAPSHOT features", daily(), tables, f"{folder}/snapshot", keys)
+        fetches("50 SNAPSHOT features", platform.join("join"), platform._store, keys)  # type: ignore[arg-type]
+        packed(platform)
+
+
 def main(keys: int = 2_000, of_a_key: int = 60) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = LmdbStore(folder)
@@ -108,4 +195,8 @@ def main(keys: int = 2_000, of_a_key: int = 60) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["uploads"]:
+        uploads(*map(int, arguments[1:]))
+    else:
+        main(*map(int, arguments))

@@ -6,10 +6,10 @@ column are one `count` and one `total`. What has no fixed size (texts, lists, ma
 algebra, written by its codec behind the records.
 
 A *block* is what stands under one key: any number of records, the same for an upload (spans of all lengths, cut where a
-window may begin) and for tiles. Blocks begin with the tag of their schema, so that one of another definition is never
-read. Merging blocks is laying their records together.
+window may begin) and for tiles. Blocks begin with the tag of their schema and a checksum, so that one of another
+definition, or a damaged one, is never read. Merging blocks is laying their records together.
 
-    block   := tag, number of records, bytes of IRs | records | IRs
+    block   := tag, checksum, number of records, bytes of IRs | records | IRs
     record  := start, width, events | words of each state
 
 All are little-endian words; IRs are one packed blob (`zipline.algebra.codec`), record by record, filled up to whole
@@ -30,9 +30,11 @@ Kind: TypeAlias = Literal["count", "integers", "floats", "least", "most", "first
 
 START, WIDTH, EVENTS, FIRST_STATE = range(4)
 """The words that every record begins with."""
-TAG, RECORDS, IR_BYTES, HEADER = range(4)
+TAG, CHECKSUM, RECORDS, IR_BYTES, HEADER = range(5)
 """The words that every block begins with."""
 WORD = 8
+EVER_BEFORE = -(1 << 62)
+"""Before all time: where the span begins that holds whatever is older than every window."""
 
 WORDS: dict[Kind, int] = {
     "count": 1,
@@ -70,9 +72,14 @@ def element_of(dtype: DataType) -> DataType:
     return dtype.element if isinstance(dtype, ArrayType) else dtype
 
 
+def has_word(dtype: DataType) -> bool:
+    """Whether a value of the type is one word."""
+    return dtype.is_integer or dtype.is_float or dtype in (BOOLEAN, DATE, TIMESTAMP)
+
+
 def kinds_of(operation: str, dtype: DataType) -> tuple[Kind, ...] | None:
     """The states, beside the count of values, of an operation over such values; None where it takes an IR."""
-    fits = dtype.is_integer or dtype.is_float or dtype in (BOOLEAN, DATE, TIMESTAMP)
+    fits = has_word(dtype)
     if operation == "COUNT":
         return ()
     if operation in ("SUM", "AVERAGE") and (dtype.is_integer or dtype.is_float):

@@ -11,14 +11,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+from zipline.algebra.nested import from_algebra
 from zipline.api import Join
 from zipline.clock import to_datetime, to_text
 from zipline.errors import UsageError, ZiplineError
 from zipline.fetch.external import Answer
 from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
-from zipline.fetch.online_values import from_algebra
 from zipline.fetch.partials import Asked, PartialParts, Served
-from zipline.fetch.results import STATUSES, Result, Shape, Status, Values
+from zipline.fetch.results import STATUSES, Block, Result, Shape, Status, Values
 from zipline.fetch.stored_values import ServedValues
 from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
@@ -73,10 +73,15 @@ class JoinFetch:
         self._partial = [each for each in self._parts if isinstance(each.served, Served)]
         called = [_called(each.part) for each in self._partial]
         self._kernel = PartialParts([e.served for e in self._partial if isinstance(e.served, Served)], called)
-        self._part_of = {name: number for number, names in enumerate(called) for name in names.values()}
+        stored = [each.served for each in self._parts if isinstance(each.served, ServedValues)]
+        parts_of_words = [*(names.values() for names in called), *(each.names for each in stored)]
+        self._part_of = {name: number for number, names in enumerate(parts_of_words) for name in names}
         # Features that only derivations of a part need are computed too, under names that no column has.
-        self._shape = Shape(self.columns, self._kernel.names, self._kernel.features)
-        self._is_plain = len(self._partial) == len(self._parts) and not self._shape.rest and not self._externals
+        names = [*self._kernel.names, *(name for each in stored for name in each.names)]
+        types = [*(f.type for f in self._kernel.features), *(dtype for each in stored for dtype in each.types)]
+        self._shape = Shape(self.columns, names, types)
+        self._has_stored = bool(stored)
+        self._is_plain = not self._shape.rest
 
     @property
     def plan(self) -> JoinPlan:
@@ -155,15 +160,20 @@ class JoinFetch:
         kernel_halves = [halves[n] for n in of_kernel]
         block = self._kernel.answered(kernel_halves, [own[n] for n in of_kernel], len(rows), q)
         found = self._kernel.others(block, kernel_halves, q)
+        if self._has_stored:
+            blocks = [block]
+            for each, half, answer in zip(self._parts, halves, own, strict=True):
+                if isinstance(each.served, ServedValues):
+                    words, rest = each.served.answered(half, answer, q)
+                    blocks.append(words)
+                    found |= rest
+            block = Block.beside(blocks)
         result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
         if self._is_plain:
             return result
         for external, external_keys, told in zip(self._externals, outside, reply.externals, strict=True):
             found |= external.values(external_keys, told)
-        for each, half, answer in zip(self._parts, halves, own, strict=True):
-            if isinstance(each.served, ServedValues):
-                values = each.served.features(half, answer, q)
-                found |= {called: values[name] for name, called in _called(each.part).items()}
+        for each in self._parts:
             self._derive(each.part, result, found, rows)
         found["ts"] = Values([to_datetime(q)] * len(rows), ["ok"] * len(rows), [None] * len(rows))
         found |= {name: _given(name, rows) for name, _ in self._plan.contextual}
@@ -213,7 +223,8 @@ def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str
         if part.external is not None:  # its group-by stands for it offline alone
             continue
         space, plan_of = space_of(part.group_by.name), part.group_by
-        served = Served(plan_of, space) if Kept(plan_of).has_tiles else ServedValues(plan_of, space)
+        has_tiles = Kept(plan_of).has_tiles
+        served = Served(plan_of, space) if has_tiles else ServedValues(plan_of, space, _called(part))
         parts.append(OnlinePart(part, served, _parts_of(part.left_keys)))
     return JoinFetch(plan, parts, store, online_externals(plan, join))
 

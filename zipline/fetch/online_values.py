@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zipline.clock import to_datetime, to_micros
-from zipline.types import BOOLEAN, DATE, TIMESTAMP, ArrayType, DataType, MapType, StructType
+from zipline.types import BOOLEAN, DATE, TIMESTAMP, DataType
 
 _FIRST_DAY = dt.date(1970, 1, 1).toordinal()
 
@@ -30,21 +30,6 @@ def to_word(value: Any, dtype: DataType) -> int:
     if dtype == DATE:
         return int(value.toordinal()) - _FIRST_DAY
     return to_micros(value) if dtype == TIMESTAMP else int(value)
-
-
-def from_algebra(value: Any, dtype: DataType) -> Any:
-    """A value of the algebra: instants as zoned datetimes, maps as dicts."""
-    if value is None:
-        return None
-    if dtype == TIMESTAMP:
-        return to_datetime(value)
-    if isinstance(dtype, ArrayType):
-        return [from_algebra(each, dtype.element) for each in value]
-    if isinstance(dtype, MapType):
-        return {from_algebra(k, dtype.key): from_algebra(v, dtype.value) for k, v in value.items()}
-    if isinstance(dtype, StructType):
-        return {name: from_algebra(value[name], field) for name, field in dtype.fields}
-    return value
 
 
 _READERS: dict[DataType, Callable[[Any], Any]] = {BOOLEAN: bool, DATE: _date, TIMESTAMP: to_datetime}

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
-from zipline.algebra.columnar.blocks import Form
-from zipline.algebra.layout import EVENTS, WORD, element_of
+from zipline.algebra.columnar.blocks import Form, Irs, Opened
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, WORD, element_of
+from zipline.algebra.nested import from_algebra
 from zipline.algebra.operations import empty_value
-from zipline.algebra.windows import bounds, floor, hop
+from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
-from zipline.fetch.online_values import from_algebra, to_word
+from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Block, Status, Values
-from zipline.plan.online import EVER_BEFORE, SERVED, Kept, reduction
+from zipline.plan.online import SERVED, Kept, reduction
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 from zipline.stores.keys import KeyWriter, key_writer
@@ -56,9 +57,9 @@ class Served:
 
     def __init__(self, plan: GroupByPlan, space: str) -> None:
         self.kept, self.space = Kept(plan), space
-        self.form = Form(self.kept.tag, bytes.fromhex(plan.fingerprint), self.kept.layout, self.kept.aggregators)
+        self.form = self.kept.form
         self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
-        self._minute, self._suffixes = (-1, -1), [b""]
+        self._suffixes: tuple[tuple[int, int], list[bytes]] = (-1, -1), []
 
     def lag(self, complete: int, generation: Generation) -> int:
         """How far behind the input may be that is complete until then: what is declared, else little of a stream."""
@@ -67,14 +68,23 @@ class Served:
         return STALLED if complete > generation.end else 0
 
     def suffixes(self, q: int, generation: Generation) -> list[bytes]:
-        """What stands behind the keys of the chunks that a query needs: the same for all of a minute."""
-        minute = q // MINUTE, generation.end
-        if minute != self._minute:
+        """What stands behind the keys of the chunks that a query needs: the same for all of a minute, as windows are
+        whole minutes."""
+        asked = q // MINUTE, generation.end
+        known, suffixes = self._suffixes
+        if known != asked:
             high = floor(q, self.kept.tile) + self.kept.tile
-            starts = [start for window in self.kept.windows if (start := bounds(q, window, "TEMPORAL")[0]) is not None]
-            self._suffixes = chunks(generation.end, q, high, starts)
-            self._minute = minute
-        return self._suffixes
+            starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
+            suffixes = chunks(generation.end, q, high, starts)
+            self._suffixes = asked, suffixes  # in one step: other threads fetch at other times
+        return suffixes
+
+    def blocks(self, half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
+        """Of every row the blocks of its key; what is broken where the upload is another definition's, in which a key
+        that is not there may be one that this definition has."""
+        if half.generation is not None and half.generation.fingerprint != self.kept.group_by.fingerprint:
+            return [[_BROKEN] for _ in half.keys]
+        return _of_keys(half, answer)
 
     def asks(self, keys: Sequence[bytes | None], q: int, generation: Generation | None) -> list[Ask]:
         """What to ask the store for these keys (None: no key): of every key its upload, then its chunks of tiles."""
@@ -115,13 +125,12 @@ class PartialParts:
                         rows.append(_row(kept, feature))
                         self.features.append(feature)
                         self.names.append(called[feature.name])
-                length, step = (folding.LIFETIME, 1) if window is None else (window, hop(window))
-                windows.append((length, step, first, len(rows)))
+                windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
-            fixed = kept.tag, kept.layout.words, kept.tile, folding.NEVER, SERVED, folding.NEVER
+            fixed = kept.tag, kept.layout.words, kept.tile, EVER_BEFORE, SERVED, EVER_BEFORE
             parts.append((*fixed, first_window, len(windows)))
         self._parts = np.array(parts, np.int64).reshape(-1, 8)
-        self._windows = np.array(windows, np.int64).reshape(-1, 4)
+        self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 6)
 
     def answered(
@@ -135,7 +144,7 @@ class PartialParts:
         times: list[int | None] = []
         blocks: list[list[list[Any]]] = []
         for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
-            own = _of_keys(half, answer)
+            own = self.served[number].blocks(half, answer)
             blocks.append(own)
             complete = _complete_until(half, answer, q)
             times.append(complete)
@@ -144,8 +153,8 @@ class PartialParts:
                 parts[number, folding.FRESH_UNTIL] = complete + self.served[number].lag(complete, half.generation)
             for values in own:
                 for value in values:
-                    found.append(value)
-                    at += len(value) // WORD
+                    found.append(value if value and len(value) % WORD == 0 else _BROKEN)
+                    at += len(found[-1]) // WORD
                 ends.append(at)
         width = len(self._rows)
         out, present = np.zeros((count, width), np.int64), np.zeros((count, width), np.bool_)
@@ -156,7 +165,7 @@ class PartialParts:
             words.view(np.float64),
             np.array(ends, np.int64),
             parts,
-            self._windows,
+            self._windows_at(q),
             self._rows,
             q,
             out,
@@ -166,32 +175,40 @@ class PartialParts:
         )
         return Block(out, present, status, times, blocks)
 
+    def _windows_at(self, q: int) -> Ints:
+        """The table of windows: the same for all of a minute."""
+        known, windows = self._windows
+        if known != q // MINUTE:
+            windows = windows.copy()
+            windows[:, folding.BEGIN] = [start_of(window, q) for each in self.served for window in each.kept.windows]
+            self._windows = q // MINUTE, windows
+        return windows
+
     def others(self, block: Block, asked: Sequence[Asked], q: int) -> dict[str, Values]:
         """The features that take IRs."""
         found: dict[str, Values] = {}
-        opened: dict[int, Any] = {}
+        opened: dict[int, tuple[Opened, Irs, list[int]]] = {}
         for number, feature, name in self._others:
             served, half = self.served[number], asked[number]
             count = len(half.keys)
             time = block.times[number]
-            if time is None or half.generation is None or not _is_served(feature.window, q, half.generation):
+            low = start_of(feature.window, q)
+            end = EVER_BEFORE if half.generation is None else half.generation.end
+            if time is None or half.generation is None or not folding.is_served(low, end, SERVED, q):
                 found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
                 continue
-            try:
-                if number not in opened:
-                    records = served.form.opened(block.blocks[number])
-                    opened[number] = records, served.form.irs_of(records.packed)
-            except CodecError:
-                found[name] = Values([None] * count, ["error"] * count, [None] * count)
-                continue
-            records, irs = opened[number]
+            if number not in opened:
+                opened[number] = _opened(served.form, block.blocks[number])
+            records, irs, wrong = opened[number]
             is_stale = q > time + served.lag(time, half.generation)
-            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, is_stale=is_stale)
+            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, wrong, is_stale=is_stale)
         return found
 
 
 _NO_WORDS = np.zeros(0, np.int64)
 _NO_WORDS.flags.writeable = False
+_BROKEN = bytes(WORD)
+"""What no kernel takes for a block."""
 
 
 def _complete_until(half: Asked, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
@@ -229,23 +246,38 @@ def _of_keys(half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[A
     return [[] if key is None else of[key] for key in half.keys]
 
 
-def _is_served(window: int | None, q: int, generation: Generation) -> bool:
-    """Whether a window is made of whole spans of the upload and of tiles."""
+def start_of(window: int | None, q: int) -> int:
+    """Where a window begins."""
     start = bounds(q, window, "TEMPORAL")[0]
-    return q <= generation.end + SERVED or (start is not None and start >= generation.end)
+    return EVER_BEFORE if start is None else start
+
+
+def _opened(form: Form, blocks: Sequence[Sequence[Any]]) -> tuple[Opened, Irs, list[int]]:
+    """(the records of all keys, their IRs, the rows of which a block is none of this form: those have no records)."""
+    try:
+        records = form.opened(blocks)
+        return records, form.irs_of(records.packed), []
+    except CodecError:
+        if len(blocks) == 1:
+            return form.opened([[]]), [], [0]
+    wrong = [row for row, of_key in enumerate(blocks) if _opened(form, [of_key])[2]]
+    records = form.opened([[] if row in wrong else of_key for row, of_key in enumerate(blocks)])
+    return records, form.irs_of(records.packed), wrong
 
 
 def _by_algebra(
-    kept: Kept, feature: Feature, opened: Any, irs: list[list[Any]], q: int, time: int, *, is_stale: bool
+    kept: Kept, feature: Feature, opened: Opened, irs: Irs, q: int, time: int, wrong: Sequence[int], *, is_stale: bool
 ) -> Values:
     place = kept.reductions.index(reduction(feature))
     aggregator = kept.aggregators[place]
-    start = bounds(q, feature.window, "TEMPORAL")[0]
-    low = EVER_BEFORE if start is None else start
-    high = floor(q, kept.tile) + kept.tile
+    low, high = start_of(feature.window, q), floor(q, kept.tile) + kept.tile
     values: list[Any] = []
     statuses: list[Status] = []
-    for first, last in pairwise(opened.offsets.tolist()):
+    for row, (first, last) in enumerate(pairwise(opened.offsets.tolist())):
+        if row in wrong:
+            values.append(None)
+            statuses.append("error")
+            continue
         words = opened.words[first:last]
         chosen = np.flatnonzero(folding.select(words, low, high))
         seen = int(words[chosen, EVENTS].sum())

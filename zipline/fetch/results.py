@@ -15,7 +15,7 @@ from zipline.arrow import to_arrow
 from zipline.clock import to_datetime
 from zipline.errors import UsageError
 from zipline.fetch.online_values import reader_of
-from zipline.plan.steps import Column, Feature
+from zipline.plan.steps import Column
 from zipline.types import BOOLEAN, ArrayType, DataType, MapType, StructType
 from zipline.values import dataclass
 
@@ -36,10 +36,18 @@ class Values:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Features that a kernel computed (rows x features): words, whether there is a value, and numbers of statuses.
+    """Features as words (rows x features), whether there is a value, and numbers of statuses.
 
     `times` are of every part; `blocks` is what the parts were computed of, for the features that take more.
     """
+
+    @classmethod
+    def beside(cls, blocks: Sequence[Block]) -> Block:
+        """The features of all of them, in order."""
+        words, present, status = (
+            np.concatenate([getattr(each, name) for each in blocks], axis=1) for name in ("words", "present", "status")
+        )
+        return cls(words, present, status, [time for each in blocks for time in each.times], [])
 
     words: NDArray[np.int64]
     present: NDArray[np.bool_]
@@ -49,13 +57,13 @@ class Block:
 
 
 class Shape:
-    """What is the same for all results of a join: its columns, and which of them a kernel computes."""
+    """What is the same for all results of a join: its columns, and which of them are words."""
 
-    def __init__(self, columns: Sequence[Column], names: Sequence[str], features: Sequence[Feature]) -> None:
+    def __init__(self, columns: Sequence[Column], names: Sequence[str], types: Sequence[DataType]) -> None:
         self.columns = tuple(columns)
         self.names = tuple(name for name, _ in columns)
         self.place = {name: number for number, name in enumerate(names)}
-        self.types = [feature.type for feature in features]
+        self.types = tuple(types)
         self.read = {n: read for n, dtype in enumerate(self.types) if (read := reader_of(dtype)) is not None}
         self.floats = [n for n, dtype in enumerate(self.types) if dtype.is_float]
         self.chosen = frozenset(self.names)
@@ -100,7 +108,7 @@ class Result:
         return found
 
     def _values(self) -> list[list[Any]]:
-        """Of every row the values that the kernel computed."""
+        """Of every row the values that are words."""
         shape, block = self._shape, self._block
         rows: list[list[Any]] = block.words.tolist()
         floats = block.words.view(np.float64).tolist()
@@ -163,7 +171,7 @@ class Result:
         """The data times of the features where they are those of all rows; None where rows differ."""
         parts = self._block.times
         if not self._shape.rest:
-            return tuple([parts[part] for part in self._part_of.values()])
+            return tuple([parts[self._part_of[name]] for name in self._shape.names])
         found = {name: parts[part] for name, part in self._part_of.items()}
         for name in self._shape.rest:
             times = self._others[name].times
@@ -200,7 +208,7 @@ class Result:
         return found if found.type == arrow else found.cast(arrow)
 
     def find(self, feature: str) -> Values | None:
-        """A feature of all rows, if a kernel computed it."""
+        """A feature of all rows, if it is words."""
         place = self._shape.place.get(feature)
         if place is None:
             return None

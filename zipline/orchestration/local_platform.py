@@ -25,10 +25,10 @@ from zipline.clock import DAY, to_micros
 from zipline.engines.local.run import run_group_by, run_join
 from zipline.engines.local.session import connect, query
 from zipline.engines.local.tiles import TileWriter
-from zipline.engines.local.upload import uploaded
 from zipline.errors import UsageError
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
+from zipline.orchestration.upload import publish_upload
 from zipline.plan.build import plan_join
 from zipline.plan.online import Kept
 from zipline.plan.steps import GroupByPlan, JoinPlan, Projection
@@ -83,7 +83,7 @@ class LocalPlatform:
         done = []
         for kept in self._kept(self._joins):
             name = kept.group_by.name
-            done.append(upload(kept, self._catalog(), self._store, name, end))
+            done.append(publish_upload(kept, self._catalog(), self._store, name, end))
             self._uploaded[name] = end, dict(self._tables)
         return done
 
@@ -179,9 +179,10 @@ class LocalPlatform:
         return [Kept(plan) for plan in found.values()]
 
     def _write_tiles(self, kept: Kept) -> None:
-        """From now on tiles of the group-by are written, of what was published so far too."""
+        """From now on tiles of the group-by are written, of what was published so far too. A join's output is no
+        stream here: what is over one is as of its upload, and `stale` from then on."""
         name, sources = kept.group_by.name, kept.group_by.sources
-        if not kept.has_tiles or name in self._writers:
+        if not kept.has_tiles or name in self._writers or any(source.parent for source in sources):
             return
         self._writers[name] = writer = TileWriter(kept, self._store, name)
         self._read_by[name] = frozenset(source.table for source in sources)
@@ -191,13 +192,6 @@ class LocalPlatform:
 
     def _catalog(self) -> Catalog:
         return open_catalog(self._tables)
-
-
-def upload(kept: Kept, catalog: Catalog, store: Store, space: str, end: int) -> Generation:
-    """Uploads a group-by as of the midnight `end`."""
-    with store.upload(space, end=end, fingerprint=kept.group_by.fingerprint) as writing:
-        writing.put(uploaded(kept, catalog, end))
-        return writing.publish()
 
 
 def _available_from(source: Projection, rows: pa.Table, start: int) -> pa.Table:

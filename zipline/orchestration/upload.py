@@ -7,6 +7,8 @@ values until somebody noticed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from zipline.clock import DAY, day_text, monotonic, to_micros
 from zipline.engines.local.left import newest_event
 from zipline.engines.local.session import connect
@@ -43,16 +45,30 @@ def upload_day(
             next_command=f"zipline upload {plan.name} --ds {day} --allow-missing",
         )
     end = to_micros(day) + DAY
-    with store.upload(space, end=end, fingerprint=plan.fingerprint) as writing:
-        writing.put(uploaded(kept, catalog, end))
-        generation = writing.publish()
+    generation = publish_upload(kept, catalog, store, space, end)
     return UploadReport(plan.name, day, generation, monotonic() - began, tuple(missing))
+
+
+def publish_upload(kept: Kept, catalog: Catalog, store: Store, space: str, end: int) -> Generation:
+    """Uploads the group-by as of the midnight `end`, whatever its sources have."""
+    with store.upload(space, end=end, fingerprint=kept.group_by.fingerprint) as writing:
+        writing.put(uploaded(kept, catalog, end))
+        return writing.publish()
 
 
 def missing_sources(kept: Kept, catalog: Catalog, day: str) -> list[str]:
     """What the sources lack of a day, in words: a partition, or rows as late as that."""
-    found = (_missing(source, catalog, day) for source in dict.fromkeys(kept.group_by.sources))
+    found = (_missing(source, catalog, day) for source in dict.fromkeys(_read_of(kept.group_by.sources)))
     return [each for each in found if each is not None]
+
+
+def _read_of(sources: Iterable[Projection]) -> Iterator[Projection]:
+    """What is read of tables, for a join's output what the join reads."""
+    for source in sources:
+        if source.parent is None:
+            yield source
+        else:
+            yield from _read_of(source.parent.projections(training=False))
 
 
 def _missing(source: Projection, catalog: Catalog, day: str) -> str | None:
@@ -78,4 +94,4 @@ def _missing(source: Projection, catalog: Catalog, day: str) -> str | None:
     return f"the table {source.table!r} has {said}"
 
 
-__all__ = ["UploadReport", "missing_sources", "upload_day"]
+__all__ = ["UploadReport", "missing_sources", "publish_upload", "upload_day"]

@@ -11,21 +11,20 @@ served as the values that they had at the end of the uploaded day.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from zipline.algebra.columnar.blocks import Form
+from zipline.algebra.columnar.value_blocks import ValueForm
 from zipline.algebra.contract import Aggregator
-from zipline.algebra.layout import Layout, State, element_of, kinds_of
+from zipline.algebra.layout import EVER_BEFORE, Layout, State, element_of, kinds_of
 from zipline.algebra.operations import aggregator
 from zipline.algebra.windows import floor, hop, tile_hop
-from zipline.clock import DAY, to_micros
+from zipline.clock import DAY
 from zipline.plan.steps import Feature, GroupByPlan
-from zipline.types import TIMESTAMP, ArrayType, DataType, MapType, StructType
 from zipline.values import dataclass
 
 SERVED = 2 * DAY
 """How long after its end an upload serves every window; after that some windows may begin inside its spans."""
-EVER_BEFORE = -(1 << 62)
-"""Where the span begins that holds whatever is older than every window."""
 
 Reduction: TypeAlias = tuple[str, str, "str | None", "int | None", "tuple[float, ...] | None"]
 """(operation, input, bucket, k, percentiles): features that differ in their window only share an IR."""
@@ -51,7 +50,7 @@ class Kept:
     @property
     def tag(self) -> int:
         """What its blocks begin with."""
-        return int.from_bytes(bytes.fromhex(self.group_by.fingerprint)[:8], "little", signed=True)
+        return int.from_bytes(self._fingerprint[:8], "little", signed=True)
 
     @cached_property
     def fixed(self) -> tuple[Feature, ...]:
@@ -94,6 +93,22 @@ class Kept:
         """The width of the finest tiles."""
         return tile_hop(self.windows)
 
+    @cached_property
+    def form(self) -> Form:
+        """What its blocks of partials look like."""
+        return Form(self.tag, self._fingerprint, self.layout, self.aggregators)
+
+    @cached_property
+    def values(self) -> ValueForm:
+        """What its blocks of values look like, where it has no tiles."""
+        plan = self.group_by
+        columns = plan.lookup or tuple((feature.name, feature.type) for feature in plan.features)
+        return ValueForm(self.tag, self._fingerprint, columns)
+
+    @property
+    def _fingerprint(self) -> bytes:
+        return bytes.fromhex(self.group_by.fingerprint)
+
     def cuts(self, end: int) -> list[int]:
         """Where the spans of an upload begin that ends at the midnight `end`, ascending; the last ends there.
 
@@ -126,18 +141,3 @@ def _aggregator(feature: Feature) -> Aggregator:
         percentiles=feature.percentiles,
         bucket=feature.bucket_type if feature.bucket else None,
     )
-
-
-def to_algebra(value: Any, dtype: DataType) -> Any:
-    """A value as Arrow's `to_pylist` gives it, as the codec of the algebra takes it: instants are microseconds."""
-    if value is None:
-        return None
-    if dtype == TIMESTAMP:
-        return to_micros(value)
-    if isinstance(dtype, ArrayType):
-        return tuple(to_algebra(each, dtype.element) for each in value)
-    if isinstance(dtype, MapType):
-        return {to_algebra(k, dtype.key): to_algebra(v, dtype.value) for k, v in dict(value).items()}
-    if isinstance(dtype, StructType):
-        return {name: to_algebra(value[name], field) for name, field in dtype.fields}
-    return value

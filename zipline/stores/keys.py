@@ -19,10 +19,15 @@ from zipline.stores.contract import LONGEST_KEY
 from zipline.types import BINARY, BOOLEAN, DATE, STRING, TIMESTAMP, DataType, DecimalType
 
 Write = Callable[[Any], bytes]
-_INTEGER, _FLOAT, _TEXT, _BYTES, _FALSE, _TRUE, _DATE, _INSTANT, _DECIMAL = range(1, 10)
-_LONG = 0xFF
+INTEGER, FLOAT, TEXT, BYTES, FALSE, TRUE, DAY, INSTANT, DECIMAL = range(1, 10)
+"""The tags of parts."""
+CUT = 0xFF
+"""What a key begins with that is cut."""
+LONGEST = LONGEST_KEY - 48
+"""Bytes of a key that is not cut: chunks of tiles put some behind it."""
+TURN = 1 << 63
+"""What is added to an integer, so that none is negative."""
 _WORD, _DOUBLE, _SIZE = struct.Struct(">BQ"), struct.Struct(">Bd"), struct.Struct(">BI")
-_TURN = 1 << 63
 
 
 KeyWriter = Callable[[Sequence[Any]], "bytes | None"]
@@ -40,7 +45,7 @@ def key_writer(types: Sequence[DataType]) -> KeyWriter:
 
         def written_alone(key: Sequence[Any]) -> bytes | None:
             value = clean(key[0])
-            return None if value is None else _fitted(write(value))
+            return None if value is None else fitted(write(value))
 
         return written_alone
 
@@ -51,51 +56,52 @@ def key_writer(types: Sequence[DataType]) -> KeyWriter:
             if cleaned is None:
                 return None
             found += write(cleaned)
-        return _fitted(found) if found else b"\0"
+        return fitted(found) if found else b"\0"
 
     return written
 
 
-def _fitted(key: bytes) -> bytes:
-    if len(key) <= LONGEST_KEY - 48:
+def fitted(key: bytes) -> bytes:
+    """The key, cut where it is too long."""
+    if len(key) <= LONGEST:
         return key
-    return bytes([_LONG]) + key[: LONGEST_KEY - 96] + hashlib.sha256(key).digest()
+    return bytes([CUT]) + key[: LONGEST_KEY - 96] + hashlib.sha256(key).digest()
 
 
 def _writer(dtype: DataType) -> Write:
     if dtype.is_integer:
-        return lambda value: _WORD.pack(_INTEGER, value + _TURN)
+        return lambda value: _WORD.pack(INTEGER, value + TURN)
     if dtype.is_float:
-        return lambda value: _DOUBLE.pack(_FLOAT, value)
+        return lambda value: _DOUBLE.pack(FLOAT, value)
     if isinstance(dtype, DecimalType):
         return _decimal
     return _WRITERS[dtype]
 
 
 def _boolean(value: bool) -> bytes:
-    return bytes([_TRUE if value else _FALSE])
+    return bytes([TRUE if value else FALSE])
 
 
 def _text(value: str) -> bytes:
     content = value.encode("utf-8", "surrogatepass")
-    return _SIZE.pack(_TEXT, len(content)) + content
+    return _SIZE.pack(TEXT, len(content)) + content
 
 
 def _binary(value: bytes) -> bytes:
-    return _SIZE.pack(_BYTES, len(value)) + value
+    return _SIZE.pack(BYTES, len(value)) + value
 
 
 def _date(value: dt.date) -> bytes:
-    return _WORD.pack(_DATE, value.toordinal())
+    return _WORD.pack(DAY, value.toordinal())
 
 
 def _instant(value: int) -> bytes:
-    return _WORD.pack(_INSTANT, value + _TURN)
+    return _WORD.pack(INSTANT, value + TURN)
 
 
 def _decimal(value: Decimal) -> bytes:
     content = str(value.normalize()).encode()
-    return _SIZE.pack(_DECIMAL, len(content)) + content
+    return _SIZE.pack(DECIMAL, len(content)) + content
 
 
 _WRITERS: dict[DataType, Write] = {
@@ -105,5 +111,3 @@ _WRITERS: dict[DataType, Write] = {
     DATE: _date,
     TIMESTAMP: _instant,
 }
-
-__all__ = ["key_writer"]

@@ -22,6 +22,7 @@ from zipline import (
     GroupBy,
     Join,
     JoinPart,
+    JoinSource,
     Operation,
     Query,
     Topic,
@@ -301,3 +302,122 @@ def test_a_stream_that_stalls_makes_its_features_stale(freshness: str | None, st
         assert {found.status(0, name) for name in found.features} == {expected}
         assert found.time(0, "totals_n_sum_7d") == min(later, START + dt.timedelta(hours=1))
         assert found.status(1, "totals_n_sum_7d") == ("stale" if expected == "stale" else "default")
+
+
+class Damaging(MemoryStore):
+    """Changes what it reads of an upload."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.damage: Any = lambda value: value
+
+    def get(self, asks: Any) -> Any:
+        found = super().get(asks)
+        return [
+            [None if value is None else self.damage(bytes(value)) for value in values] if place.generation else values
+            for (place, _), values in zip(asks, found, strict=True)
+        ]
+
+
+DAMAGES = {
+    "a bit": lambda value: value[:-1] + bytes([value[-1] ^ 1]),
+    "cut": lambda value: value[:-1],
+    "cut by a word": lambda value: value[:-8],
+    "longer": lambda value: value + bytes(8),
+    "nothing left": lambda value: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("accuracy", [Accuracy.TEMPORAL, Accuracy.SNAPSHOT])
+@pytest.mark.parametrize("others", [[], [Aggregation("n", Operation.TOP_K, windows=["7d"], k=1)]], ids=["", "irs"])
+def test_what_is_damaged_is_an_error_and_never_a_number(damage: str, accuracy: Accuracy, others: list[Any]) -> None:
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    sums = [Aggregation("n", Operation.SUM, windows=["7d"]), Aggregation("n", Operation.COUNT, windows=["7d"]), *others]
+    totals = GroupBy(["key"], [source], sums, accuracy=accuracy, online=True, name="totals")
+    left = EventSource("asked", query=Query(select=["key"], time="t"))
+    store = Damaging()
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES, store=store)
+    platform.advance(START)
+    platform.upload("2024-02-29")
+    asked = [{"key": "a"}, {"key": "nobody"}]
+    assert platform.fetch("j", asked).rows()[0]["totals_n_sum_7d"] == 3
+    store.damage = DAMAGES[damage]
+    found = platform.fetch("j", asked)
+    assert set(found.rows()[0].values()) == {None}
+    assert {found.status(0, name) for name in found.features} == {"error"}
+    assert {found.status(1, name) for name in found.features} == {"default"}
+
+
+@pytest.mark.parametrize("accuracy", [Accuracy.TEMPORAL, Accuracy.SNAPSHOT])
+def test_a_key_that_an_older_definition_did_not_upload_is_not_said_to_have_nothing(accuracy: Accuracy) -> None:
+    def platform_of(where: list[str], store: Any) -> LocalPlatform:
+        query = Query(select=["key", "n"], where=where, time="t")
+        source = EventSource("events", topic=Topic("events"), query=query)
+        counts = [Aggregation("n", Operation.COUNT, windows=["7d"]), Aggregation("n", Operation.TOP_K, k=1)]
+        totals = GroupBy(["key"], [source], counts, accuracy=accuracy, online=True, name="totals")
+        left = EventSource("asked", query=Query(select=["key"], time="t"))
+        platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES, store=store)
+        platform.advance(START)
+        return platform
+
+    store = MemoryStore()
+    platform_of(["n > 100"], store).upload("2024-02-29")
+    changed = platform_of([], store)
+    found = changed.fetch("j", [{"key": "a"}])
+    assert {found.status(0, name) for name in found.features} == {"error"}
+    changed.upload("2024-02-29")
+    assert changed.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_count_7d": 2, "totals_n_top_k1": [2]}]
+
+
+def test_tiles_of_an_older_definition_are_begun_anew_and_read_by_neither_as_numbers() -> None:
+    def platform_of(operation: Operation, store: Any) -> LocalPlatform:
+        source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+        totals = GroupBy(["key"], [source], [Aggregation("n", operation, windows=["7d"])], online=True, name="totals")
+        left = EventSource("asked", query=Query(select=["key"], time="t"))
+        platform = LocalPlatform(Join(left=left, parts=[JoinPart(totals)], name="j"), tables=TABLES, store=store)
+        platform.advance(START + dt.timedelta(hours=3))
+        platform.upload("2024-02-29")
+        return platform
+
+    store = MemoryStore()
+    late = [{"key": "a", "n": 10, "t": START + dt.timedelta(hours=2, minutes=30)}]
+    older = platform_of(Operation.SUM, store)
+    older.join("j")
+    older.publish("events", late)
+    assert older.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_sum_7d": 13}]
+    changed = platform_of(Operation.MIN, store)
+    changed.join("j")
+    changed.publish("events", late)
+    assert changed.fetch("j", [{"key": "a"}]).rows() == [{"totals_n_min_7d": 1}]
+    found = older.fetch("j", [{"key": "a"}])
+    assert (found.rows(), found.status(0, "totals_n_sum_7d")) == ([{"totals_n_sum_7d": None}], "error")
+
+
+@pytest.mark.parametrize("accuracy", [Accuracy.TEMPORAL, Accuracy.SNAPSHOT])
+def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Accuracy) -> None:
+    source = EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t"))
+    totals = GroupBy(["key"], [source], [Aggregation("n", Operation.SUM, windows=["7d"])], name="totals")
+    orders = EventSource("orders", topic=Topic("orders"), query=Query(select=["key", "shop"], time="t"))
+    parent = Join(left=orders, parts=[JoinPart(totals)], name="parent")
+    over = JoinSource(parent, query=Query(select={"shop": "shop", "sum": "totals_n_sum_7d"}, time="ts"))
+    most = [Aggregation("sum", Operation.MAX, windows=["7d"]), Aggregation("sum", Operation.COUNT, windows=["1d"])]
+    shops = GroupBy(["shop"], [over], most, accuracy=accuracy, online=True, name="shops")
+    left = EventSource("asked", query=Query(select=["shop"], time="t"))
+    placed = [
+        {"key": "a", "shop": "north", "t": START - dt.timedelta(hours=2)},
+        {"key": "a", "shop": "north", "t": START - dt.timedelta(minutes=2)},
+        {"key": "b", "shop": "south", "t": START - dt.timedelta(days=20)},
+    ]
+    tables = {**TABLES, "orders": placed, "asked": [{"shop": "north", "t": START}]}
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(shops)], name="j"), tables=tables)
+    platform.advance(START)
+    platform.upload("2024-02-29")
+    found = platform.fetch("j", [{"shop": "north"}, {"shop": "south"}])
+    assert found.rows() == [
+        {"shops_sum_max_7d": 3, "shops_sum_count_1d": 2},
+        {"shops_sum_max_7d": None, "shops_sum_count_1d": 0},
+    ]
+    assert platform.assert_online_equals_offline("j") > 0
+    platform.advance(START + dt.timedelta(days=1, hours=1))
+    assert platform.fetch("j", [{"shop": "north"}]).status(0, "shops_sum_max_7d") == "stale"

@@ -13,7 +13,7 @@ from zipline.algebra import SumOverflow, aggregator
 from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
 from zipline.algebra.columnar.blocks import Form
-from zipline.algebra.layout import EVENTS, START, WIDTH, Layout, kinds_of
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, START, WIDTH, Layout, kinds_of
 from zipline.algebra.windows import TILE_LEVELS, cover, floor
 from zipline.clock import DAY, HOUR, MINUTE
 from zipline.types import BIGINT, BOOLEAN, DATE, DOUBLE, STRING, TIMESTAMP
@@ -134,7 +134,7 @@ def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
     count = own.layout.state("count", "x")
     state = next((state for state in own.layout.states if state.kind != "count"), count)
     features = np.array([[number_of(operation, is_float), count.at, state.at, int(is_float), 0, 0]], np.int64)
-    windows = np.array([[folding.LIFETIME, 1, 0, 1]], np.int64)
+    windows = np.array([[EVER_BEFORE, 0, 1]], np.int64)
     parts = np.array([[own.tag, own.layout.words, MINUTE, 0, DAY, DAY, 0, 1]], np.int64)
     block = np.frombuffer(own.written(words, []), np.int64)
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zipline.algebra.codec import CodecError, pack, unpack
-from zipline.algebra.columnar import folding
+from zipline.algebra.columnar import combining, sealing
+from zipline.algebra.columnar.kernel import kernel
 from zipline.algebra.contract import Aggregator
-from zipline.algebra.layout import HEADER, START, WIDTH, WORD, WORDS, Layout
+from zipline.algebra.layout import HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH, WORD, WORDS, Layout
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 Irs = list[list[Any]]
 """Of every record its IRs."""
 
-_HEAD = struct.Struct("<qqq")
+AT_ONCE = 16_384
+"""Blocks that are laid out in one buffer."""
+_HEAD = struct.Struct("<qqqq")
 _KINDS = {kind: number for number, kind in enumerate(WORDS)}
 
 
@@ -35,36 +38,70 @@ class Form:
 
     def written(self, words: Ints, irs: Irs) -> bytes:
         """The block of these records."""
-        packed = pack(self.fingerprint, [ir for record in irs for ir in record]) if self.aggregators else b""
-        return _HEAD.pack(self.tag, len(words), len(packed)) + words.tobytes() + packed + bytes(-len(packed) % WORD)
+        return next(self.all_written(words, irs, np.array([0, len(words)])))
+
+    def all_written(self, words: Ints, irs: Irs, bounds: Ints) -> Iterator[bytes]:
+        """The blocks of records `bounds[n]:bounds[n + 1]`, one for each n."""
+        for first in range(0, len(bounds) - 1, AT_ONCE):
+            yield from self._some_written(words, irs, bounds[first : first + AT_ONCE + 1])
+
+    def _some_written(self, words: Ints, irs: Irs, bounds: Ints) -> list[bytes]:
+        """The same, all laid out in one buffer."""
+        spans = pairwise(bounds.tolist() if self.aggregators else [])
+        packed = [pack(self.fingerprint, [ir for record in irs[first:last] for ir in record]) for first, last in spans]
+        counts = np.diff(bounds)
+        sizes = np.array([len(each) for each in packed], np.int64) if packed else np.zeros_like(counts)
+        ends = np.append(0, np.cumsum(HEADER + counts * self.layout.words + -(-sizes // WORD)))
+        out = np.zeros(ends[-1], np.int64)
+        begins = ends[:-1]
+        out[begins + TAG], out[begins + RECORDS], out[begins + IR_BYTES] = self.tag, counts, sizes
+        _lay(np.ascontiguousarray(words), bounds, begins, out)
+        places = ends.tolist()
+        for each, end in zip(packed, places[1:] if packed else [], strict=True):
+            begin = (end + -len(each) // WORD) * WORD
+            out.view(np.uint8)[begin : begin + len(each)] = np.frombuffer(each, np.uint8)
+        sealing.seal(out, ends)
+        whole = out.tobytes()
+        return [whole[begin * WORD : end * WORD] for begin, end in pairwise(places)]
+
+    def is_own(self, block: Any) -> bool:
+        """Whether there is a block and it is not another definition's."""
+        return block is not None and bytes(block[:WORD]) == self.tag.to_bytes(WORD, "little", signed=True)
 
     def opened(self, blocks: Sequence[Sequence[Any]]) -> Opened:
         """The records of the blocks (bytes, views of them, or None) of each key. CodecError where one is no block of
         this form."""
-        width = self.layout.words * WORD
-        found: list[Any] = []
-        packed: list[Any] = []
+        whole = [[bytes(block) for block in of_key if block is not None] for of_key in blocks]
+        found: list[bytes] = []
+        packed: list[bytes] = []
         counts = [0]
         total = 0
-        for of_key in blocks:
+        for of_key in whole:
             for block in of_key:
-                if block is None:
-                    continue
-                if len(block) < HEADER * WORD:
-                    raise CodecError("a stored block is too short")
-                tag, count, irs = _HEAD.unpack_from(block)
-                end = HEADER * WORD + count * width
-                if tag != self.tag:
-                    raise CodecError("a stored block belongs to another definition", hint="upload again")
-                if count < 0 or irs < 0 or len(block) != end + irs + -irs % WORD:
-                    raise CodecError("a stored block has not the length that it says")
+                end, count, irs = self._shape(block)
                 found.append(block[HEADER * WORD : end])
                 if irs:
                     packed.append(block[end : end + irs])
                 total += count
             counts.append(total)
+        every = [block for of_key in whole for block in of_key]
+        ends = np.cumsum([0, *(len(block) // WORD for block in every)])
+        if not sealing.are_whole(np.frombuffer(b"".join(every), np.int64), ends).all():
+            raise CodecError("a stored block is damaged: its checksum is wrong", hint="upload again")
         words = np.frombuffer(b"".join(found), np.int64).reshape(-1, self.layout.words)
         return Opened(words, np.array(counts, np.int64), packed)
+
+    def _shape(self, block: bytes) -> tuple[int, int, int]:
+        """(where the records of a block end, how many there are, the bytes of their IRs)."""
+        if len(block) < HEADER * WORD:
+            raise CodecError("a stored block is too short")
+        tag, _, count, irs = _HEAD.unpack_from(block)
+        end = (HEADER + count * self.layout.words) * WORD
+        if tag != self.tag:
+            raise CodecError("a stored block belongs to another definition", hint="upload again")
+        if count < 0 or irs < 0 or len(block) != end + irs + -irs % WORD:
+            raise CodecError("a stored block has not the length that it says")
+        return end, count, irs
 
     def irs_of(self, packed: Sequence[Any]) -> Irs:
         """The IRs of records in the order of their blocks."""
@@ -87,7 +124,7 @@ class Form:
         out[:, START], out[:, WIDTH] = words[firsts, START], words[firsts, WIDTH]
         words = np.ascontiguousarray(words)
         flat = words.reshape(-1)
-        folding.combine(flat, flat.view(np.float64), offsets, self._states, out, out.view(np.float64))
+        combining.combine(flat, flat.view(np.float64), offsets, self._states, out, out.view(np.float64))
         found: Irs = []
         if self.aggregators:
             ordered = [irs[record] for record in order.tolist()]
@@ -101,6 +138,17 @@ class Form:
     def _states(self) -> Ints:
         rows = [(_KINDS[s.kind], s.at, s.count, int(s.is_float)) for s in self.layout.states]
         return np.array(rows, np.int64).reshape(-1, 4)
+
+
+@kernel
+def _lay(words: Any, bounds: Any, begins: Any, out: Any) -> None:
+    """Copies the records of each block behind its header."""
+    for block in range(len(begins)):
+        at = begins[block] + HEADER
+        for record in range(bounds[block], bounds[block + 1]):
+            for place in range(words.shape[1]):
+                out[at] = words[record, place]
+                at += 1
 
 
 @dataclass(frozen=True, eq=False)

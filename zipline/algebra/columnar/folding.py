@@ -18,9 +18,10 @@ import numpy as np
 
 import zipline.algebra.compiled  # noqa: F401 (makes `moments` callable from kernels)
 from zipline.algebra import moments
+from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments, plus
 from zipline.algebra.columnar.kernel import kernel
-from zipline.algebra.layout import EVENTS, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
-from zipline.algebra.moments import HIGHEST_GAIN
+from zipline.algebra.columnar.sealing import checksum
+from zipline.algebra.layout import CHECKSUM, EVENTS, EVER_BEFORE, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
 from zipline.algebra.windows import TILE_LEVELS
 
 COUNT, SUM_INTEGERS, AVERAGE_INTEGERS, SUM_FLOATS, AVERAGE_FLOATS, LEAST, MOST, FIRST, LAST = range(9)
@@ -29,26 +30,21 @@ VARIANCE, SKEW, KURTOSIS = range(9, 12)
 
 OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
 """Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
-LENGTH, HOP, FIRST_FEATURE, END_FEATURE = range(4)
-"""Of the table of windows: microseconds (LIFETIME: all time), and its features."""
+BEGIN, FIRST_FEATURE, END_FEATURE = range(3)
+"""Of the table of windows: where it begins for this query (EVER_BEFORE: there is no bound), and its features."""
 OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = range(8)
 """Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
-ended (NEVER: there is none), how long after that all windows are served, until when nothing is stale, its windows."""
-LIFETIME = -1
-NEVER = -(1 << 62)
+ended (EVER_BEFORE: there is none), how long after that all windows are served, until when nothing is stale, and its
+windows."""
 
 DEFAULTED, OK, STALE, UNAVAILABLE, WRONG = range(5)
 """Statuses, from the least to the worst."""
-
-COUNTED, INTEGERS, FLOATS, LEAST_VALUE, MOST_VALUE, OLDEST, NEWEST, SPREAD = range(8)
-"""Kinds of states, in the order of `layout.WORDS`."""
 
 EMPTY, VALUE, BEYOND, UNDEFINED = range(4)
 """What is said of a feature: the window has no value, there is one, the total is beyond int64 (or doubles), or it is
 not defined for the values that there are."""
 
 _MINUTE, _FIVE, _HOUR, _SIX, _DAY = TILE_LEVELS
-_MASK = 0xFFFFFFFF
 
 
 @kernel
@@ -98,15 +94,16 @@ def _records(words: Any, begin: Any, end: Any, part: Any, places: Any) -> Any:
         records, irs = words[begin + RECORDS], words[begin + IR_BYTES]
         if records < 0 or irs < 0 or records > end - begin or irs > 8 * (end - begin):
             return -1
+        last = begin + HEADER + records * part[RECORD_WORDS] + (irs + 7) // 8
+        if last > end or words[begin + CHECKSUM] != checksum(words, begin, last):
+            return -1
         begin += HEADER
         for _ in range(records):
-            if begin + part[RECORD_WORDS] > end:
-                return -1
             places[count] = begin
             count += 1
             begin += part[RECORD_WORDS]
-        begin += (irs + 7) // 8
-    return count if begin == end else -1
+        begin = last
+    return count
 
 
 @kernel
@@ -124,8 +121,8 @@ def _window(
     status: Any,
 ) -> Any:
     """The features of one window of one key."""
-    uploaded, low = part[UPLOADED], start_of(q, window[LENGTH], window[HOP])
-    if uploaded == NEVER or (low < uploaded and q > uploaded + part[SERVED]):
+    low = window[BEGIN]
+    if not is_served(low, part[UPLOADED], part[SERVED], q):
         status[window[FIRST_FEATURE] : window[END_FEATURE]] = UNAVAILABLE
         return
     high = q - q % part[TILE] + part[TILE]
@@ -149,12 +146,9 @@ def _window(
 
 
 @kernel
-def start_of(q: Any, length: Any, step: Any) -> Any:
-    """Where a window begins (`windows.bounds`)."""
-    if length == LIFETIME:
-        return NEVER
-    start = q - length
-    return start - start % step
+def is_served(low: Any, uploaded: Any, served: Any, q: Any) -> Any:
+    """Whether a window that begins at `low` is made of whole spans of the upload and of tiles."""
+    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= uploaded)
 
 
 @kernel
@@ -206,10 +200,10 @@ def _feature(words: Any, floats: Any, chosen: Any, feature: Any, out: Any, out_f
         return _moments(floats, chosen, at, operation, out_floats, number)
     is_float, count_at = feature[IS_FLOAT] != 0, feature[COUNT_AT]
     if operation <= MOST:
-        best = _extreme(words, floats, chosen, at, count_at, operation == MOST, is_float)
+        best = extreme(words, floats, chosen, at, count_at, operation == MOST, is_float)
         out[number] = words[best + at]
     else:
-        best = _end(words, floats, chosen, at, count_at, operation == LAST, is_float)
+        best = end_of(words, floats, chosen, at, count_at, operation == LAST, is_float)
         out[number] = words[best + at + 2]
     return VALUE
 
@@ -221,7 +215,7 @@ def _integers(words: Any, chosen: Any, at: Any, n: Any, average: Any, out: Any, 
         low += words[record + at]
         high += words[record + at + 1]
     high += low >> 32
-    low &= _MASK
+    low &= LOW
     if average:
         out_floats[number] = (math.ldexp(float(high), 32) + float(low)) / n
         return VALUE
@@ -235,8 +229,8 @@ def _integers(words: Any, chosen: Any, at: Any, n: Any, average: Any, out: Any, 
 def _floats(words: Any, floats: Any, chosen: Any, at: Any, n: Any, average: Any, out_floats: Any, number: Any) -> Any:
     total, rest, positive, negative = 0.0, 0.0, 0, 0
     for record in chosen:
-        total, rest = _plus(total, rest, floats[record + at])
-        total, rest = _plus(total, rest, floats[record + at + 1])
+        total, rest = plus(total, rest, floats[record + at])
+        total, rest = plus(total, rest, floats[record + at + 1])
         positive += words[record + at + 2]
         negative += words[record + at + 3]
     if positive > 0 and negative > 0:
@@ -252,54 +246,8 @@ def _floats(words: Any, floats: Any, chosen: Any, at: Any, n: Any, average: Any,
 
 
 @kernel
-def _plus(total: Any, rest: Any, value: Any) -> Any:
-    """The pair of doubles with one more."""
-    sum_ = total + value
-    back = sum_ - total
-    low = rest + ((total - (sum_ - back)) + (value - back))
-    high = sum_ + low
-    return high, low - (high - sum_)
-
-
-@kernel
-def _extreme(words: Any, floats: Any, chosen: Any, at: Any, count_at: Any, greatest: Any, is_float: Any) -> Any:
-    """The record of the least or greatest value."""
-    best = -1
-    for record in chosen:
-        if words[record + count_at] <= 0:
-            continue
-        if best < 0 or _precedes(words, floats, record, best, at, is_float) != greatest:
-            best = record
-    return best
-
-
-@kernel
-def _precedes(words: Any, floats: Any, a: Any, b: Any, at: Any, is_float: Any) -> Any:
-    return floats[a + at] < floats[b + at] if is_float else words[a + at] < words[b + at]
-
-
-@kernel
-def _end(words: Any, floats: Any, chosen: Any, at: Any, count_at: Any, last: Any, is_float: Any) -> Any:
-    """The record of the first or last value by (t, known_at, value)."""
-    best = -1
-    for record in chosen:
-        if words[record + count_at] <= 0:
-            continue
-        if best < 0:
-            best = record
-            continue
-        before = _precedes(words, floats, record, best, at + 2, is_float)
-        for place in (1, 0):
-            if words[record + at + place] != words[best + at + place]:
-                before = words[record + at + place] < words[best + at + place]
-        if before != last:
-            best = record
-    return best
-
-
-@kernel
 def _moments(floats: Any, chosen: Any, at: Any, operation: Any, out_floats: Any, number: Any) -> Any:
-    state, infinite = _merged_moments(floats, chosen, at)
+    state, infinite = merged_moments(floats, chosen, at)
     n, _, _, gain, m2, m3, m4 = state
     value = moments.variance(n, gain, m2)
     if operation == SKEW:
@@ -310,107 +258,3 @@ def _moments(floats: Any, chosen: Any, at: Any, operation: Any, out_floats: Any,
         return UNDEFINED
     out_floats[number] = value
     return VALUE
-
-
-@kernel
-def _merged_moments(floats: Any, chosen: Any, at: Any) -> Any:
-    """(the state of all, how many are infinite)."""
-    state = (0.0, 0.0, 0.0, HIGHEST_GAIN, 0.0, 0.0, 0.0)
-    infinite = 0.0
-    for record in chosen:
-        infinite += floats[record + at + 7]
-        own = (
-            floats[record + at],
-            floats[record + at + 1],
-            floats[record + at + 2],
-            floats[record + at + 3],
-            floats[record + at + 4],
-            floats[record + at + 5],
-            floats[record + at + 6],
-        )
-        state = moments.merge(state, own)
-    return state, infinite
-
-
-@kernel
-def combine(words: Any, floats: Any, offsets: Any, states: Any, out: Any, out_floats: Any) -> Any:
-    """Writes, for every run of records (`words` are those of all, one behind the other), the events and states of them.
-
-    `states` are (kind, at, count at, is float).
-
-    `out` has the start and width of each already.
-    """
-    for run in range(len(offsets) - 1):
-        records = np.arange(offsets[run], offsets[run + 1]) * out.shape[1]
-        for record in records:
-            out[run, EVENTS] += words[record + EVENTS]
-        for number in range(len(states)):
-            kind, at, count_at, is_float = states[number]
-            if kind == COUNTED:
-                for record in records:
-                    out[run, at] += words[record + at]
-            elif kind == INTEGERS:
-                for record in records:
-                    out[run, at] += words[record + at]
-                    out[run, at + 1] += words[record + at + 1]
-                out[run, at + 1] += out[run, at] >> 32
-                out[run, at] &= _MASK
-            elif kind == FLOATS:
-                for record in records:
-                    total, rest = _plus(out_floats[run, at], out_floats[run, at + 1], floats[record + at])
-                    out_floats[run, at], out_floats[run, at + 1] = _plus(total, rest, floats[record + at + 1])
-                    out[run, at + 2] += words[record + at + 2]
-                    out[run, at + 3] += words[record + at + 3]
-            elif kind == SPREAD:
-                _combine_moments(floats, records, at, out_floats, run)
-            else:
-                best = _best(words, floats, records, at, count_at, kind, is_float != 0)
-                width = 3 if kind in (OLDEST, NEWEST) else 1
-                for place in range(width if best >= 0 else 0):
-                    out[run, at + place] = words[best + at + place]
-
-
-@kernel
-def _best(words: Any, floats: Any, records: Any, at: Any, count_at: Any, kind: Any, is_float: Any) -> Any:
-    if kind in (LEAST_VALUE, MOST_VALUE):
-        return _extreme(words, floats, records, at, count_at, kind == MOST_VALUE, is_float)
-    return _end(words, floats, records, at, count_at, kind == NEWEST, is_float)
-
-
-@kernel
-def _combine_moments(floats: Any, records: Any, at: Any, out_floats: Any, run: Any) -> Any:
-    state, infinite = _merged_moments(floats, records, at)
-    for place in range(7):
-        out_floats[run, at + place] = state[place]
-    out_floats[run, at + 7] = infinite
-
-
-@kernel
-def sums_of_runs(values: Any, offsets: Any, floats: Any, words: Any, at: Any) -> Any:
-    """Writes the words of `floats` for every run of values."""
-    for run in range(len(offsets) - 1):
-        total, rest, positive, negative = 0.0, 0.0, 0, 0
-        for place in range(offsets[run], offsets[run + 1]):
-            value = values[place]
-            if math.isinf(value):
-                positive += value > 0
-                negative += value < 0
-            else:
-                total, rest = _plus(total, rest, value)
-        floats[run, at], floats[run, at + 1] = total, rest
-        words[run, at + 2], words[run, at + 3] = positive, negative
-
-
-@kernel
-def extremes_of_runs(values: Any, offsets: Any, greatest: Any, out: Any) -> Any:
-    """Writes the least or greatest value of every run; 0 of an empty one."""
-    for run in range(len(offsets) - 1):
-        first, last = offsets[run], offsets[run + 1]
-        if first == last:
-            out[run] = 0
-            continue
-        best = values[first]
-        for place in range(first + 1, last):
-            if (values[place] > best) == greatest and values[place] != best:
-                best = values[place]
-        out[run] = best

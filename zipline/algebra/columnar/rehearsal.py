@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar import folding, hashing, order
+from zipline.algebra.columnar import combining, folding, hashing, order
 from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.columnar.series import Call, Series, evaluate, moments_of_each, moments_of_runs
 from zipline.algebra.columnar.spans import pair
+from zipline.algebra.columnar.value_blocks import ValueForm
 from zipline.algebra.columnar.values import integers, values_of
 from zipline.algebra.columnar.xxhash import hashes
 from zipline.algebra.layout import WORDS, Layout
@@ -97,15 +98,18 @@ def _folding() -> None:
     words = np.zeros((2, layout.words), np.int64)
     form.merged(words, [], np.arange(2))
     block = np.frombuffer(form.written(words, []), np.int64)
-    part, window, feature = (np.zeros((1, columns), np.int64) for columns in (8, 4, 6))
+    part, window, feature = (np.zeros((1, columns), np.int64) for columns in (8, 3, 6))
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
     floats, ends = block.view(np.float64), np.array([0, len(block)])
     folding.answer(block, floats, ends, part, window, feature, 0, out, out.view(np.float64), present, status)
+    values = ValueForm(0, bytes(32), (("x", DOUBLE),))
+    values.opened(list(values.written(pa.table({"x": _FLOATS}))))
+    folding.is_served(0, 0, 0, 0)
     folding.select(form.opened([[form.written(words, [])]]).words, 0, 0)
-    offsets, values = np.arange(3), np.arange(2)
-    folding.sums_of_runs(values + 0.5, offsets, words.view(np.float64), words, 3)
-    folding.extremes_of_runs(values, offsets, True, words[:, 0])
-    folding.extremes_of_runs(values + 0.5, offsets, True, words.view(np.float64)[:, 0])
+    offsets, integers_ = np.arange(3), np.arange(2)
+    combining.sums_of_runs(integers_ + 0.5, offsets, words.view(np.float64), words, 3)
+    combining.extremes_of_runs(integers_, offsets, True, words[:, 0])
+    combining.extremes_of_runs(integers_ + 0.5, offsets, True, words.view(np.float64)[:, 0])
 
 
 SCENES: dict[str, Callable[[], None]] = {

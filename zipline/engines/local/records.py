@@ -2,11 +2,13 @@
 
 `read_available` gives the rows that have a key and a time and were available in a span; `records` lays the rows of
 each key, group and start together. A group is whatever the caller tells apart: the day of availability, for tiles.
+Rows are put in order once, by key and time, which is the order of their records too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,30 +17,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar import folding
-from zipline.algebra.columnar.blocks import Form, Irs
+from zipline.algebra.columnar import combining
+from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.columnar.series import Series, moments_of_runs
 from zipline.algebra.columnar.values import whole
 from zipline.algebra.layout import EVENTS, START, WIDTH, State
 from zipline.engines.local import read
 from zipline.engines.local.group_by import needed_columns
-from zipline.engines.local.keys import KeyIndex
+from zipline.engines.local.keys import Codes, KeyIndex
 from zipline.engines.local.session import connect
 from zipline.engines.local.stream import Stream, make_stream
 from zipline.plan.online import Kept, Reduction
 from zipline.plan.steps import GroupByPlan, PartPlan, Projection, SourceRead
-from zipline.stores.keys import key_writer
+from zipline.stores.key_columns import ordered_keys
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 _STATE = ("n", "hi", "lo", "gain", "m2", "m3", "m4", "infinite")
-
-
-def form_of(kept: Kept) -> Form:
-    """What the blocks of a group-by look like."""
-    return Form(kept.tag, bytes.fromhex(kept.group_by.fingerprint), kept.layout, kept.aggregators)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +48,11 @@ class Records:
     group: Ints
     words: Ints
     irs: Irs
+
+    @property
+    def bounds(self) -> Ints:
+        """The records of key k are `bounds[k]:bounds[k + 1]`."""
+        return np.searchsorted(self.key, np.arange(len(self.keys) + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def _read(part: PartPlan, table: Table | None, source: Projection, low: int | No
     kept = np.ones(rows.rows, np.bool_) if rows.seen is None else rows.seen.copy()
     if before is not None:
         kept &= available < before
-    return rows.take(pa.array(np.flatnonzero(kept)))
+    return rows if kept.all() else rows.take(pa.array(np.flatnonzero(kept)))
 
 
 def _time(rows: read.Rows) -> Ints:
@@ -112,42 +114,57 @@ def _available(rows: read.Rows) -> Ints:
     return _time(rows) if rows.known is None else np.maximum(_time(rows), rows.known)
 
 
-def records(kept: Kept, rows: Available, starts: Ints, groups: Ints, width: int) -> Records:
-    """The records of rows that begin at `starts` (one for each row) in `groups`; rows without a key have none."""
-    plan = kept.group_by
-    count = sum(each.rows for each in rows.readings)
-    keys = [_column(rows, name) for name, _ in plan.keys]
-    by_key = KeyIndex(keys, count)
-    parts = [pa.array(by_key.codes, mask=by_key.codes < 0), pa.array(starts), pa.array(groups)]
-    index = KeyIndex(parts, count)
+def records(
+    kept: Kept, rows: Available, start_of: Callable[[Ints], Ints], width: int, groups: Ints | None = None
+) -> Records:
+    """The records of rows, in `groups` (one for each row); rows without a key have none.
+
+    `start_of` gives where the records of these times begin, and never falls where times rise.
+    """
+    keys, runs = _keys(rows)
+    key, group, runs = _grouped(runs, groups, len(keys))
     bounds = np.cumsum([0, *(each.rows for each in rows.readings)]).tolist()
-    codes = [index.codes[first:last] for first, last in pairwise(bounds)]
-    stream = make_stream(rows.readings, codes, index.count)
-    firsts = stream.permutation[stream.offsets[:-1]]
-    words = _words(kept, stream, starts[firsts], width)
-    distinct, key = _keys(plan, keys, by_key.codes[firsts], firsts)
-    order = np.lexsort((words[:, START], groups[firsts], key))
-    irs = _irs(kept, stream)
-    return Records(
-        distinct, key[order], groups[firsts][order], words[order], [irs[n] for n in order.tolist()] if irs else []
-    )
+    codes = [runs[first:last] for first, last in pairwise(bounds)]
+    stream = make_stream(rows.readings, codes, len(key))
+    starts = start_of(stream.t)
+    fresh = np.ones(len(starts), np.bool_)
+    fresh[1:] = starts[1:] != starts[:-1]
+    fresh[stream.offsets[:-1]] = True  # every run has rows
+    firsts = np.flatnonzero(fresh)
+    of_run = np.repeat(np.arange(len(key)), np.diff(np.searchsorted(firsts, stream.offsets)))
+    stream = replace(stream, offsets=np.append(firsts, len(starts)))
+    return Records(keys, key[of_run], group[of_run], _words(kept, stream, starts[firsts], width), _irs(kept, stream))
+
+
+def _keys(rows: Available) -> tuple[list[bytes], Codes]:
+    """(the distinct keys in the order of their bytes, the number of each row's; -1 where it has none)."""
+    columns = [_column(rows, name) for name, _ in rows.plan.keys]
+    index = KeyIndex(columns, sum(each.rows for each in rows.readings))
+    some = np.zeros(index.count, np.int64)
+    has_key = np.flatnonzero(index.codes >= 0)
+    some[index.codes[has_key]] = has_key
+    taken = [column.take(pa.array(some)) for column in columns]
+    keys, order = ordered_keys(taken, [dtype for _, dtype in rows.plan.keys], index.count)
+    place = np.full(index.count + 1, -1, np.int32)  # the last is that of no key
+    place[order] = np.arange(len(order))
+    return keys, place[index.codes]
+
+
+def _grouped(keys: Codes, groups: Ints | None, count: int) -> tuple[Ints, Ints, Codes]:
+    """(the key of each run, its group, the run of each row): keys are divided by group."""
+    if groups is None:
+        return np.arange(count), np.zeros(count, np.int64), keys
+    distinct, number = np.unique(groups, return_inverse=True)
+    pairs = np.where(keys < 0, -1, keys * np.int64(len(distinct)) + number)
+    some, runs = np.unique(pairs, return_inverse=True)
+    hidden = int(len(some) > 0 and some[0] < 0)
+    some = some[hidden:]
+    return some // len(distinct), distinct[some % len(distinct)], (runs - hidden).astype(np.int32)
 
 
 def _column(rows: Available, name: str) -> pa.Array:
     sources = rows.plan.sources
     return whole(pa.chunked_array([r.column(s, name) for r, s in zip(rows.readings, sources, strict=True)]))
-
-
-def _keys(plan: GroupByPlan, columns: Sequence[pa.Array], code: Ints, rows: Ints) -> tuple[list[bytes], Ints]:
-    """(the distinct keys in the order of their bytes, which of them each record has)."""
-    _, at, of = np.unique(code, return_index=True, return_inverse=True)
-    write = key_writer([dtype for _, dtype in plan.keys])
-    parts = [column.take(pa.array(rows[at])).to_pylist() for column in columns]
-    found = [write(key) or b"" for key in zip(*parts, strict=True)] if parts else [b"\0"] * len(at)
-    order = sorted(range(len(found)), key=found.__getitem__)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return [found[n] for n in order], rank[of] if len(of) else np.zeros(0, np.int64)
 
 
 def _words(kept: Kept, stream: Stream, starts: Ints, width: int) -> Ints:
@@ -174,10 +191,10 @@ def _write(state: State, series: Series, words: Ints, floats: NDArray[np.float64
             totals = np.concatenate([[0], np.cumsum(part)])
             words[:, column] = totals[offsets[1:]] - totals[offsets[:-1]]
     elif state.kind == "floats":
-        folding.sums_of_runs(series.floats, offsets, floats, words, at)
+        combining.sums_of_runs(series.floats, offsets, floats, words, at)
     elif state.kind in ("least", "most"):
         out = floats[:, at] if state.is_float else words[:, at]
-        folding.extremes_of_runs(series.data, offsets, state.kind == "most", out)
+        combining.extremes_of_runs(series.data, offsets, state.kind == "most", out)
     elif state.kind == "moments":
         found = moments_of_runs(series)
         for n, name in enumerate(_STATE):

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar.blocks import Form, Irs
+from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.layout import START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
-from zipline.engines.local.records import Available, form_of, read_available, records
+from zipline.engines.local.records import Available, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
 from zipline.stores.tiles import PROGRESS, coarse, fine
@@ -35,7 +35,7 @@ class TileWriter:
 
     def __init__(self, kept: Kept, store: Store, space: str, own: set[bytes] | None = None) -> None:
         self._kept, self._store, self._space, self._own = kept, store, space, own
-        self._form: Form = form_of(kept)
+        self._form = kept.form
 
     def add(self, table: str, arrived: pa.Table) -> int:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""
@@ -47,7 +47,8 @@ class TileWriter:
 
     def take(self, rows: Available, also: Sequence[Item] = ()) -> int:
         """Merges rows as they were read of the sources; gives how many there are. `also` is written with them."""
-        found = records(self._kept, rows, floor(rows.t, self._kept.tile), floor(rows.available, DAY), self._kept.tile)
+        tile = self._kept.tile
+        found = records(self._kept, rows, lambda t: floor(t, tile), tile, floor(rows.available, DAY))
         if not len(found.words):
             if also:
                 self._store.put_tiles(self._space, also)
@@ -83,7 +84,8 @@ class TileWriter:
         finest = self._kept.tile if not replace else levels[0]
         levels = tuple(level for level in levels if level >= finest)
         stored = self._stored(order)
-        opened = self._form.opened([[block] for block in stored])
+        # What another definition's writer left is as nothing to this one: its chunks begin anew.
+        opened = self._form.opened([[block] if self._form.is_own(block) else [] for block in stored])
         old_irs = self._form.irs_of(opened.packed)
         groups = np.repeat(np.arange(len(order)), np.diff(opened.offsets))
         new = _codes(names, order)

@@ -11,18 +11,20 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from zipline.algebra.codec import pack
+from zipline.algebra.columnar.values import whole
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local import read
-from zipline.engines.local.records import form_of, read_available, records
-from zipline.engines.local.run import run_group_by
+from zipline.engines.local.records import read_available, records
+from zipline.engines.local.run import run_group_by, run_join
 from zipline.engines.local.session import connect
 from zipline.errors import UsageError
-from zipline.plan.online import EVER_BEFORE, Kept, to_algebra
-from zipline.plan.steps import GroupByPlan, SourceRead
+from zipline.plan.chaining import Span, wanted_parents
+from zipline.plan.online import Kept
+from zipline.plan.steps import GroupByPlan, PartPlan, SourceRead
 from zipline.stores.contract import Item
-from zipline.stores.keys import key_writer
+from zipline.stores.key_columns import ordered_keys
 from zipline.tables.catalog import Catalog
 
 
@@ -30,19 +32,26 @@ def uploaded(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     """The items of the upload that ends at the midnight `end`, in the order of their keys."""
     if end % DAY:
         raise UsageError("an upload ends at a midnight")
+    catalog = _with_parents(kept.group_by, catalog, end)
     return _partials(kept, catalog, end) if kept.has_tiles else _values(kept, catalog, end)
+
+
+def _with_parents(plan: GroupByPlan, catalog: Catalog, end: int) -> Catalog:
+    """The catalog with the outputs of the joins that are read, as far as queries at `end` see them."""
+    part = PartPlan(plan, tuple(key for key, _ in plan.keys), "", tuple(name for name, _ in plan.columns))
+    for name, wanted in wanted_parents(None, (part,), Span(end, end)).items():
+        if not catalog.is_given(name):
+            computed = run_join(wanted.plan, catalog, training=False, span=wanted.span).table
+            catalog = catalog.with_tables({name: computed})
+    return catalog
 
 
 def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     cuts = np.array(kept.cuts(end), np.int64)
     low = int(cuts[0])
     rows = read_available(kept.group_by, catalog, low=None if low == EVER_BEFORE else low, before=end)
-    starts = cuts[np.searchsorted(cuts, rows.t, side="right") - 1]
-    found = records(kept, rows, starts, np.zeros(len(starts), np.int64), 0)
-    form = form_of(kept)
-    bounds = np.searchsorted(found.key, np.arange(len(found.keys) + 1)).tolist()
-    for key, first, last in zip(found.keys, bounds[:-1], bounds[1:], strict=True):
-        yield key, form.written(found.words[first:last], found.irs[first:last])
+    found = records(kept, rows, lambda t: cuts[np.searchsorted(cuts, t, side="right") - 1], 0)
+    return zip(found.keys, kept.form.all_written(found.words, found.irs, found.bounds), strict=True)
 
 
 def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
@@ -51,17 +60,9 @@ def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     keys = _keys(plan, catalog)
     ts = pa.array([end] * keys.num_rows, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     found = run_group_by(plan, keys.append_column("ts", ts), catalog).table
-    write = key_writer([dtype for _, dtype in plan.keys])
-    names = [key for key, _ in plan.keys]
-    columns = plan.lookup or tuple((feature.name, feature.type) for feature in plan.features)
-    written = [write(key) for key in zip(*(found.column(name).to_pylist() for name in names), strict=True)]
-    if not names:
-        written = [b"\0"] * found.num_rows
-    values = [[to_algebra(each, dtype) for each in found.column(name).to_pylist()] for name, dtype in columns]
-    fingerprint = bytes.fromhex(plan.fingerprint)
-    items = dict(zip(written, zip(*values, strict=True), strict=True))
-    for key in sorted(key for key in items if key is not None):
-        yield key, pack(fingerprint, items[key])
+    columns = [whole(found.column(name)) for name, _ in plan.keys]
+    written, rows = ordered_keys(columns, [dtype for _, dtype in plan.keys], found.num_rows)
+    return zip(written, kept.values.written(found.take(pa.array(rows))), strict=True)
 
 
 def _keys(plan: GroupByPlan, catalog: Catalog) -> pa.Table:

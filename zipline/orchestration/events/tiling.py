@@ -28,7 +28,7 @@ from zipline.expressions import Expression
 from zipline.orchestration.events.arrived import failing, values_of, without
 from zipline.orchestration.events.logs import Clock, Position
 from zipline.orchestration.events.seen import Seen
-from zipline.plan.online import Kept, to_algebra
+from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
 from zipline.stores.tiles import POSITION
 from zipline.tables.catalog import open_catalog

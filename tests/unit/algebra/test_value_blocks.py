@@ -1,0 +1,142 @@
+"""Blocks of values: what is read is what was written, of every type, and what is damaged is not read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.algebra.replays import quick
+from zipline.algebra.columnar.value_blocks import ValueForm
+from zipline.algebra.nested import from_algebra
+from zipline.arrow import to_arrow
+from zipline.fetch.online_values import reader_of
+from zipline.types import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    STRING,
+    TIMESTAMP,
+    TINYINT,
+    DataType,
+    DecimalType,
+    array,
+    map_of,
+    struct,
+)
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+INSTANTS = st.datetimes(timezones=st.just(dt.timezone.utc))
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+VALUES: dict[DataType, Any] = {
+    TINYINT: st.integers(-128, 127),
+    BIGINT: INTEGERS,
+    FLOAT: st.floats(width=32),
+    DOUBLE: st.floats(),
+    BOOLEAN: st.booleans(),
+    DATE: st.dates(),
+    TIMESTAMP: INSTANTS,
+    STRING: TEXTS,
+    BINARY: st.binary(max_size=6),
+    DecimalType(precision=12, scale=2): st.decimals(-(10**9), 10**9, places=2),
+    array(DOUBLE): st.lists(st.none() | st.floats(allow_nan=False), max_size=3),
+    array(TIMESTAMP): st.lists(INSTANTS, max_size=3),
+    map_of(STRING, BIGINT): st.dictionaries(TEXTS, INTEGERS, max_size=3).map(lambda value: list(value.items())),
+    struct(a=BIGINT, b=array(STRING)): st.fixed_dictionaries({"a": INTEGERS, "b": st.lists(TEXTS, max_size=2)}),
+}
+
+
+def form(types: list[DataType], tag: int = 7) -> ValueForm:
+    return ValueForm(tag, bytes([tag] * 32), tuple((f"c{n}", dtype) for n, dtype in enumerate(types)))
+
+
+def table(types: list[DataType], rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = {f"c{n}": pa.array([row[n] for row in rows], to_arrow(dtype)) for n, dtype in enumerate(types)}
+    return pa.table(columns) if columns else pa.table({"none": pa.nulls(len(rows))})
+
+
+def read(own: ValueForm, blocks: list[Any]) -> list[tuple[Any, ...]]:
+    """The rows, in the order of the columns."""
+    opened = own.opened(blocks)
+    assert opened.is_whole.all()
+    found: dict[str, list[Any]] = {}
+    for n, (name, dtype) in enumerate(own.fixed):
+        words = np.ascontiguousarray(opened.words[:, n])
+        values = (words.view(np.float64) if dtype.is_float else words).tolist()
+        restore = reader_of(dtype) or (lambda value: value)
+        found[name] = [restore(v) if p else None for v, p in zip(values, opened.present[:, n].tolist(), strict=True)]
+    for n, (name, dtype) in enumerate(own.rest):
+        found[name] = [from_algebra(row[n], dtype) for row in opened.rest]
+    return list(zip(*(found[name] for name, _ in own.columns), strict=True))
+
+
+def expected(value: Any, dtype: DataType) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return dict(value) if value is not None and dtype == map_of(STRING, BIGINT) else value
+
+
+@st.composite
+def tables(draw: Any) -> tuple[list[DataType], list[tuple[Any, ...]]]:
+    types = draw(st.lists(st.sampled_from(list(VALUES)), min_size=1, max_size=8))
+    row = st.tuples(*(st.none() | VALUES[dtype] for dtype in types))
+    return types, draw(st.lists(row, max_size=5))
+
+
+@quick
+@given(tables())
+def test_what_is_read_is_what_was_written(given_: tuple[list[DataType], list[tuple[Any, ...]]]) -> None:
+    types, rows = given_
+    own = form(types)
+    blocks = list(own.written(table(types, rows)))
+    assert read(own, blocks) == [
+        tuple(expected(value, dtype) for value, dtype in zip(row, types, strict=True)) for row in rows
+    ]
+    assert blocks == [next(own.written(table(types, [row]))) for row in rows], "however many are written at once"
+    assert read(own, [memoryview(block) for block in blocks]) == read(own, blocks)
+
+
+def test_infinities_and_zeros_and_more_columns_than_a_word_has_bits() -> None:
+    types: list[DataType] = [DOUBLE] * 130
+    row = tuple([math.inf, -math.inf, -0.0, 5e-324, None] * 26)
+    found = read(form(types), list(form(types).written(table(types, [row, row]))))
+    assert found == [row, row]
+    assert math.copysign(1, found[0][2]) == 1, "no zero is negative"
+
+
+@quick
+@given(tables().filter(lambda drawn: len(drawn[1]) > 0), st.data())
+def test_no_damaged_block_is_read(given_: tuple[list[DataType], list[tuple[Any, ...]]], data: Any) -> None:
+    types, rows = given_
+    own = form(types)
+    blocks = list(own.written(table(types, rows)))
+    place = data.draw(st.integers(0, len(blocks) - 1))
+    block = bytearray(blocks[place])
+    at = data.draw(st.integers(0, len(block) - 1))
+    kind = data.draw(st.sampled_from(["bit", "cut", "longer", "a word longer", "other", "empty"]))
+    if kind == "bit":
+        block[at] ^= 1 << data.draw(st.integers(0, 7))
+    damaged = {
+        "bit": bytes(block),
+        "cut": bytes(block[:at]),
+        "longer": bytes(block) + b"\0",
+        "a word longer": bytes(block) + bytes(8),
+        "other": next(form(types, 8).written(table(types, rows))),
+        "empty": b"",
+    }[kind]
+    opened = own.opened([*blocks[:place], damaged, *blocks[place + 1 :]])
+    assert [n for n, is_whole in enumerate(opened.is_whole.tolist()) if not is_whole] == [place]
+
+
+def test_decimals_keep_their_scale() -> None:
+    money = DecimalType(precision=12, scale=2)
+    assert str(read(form([money]), list(form([money]).written(table([money], [(Decimal("1.50"),)]))))[0][0]) == "1.50"
