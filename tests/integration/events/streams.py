@@ -91,18 +91,20 @@ def stream(store: Store, logs: Sequence[Any], folder: Path, *group_bys: GroupBy)
     return Stream(tables, logs, feeds, {}, dead, lambda: END)
 
 
-def upload(store: Store, *names: str, end: int = END) -> None:
+def upload(store: Store, *group_bys: GroupBy) -> None:
     """An upload in which nothing is."""
-    for name in names:
-        with store.upload(name, end=end, fingerprint="f") as writing:
+    for group_by in group_bys:
+        plan = plan_group_by(group_by, lambda _: SCHEMA)
+        with store.upload(plan.name, end=END, fingerprint=plan.fingerprint) as writing:
             writing.publish()
 
 
 def totals_of(store: Store, group_by: GroupBy, keys: Sequence[str], at: int) -> tuple[dict[str, Any], dict[str, str]]:
     """(key -> value, key -> status) of a group-by's one feature."""
     left = EventSource("asked", query=Query(select=["key"], time="t"))
-    plan = plan_join(Join(left=left, parts=[JoinPart(group_by)], name="j"), lambda _: SCHEMA)
-    found = join_fetch(plan, store, lambda name: name).fetch([{"key": key} for key in keys], at)
+    join = Join(left=left, parts=[JoinPart(group_by)], name="j")
+    plan = plan_join(join, lambda _: SCHEMA)
+    found = join_fetch(plan, join, store, lambda name: name).fetch([{"key": key} for key in keys], at)
     name = found.features[0]
     values: Mapping[str, Any] = {key: row[name] for key, row in zip(keys, found.rows(), strict=True)}
     return dict(values), {key: found.status(number, name) for number, key in enumerate(keys)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
-from tests.integration.servers.redis import free_port
+from tests.integration.servers.ports import free_port
 from zipline import Fetcher, backfill
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, monotonic, now, to_text

@@ -30,7 +30,7 @@ def value(store: Any, group_by: Any, key: str = "a", at: int = LATER) -> Any:
 
 def test_a_log_is_counted_once_however_often_the_stream_begins(opening: Opening, tmp_path: Path) -> None:
     store, log, sums = opening(), ListLog(), totals(event_id=None)
-    upload(store, "totals")
+    upload(store, sums)
     for number in range(25):
         log.put(event(number, n=2**number))
         if number % 3 == 0:
@@ -42,7 +42,7 @@ def test_a_log_is_counted_once_however_often_the_stream_begins(opening: Opening,
 def test_an_id_counts_once_over_batches_restarts_and_logs(opening: Opening, tmp_path: Path) -> None:
     store, sums = opening(), totals()
     logs = [ListLog(name="list:one"), ListLog(name="list:two")]
-    upload(store, "totals")
+    upload(store, sums)
     draw = random.Random(3)
     sent = [event(number, n=2**number) for number in range(20)]
     for each in draw.choices(sent, k=60) + sent:
@@ -55,7 +55,7 @@ def test_an_id_counts_once_over_batches_restarts_and_logs(opening: Opening, tmp_
 
 def test_of_one_id_the_first_counts_and_events_without_one_all_do(tmp_path: Path) -> None:
     store, log, sums = MemoryStore(), ListLog(), totals()
-    upload(store, "totals")
+    upload(store, sums)
     log.put(event(1, n=5), event(1, n=7), event(2, n=10, id=None), event(2, n=10, id=None))
     report = stream(store, [log], tmp_path, sums).once()
     assert value(store, sums) == 25
@@ -65,7 +65,7 @@ def test_of_one_id_the_first_counts_and_events_without_one_all_do(tmp_path: Path
 def test_an_event_that_comes_again_after_the_upload_that_has_it_is_not_counted_again(tmp_path: Path) -> None:
     store, log, sums = MemoryStore(), ListLog(), totals()
     log.put(event(1, n=5, minutes=-10))
-    upload(store, "totals")  # as if it held what came before
+    upload(store, sums)  # as if it held what came before
     stream(store, [log], tmp_path, sums).once()
     store._values[Place("totals")] = {}  # nothing is remembered of it
     stream(store, [log], tmp_path, sums).once()
@@ -118,7 +118,7 @@ class Failing(MemoryStore):
 def test_writes_that_fail_done_or_not_lose_and_repeat_nothing(with_ids: bool, seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     store, log, sums = Failing(draw), ListLog(), totals(event_id="id" if with_ids else None)
-    upload(store, "totals")
+    upload(store, sums)
     for number in range(30):
         log.put(event(number, n=2**number, minutes=draw.randrange(90)))
     while True:
@@ -151,7 +151,7 @@ def stream_until_through(store: Failing, log: ListLog, folder: Path, sums: Any) 
 
 def test_a_store_that_went_back_is_gone_on_from_there(tmp_path: Path) -> None:
     store, log, sums = MemoryStore(), ListLog(at_once=100), totals(event_id=None)
-    upload(store, "totals")
+    upload(store, sums)
     followed = stream(store, [log], tmp_path, sums)
     log.put(*[event(number, n=2**number) for number in range(5)])
     followed.once()
@@ -172,19 +172,19 @@ def test_tiles_of_a_definition_that_was_changed_are_made_anew_and_of_one_that_wa
     query = {"event_id": "id" if with_ids else None}
     sums = totals(**query)
     few = totals(operation=Operation.MAX, where=["n > 4"], **query)
-    upload(store, "totals")
     log.put(*[event(number, n=2**number, minutes=7 * number) for number in range(6)])
     for group_by, expected in ((sums, 63), (few, 32), (sums, 63), (few, 32)):
         begun = stream(store, [log], tmp_path, group_by)
         begun.step()  # and killed before it has caught up
         stream(store, [log], tmp_path, group_by).once()
+        upload(store, group_by)
         assert value(store, group_by) == expected
 
 
 def test_a_group_by_that_is_new_begins_with_what_the_log_holds_and_others_go_on(tmp_path: Path) -> None:
     store, log = MemoryStore(), ListLog()
     first, second = totals("first"), totals("second", Operation.COUNT)
-    upload(store, "first", "second")
+    upload(store, first, second)
     log.put(*[event(number, n=2**number) for number in range(5)])
     stream(store, [log], tmp_path, first).once()
     log.put(*[event(number, n=2**number) for number in range(5, 9)])
@@ -194,7 +194,7 @@ def test_a_group_by_that_is_new_begins_with_what_the_log_holds_and_others_go_on(
 
 def test_what_is_no_event_is_kept_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
     store, log, sums = MemoryStore(), ListLog(at_once=3), totals()
-    upload(store, "totals")
+    upload(store, sums)
     log.put(event(1), b"nonsense", event(2, n="3"), event(3), {"key": "a"}, event(4, more=1), event(5))
     report = stream(store, [log], tmp_path, sums).once()
     assert value(store, sums) == 3
@@ -209,7 +209,7 @@ def test_an_event_that_an_expression_cannot_take_is_left_out_of_that_group_by_al
     store, log = MemoryStore(), ListLog(at_once=10)
     cast = totals("cast", select={"key": "key", "n": "CAST(text AS BIGINT)"})
     plain = totals("plain")
-    upload(store, "cast", "plain")
+    upload(store, cast, plain)
     log.put(*[event(number, n=1, text="x" if number in (3, 7) else "2") for number in range(10)])
     report = stream(store, [log], tmp_path, cast, plain).once()
     assert (value(store, cast), value(store, plain)) == (16, 10)
@@ -236,7 +236,7 @@ def test_a_group_by_that_fails_holds_up_no_other_and_is_tried_again(
             super().put_tiles(space, items)
 
     store, log, bad, good = Half(), ListLog(), totals("bad"), totals("good")
-    upload(store, "bad", "good")
+    upload(store, bad, good)
     log.put(*[event(number) for number in range(9)])
     followed = stream(store, [log], tmp_path, bad, good)
     monkeypatch.setattr(module, "AGAIN", 3600.0)
@@ -325,7 +325,7 @@ def test_a_group_by_without_a_log_of_each_of_its_tables_has_no_progress(tmp_path
         name="both",
     )
     store = MemoryStore()
-    upload(store, "both")
+    upload(store, both)
     one = stream(store, [ListLog()], tmp_path, both)
     one.once()
     assert progress_of(store, "both") is None
@@ -340,7 +340,7 @@ def test_a_group_by_without_a_log_of_each_of_its_tables_has_no_progress(tmp_path
 
 def test_late_events_are_counted_and_in_the_tiles_all_the_same(tmp_path: Path) -> None:
     store, log, sums = MemoryStore(), ListLog(at_once=10), totals()
-    upload(store, "totals")
+    upload(store, sums)
     log.put(event(1, minutes=0), at=END + HOUR + MINUTE)
     log.put(event(2, minutes=2), event(3, minutes=600), at=END + HOUR + MINUTE)
     log.put(event(4, minutes=0))
@@ -364,7 +364,7 @@ def test_sources_over_one_table_have_ids_of_their_own(tmp_path: Path) -> None:
         name="mixed",
     )
     store, log = MemoryStore(), ListLog(at_once=3)
-    upload(store, "mixed")
+    upload(store, mixed)
     log.put(
         event(1, n=1, text="x"),
         event(1, n=2, text="y"),

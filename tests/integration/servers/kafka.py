@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers.redis import free_port
+from tests.integration.servers.ports import free_ports
 
 VERSION = "4.1.1"
 BUILD = Path(__file__).parents[3] / "build"
@@ -63,9 +63,9 @@ def running_kafka() -> Iterator[str]:
     """host:port of a broker of its own."""
     java, library = _program("java", "openjdk-17-jdk-headless"), _library()
     folder = Path(tempfile.mkdtemp(prefix="kafka-"))
-    port = free_port()
+    port, controller = free_ports(2)
     settings = folder / "server.properties"
-    settings.write_text(SETTINGS.format(port=port, controller=free_port(), folder=folder))
+    settings.write_text(SETTINGS.format(port=port, controller=controller, folder=folder))
     name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{library}/*"]
     try:
