@@ -64,6 +64,8 @@ class Shape:
         self.names = tuple(name for name, _ in columns)
         self.place = {name: number for number, name in enumerate(names)}
         self.types = tuple(types)
+        self.schema = pa.schema([(name, to_arrow(dtype)) for name, dtype in columns])
+        self.stored = [_stored(dtype) for dtype in types]
         self.read = {n: read for n, dtype in enumerate(self.types) if (read := reader_of(dtype)) is not None}
         self.floats = [n for n, dtype in enumerate(self.types) if dtype.is_float]
         self.chosen = frozenset(self.names)
@@ -188,24 +190,21 @@ class Result:
 
     def columns(self) -> pa.Table:
         """The values as Arrow columns, a row for each of the request's."""
-        arrays = [self._column(name, to_arrow(dtype)) for name, dtype in self._shape.columns]
-        return pa.table(arrays, names=list(self._shape.names))
-
-    def _column(self, name: str, arrow: pa.DataType) -> pa.Array:
-        place = self._shape.place.get(name)
-        if place is None:
-            return pa.array([_pairs(value) for value in self._others[name].values], arrow)
-        dtype, words = self._shape.types[place], self._block.words[:, place]
-        data = np.ascontiguousarray(words)
-        if dtype.is_float:
-            data = data.view(np.float64)
-        elif dtype == BOOLEAN:
-            data = data != 0
-        missing = ~self._block.present[:, place]
-        found = pa.array(data, mask=missing) if missing.any() else pa.array(data)
-        if arrow == pa.date32():
-            found = found.cast(pa.int32())
-        return found if found.type == arrow else found.cast(arrow)
+        shape, block = self._shape, self._block
+        words = np.ascontiguousarray(block.words.T)
+        bits = None
+        if not block.present.all():
+            bits = np.packbits(np.ascontiguousarray(block.present.T), axis=1, bitorder="little")
+        arrays = []
+        for field in shape.schema:
+            place = shape.place.get(field.name)
+            if place is None:
+                arrays.append(pa.array([_pairs(value) for value in self._others[field.name].values], field.type))
+                continue
+            data = shape.stored[place](words[place])
+            valid = None if bits is None else pa.py_buffer(bits[place])
+            arrays.append(pa.Array.from_buffers(field.type, self._count, [valid, pa.py_buffer(data)]))
+        return pa.Table.from_arrays(arrays, schema=shape.schema)
 
     def find(self, feature: str) -> Values | None:
         """A feature of all rows, if it is words."""
@@ -244,6 +243,22 @@ def _is_infinite(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_is_infinite, value)) or any(map(_is_infinite, value.values()))
     return isinstance(value, list) and any(map(_is_infinite, value))
+
+
+def _stored(dtype: DataType) -> Callable[[NDArray[np.int64]], Any]:
+    """From words to what Arrow keeps of a column of this type."""
+    arrow = to_arrow(dtype)
+    if dtype == BOOLEAN:
+        return lambda words: np.packbits(words != 0, bitorder="little")
+    if arrow.bit_width == _WORD_BITS:
+        return lambda words: words
+    if dtype.is_float:
+        return lambda words: words.view(np.float64).astype(np.float32)
+    narrow = np.dtype(f"i{arrow.bit_width // 8}")
+    return lambda words: words.astype(narrow)
+
+
+_WORD_BITS = 64
 
 
 def _pairs(value: Any) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline.algebra.nested import to_algebra
 from zipline.engines.local.records import Available, read_available
 from zipline.engines.local.tiles import TileWriter
 from zipline.errors import DataError, ZiplineError
