@@ -9,7 +9,7 @@ SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spa
 TORCH_TESTS := tests/integration/torch
 SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect submit))
 
-.PHONY: demo test test-spark test-torch bench bench-spark lint setup clean
+.PHONY: demo test test-spark test-torch bench bench-online bench-spark lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
@@ -38,6 +38,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.performance
+
+bench-online: $(VENV)/.dev
+	$(BIN)/python -m tests.performance.online
+	$(BIN)/python -m tests.performance.serving
 
 bench-spark: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.spark

@@ -49,6 +49,7 @@ class LmdbStore:
         self._lock = threading.Lock()
         self._environments: dict[Place, lmdb.Environment] = {}
         self._listings: dict[str, _Listing] = {}
+        self._tile_files: dict[str, str] = {}
         self._forgotten = 0
         self._local = threading.local()
 
@@ -188,15 +189,22 @@ class LmdbStore:
                 self._environments[place] = environment
             return environment
 
+    def _tile_file(self, space: str) -> str:
+        """Looked for by every fetch as long as nobody has written tiles."""
+        found = self._tile_files.get(space)
+        if found is None:
+            found = self._tile_files[space] = str(self._of(space) / TILES / "data.mdb")
+        return found
+
     def _tiles(self, space: str, *, is_written: bool) -> lmdb.Environment | None:
         place = Place(space)
         environment = self._environments.get(place)
         if environment is not None:
             return environment
         with self._lock:
-            folder = self._of(space) / TILES
-            if not is_written and not (folder / "data.mdb").exists():
+            if not is_written and not os.path.exists(self._tile_file(space)):
                 return None
+            folder = self._of(space) / TILES
             if place not in self._environments:
                 with _told(f"tiles of {space} in {folder}"):
                     folder.mkdir(parents=True, exist_ok=True)

@@ -52,11 +52,16 @@ def open_stream(
     *,
     store: Store | None = None,
     clock: Clock = now,
+    sources: EventSources | None = None,
 ) -> Iterator[Stream]:
-    """The stream, with the locks of its group-bys' tiles. LockedError names who has one of them."""
+    """The stream, with the locks of its group-bys' tiles. LockedError names who has one of them.
+
+    `sources` are those of `wanted` where they are known already: planning them takes a while.
+    """
     catalog = catalog or open_catalog(project=project)
-    definitions = definitions or load(project.root / project.configs)
-    sources = event_sources(project, definitions, catalog, wanted.tables)
+    if sources is None:
+        definitions = definitions or load(project.root / project.configs)
+        sources = event_sources(project, definitions, catalog, wanted.tables)
     _check(sources, wanted)
     spaces = [space_of(project, kept.group_by.name) for kept in sources.group_bys]
     with ExitStack() as held:

@@ -147,7 +147,9 @@ class Follower:
         log = self._log
         wanted = Wanted(appends=not log._tiles_only)
         given = log._definitions, log._catalog
-        with open_stream(log.project, wanted, *given, store=self._store, clock=log._clock) as stream:
+        with open_stream(
+            log.project, wanted, *given, store=self._store, clock=log._clock, sources=log._sources
+        ) as stream:
             self._stream, self.waits_for = stream, ""
             if self._stopped.is_set():
                 return
