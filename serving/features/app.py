@@ -219,7 +219,7 @@ async def _refused(send: Send) -> None:
 def _read(join: ServedJoin, kind: bytes, body: bytes) -> Request:
     kind = kind.partition(b";")[0].strip().lower()
     if kind == ARROW:
-        return join.reader.read_rows(_from_arrow(body))
+        return join.reader.read_table(_from_arrow(body))
     if kind == JSON:
         return join.reader.read(body)
     raise Problem(415, "unsupported_type", "a body is JSON, or a stream of Arrow's IPC", valid=_KINDS)
@@ -231,11 +231,10 @@ def _check_json(headers: Headers) -> None:
         raise Problem(415, "unsupported_type", "a body is JSON", valid=_KINDS[:1])
 
 
-def _from_arrow(body: bytes) -> list[dict[str, Any]]:
+def _from_arrow(body: bytes) -> pa.Table:
     try:
         with pa.ipc.open_stream(io.BytesIO(body)) as stream:
-            rows: list[dict[str, Any]] = stream.read_all().to_pylist()
-            return rows
+            return stream.read_all()
     except (pa.ArrowException, OSError, ValueError) as wrong:
         raise Problem(400, "invalid_arrow", f"the body is no stream of Arrow's IPC: {type(wrong).__name__}") from None
 

@@ -14,9 +14,12 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
+import pyarrow as pa
 from msgspec import UNSET, Meta
 
 from serving.problems import Problem
+from zipline.arrow import from_arrow, to_arrow
+from zipline.errors import TableError
 from zipline.fetch.joins import JoinFetch
 from zipline.plan.steps import Column
 from zipline.types import (
@@ -25,6 +28,7 @@ from zipline.types import (
     BOOLEAN,
     DATE,
     INT,
+    NULL,
     SMALLINT,
     STRING,
     TIMESTAMP,
@@ -34,6 +38,7 @@ from zipline.types import (
     DecimalType,
     MapType,
     StructType,
+    kind,
 )
 from zipline.values import dataclass
 
@@ -80,23 +85,36 @@ class RequestReader:
             rows = [{name: value for name, value in row.items() if value is not UNSET} for row in rows]
         return Request(rows, None if found.at is None else _micros(found.at))
 
-    def read_rows(self, rows: Sequence[dict[str, Any]]) -> Request:
-        """The same of rows that came in another form, such as Arrow."""
-        if len(rows) > self._most_rows:
+    def read_table(self, table: pa.Table) -> Request:
+        """The same of rows that came as Arrow: columns are of their kind, and fit into their type."""
+        if table.num_rows > self._most_rows:
             raise Problem(400, "invalid_request", f"at most {self._most_rows} rows are taken", path="$.rows")
-        for number, row in enumerate(rows):
-            for name in row:
-                if name not in self._names:
-                    raise self._problem(f"Object contains unknown field `{name}` - at `$.rows[{number}]`")
-            for key in self.keys:
-                if key not in row:
-                    raise self._problem(f"Object missing required field `{key}` - at `$.rows[{number}]`")
-        return Request(list(rows))
+        for name in table.column_names:
+            if name not in self._names or table.column_names.count(name) > 1:
+                raise self._problem(f"Object contains unknown field `{name}` - at `$.rows`")
+        for key in self.keys:
+            if key not in table.column_names:
+                raise self._problem(f"Object missing required field `{key}` - at `$.rows`")
+        types = dict(self.given)
+        columns = {name: _column(name, table.column(name), types[name]) for name in table.column_names}
+        return Request(pa.table(columns).to_pylist() if columns else [{} for _ in range(table.num_rows)])
 
     def _problem(self, said: str) -> Problem:
         what, _, path = said.partition(" - at ")
         valid = self._names if "unknown field" in what or "required field" in what else ()
         return Problem(400, "invalid_request", what, path=path.strip("`") or "$", valid=valid)
+
+
+def _column(name: str, column: pa.ChunkedArray, dtype: DataType) -> pa.ChunkedArray:
+    """A column as its declared type. Problem where it is of another kind, or has a value that does not fit."""
+    try:
+        found = from_arrow(column.type, name)
+        if found != NULL and kind(found) != kind(dtype):
+            raise Problem(400, "invalid_request", f"Expected `{dtype}`, got `{found}`", path=f"$.rows[*].{name}")
+        return column.cast(to_arrow(dtype))
+    except (pa.ArrowException, TableError):
+        what = f"the column does not fit into `{dtype}`"
+        raise Problem(400, "invalid_request", what, path=f"$.rows[*].{name}") from None
 
 
 def row_type(title: str, columns: Sequence[Column], required: Sequence[str]) -> type[msgspec.Struct]:

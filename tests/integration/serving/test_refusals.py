@@ -1,11 +1,13 @@
 """What a feature server says to what it cannot answer: a typed error with the place, and it goes on answering."""
 
+import io
 import json
 import socket
 import time
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from tests.integration.servers.features import JOIN, Server, rows_of
@@ -120,6 +122,26 @@ def test_other_types_methods_paths_and_joins_are_refused(server: Server) -> None
     got = httpx.get(f"{server.url}/v1/features/{JOIN}")
     assert (got.status_code, got.headers["allow"]) == (405, "POST")
     assert httpx.get(f"{server.url}/v1/nothing").json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("columns", "path", "message"),
+    [
+        ({"user": ["u1"], "item": ["a"], "amount": ["5"]}, "$.rows[*].amount", "Expected `DOUBLE`, got `STRING`"),
+        ({"user": [1], "item": ["a"]}, "$.rows[*].user", "Expected `STRING`, got `BIGINT`"),
+        ({"user": ["u1"], "item": ["a"], "basket": [1.5]}, "$.rows[*].basket", "Expected `BIGINT`, got `DOUBLE`"),
+        ({"user": ["u1"]}, "$.rows", "missing required field `item`"),
+        ({"user": ["u1"], "item": ["a"], "colour": [1]}, "$.rows", "unknown field `colour`"),
+    ],
+)
+def test_arrow_columns_that_do_not_fit_are_refused(server: Server, columns: Any, path: str, message: str) -> None:
+    sink = io.BytesIO()
+    table = pa.table(columns)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    status, error = asked(server, sink.getvalue(), {"content-type": "application/vnd.apache.arrow.stream"})
+    assert (status, error["path"]) == (400, path)
+    assert message in error["message"]
 
 
 def test_a_page_of_a_browser_that_has_its_own_name_lead_here_is_refused(server: Server) -> None:
