@@ -10,8 +10,8 @@ batches are whole or not at all, nothing is counted twice after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,60 +54,46 @@ class TileWriter:
                 self._store.put_tiles(self._space, also)
             return 0
         hours = floor(found.words[:, START], HOUR)
-        names = [found.keys[k] + fine(d, h) for k, d, h in _listed(found.key, found.group, hours)]
-        changed = self._merged(names, found.words, found.irs, TILE_LEVELS[: TILE_LEVELS.index(HOUR)])
+        chunk, firsts = _runs(found.key, found.group, hours)
+        key, day = found.key[firsts], found.group[firsts]
+        names = [found.keys[k] + fine(d, h) for k, d, h in _listed(key, day, hours[firsts])]
+        changed = self._merged(names, Tiles(found.words, found.irs, chunk), TILE_LEVELS[:_HOURLY])
         # Every hour that changed, as one tile, replaces the one that is in the coarse chunk.
-        keys = [name[:-8] + coarse(int(day)) for name, day in zip(names, found.group.tolist(), strict=True)]
-        above = dict(zip(names, keys, strict=True))
-        hour_names, hour_words, hour_irs = [], [], []
-        for name, (words, irs) in changed.items():
-            top = words[:, WIDTH] == TILE_LEVELS[TILE_LEVELS.index(HOUR) - 1]
-            hour_words.append(_as_tiles(words[top], HOUR))
-            hour_irs += [irs[n] for n in np.flatnonzero(top).tolist()] if irs else []
-            hour_names += [above[name]] * int(top.sum())
-        merged, merged_irs, groups = self._form.merged(
-            np.concatenate(hour_words), hour_irs, _codes(hour_names, order := list(dict.fromkeys(hour_names)))
-        )
-        hourly = [order[n] for n in groups.tolist()]
-        done = self._merged(hourly, merged, merged_irs, TILE_LEVELS[TILE_LEVELS.index(HOUR) :], replace=True)
-        items = [(name, self._form.written(*records_)) for name, records_ in (changed | done).items()]
+        above, firsts = _runs(key, day)
+        names_above = [found.keys[k] + coarse(d) for k, d in _listed(key[firsts], day[firsts])]
+        top = changed.at(np.flatnonzero(changed.words[:, WIDTH] == TILE_LEVELS[_HOURLY - 1]))
+        hourly = Tiles(*self._form.merged(_as_tiles(top.words, HOUR), top.irs, above[top.chunk]))
+        done = self._merged(names_above, hourly, TILE_LEVELS[_HOURLY:], replace=True)
+        items = [*self._items(names, changed), *self._items(names_above, done)]
         self._store.put_tiles(self._space, [*items, *also])
         if self._own is not None:
             self._own.update(name for name, _ in items)
         return int(sum(each.rows for each in rows.readings))
 
-    def _merged(
-        self, names: list[bytes], words: Ints, irs: Irs, levels: tuple[int, ...], *, replace: bool = False
-    ) -> dict[bytes, tuple[Ints, Irs]]:
+    def _merged(self, names: list[bytes], new: Tiles, levels: tuple[int, ...], *, replace: bool = False) -> Tiles:
         """Chunks with these tiles of their finest level taken in, or in place of those there, and all above anew."""
-        order = list(dict.fromkeys(names))
         finest = self._kept.tile if not replace else levels[0]
-        levels = tuple(level for level in levels if level >= finest)
-        stored = self._stored(order)
+        stored = self._stored(names)
         # What another definition's writer left is as nothing to this one: its chunks begin anew.
         opened = self._form.opened([[block] if self._form.is_own(block) else [] for block in stored])
-        old_irs = self._form.irs_of(opened.packed)
-        groups = np.repeat(np.arange(len(order)), np.diff(opened.offsets))
-        new = _codes(names, order)
-        kept = opened.words[:, WIDTH] == finest
-        if replace:
-            replaced = set(zip(new.tolist(), words[:, START].tolist(), strict=True))
-            pairs = zip(groups.tolist(), opened.words[:, START].tolist(), strict=True)
-            kept &= np.array([pair not in replaced for pair in pairs], np.bool_)
-        all_words = np.concatenate([opened.words[kept], words])
-        all_irs = [old_irs[n] for n in np.flatnonzero(kept).tolist()] + irs if self._kept.reductions else []
-        level_words, level_irs, level_groups = self._form.merged(
-            all_words, all_irs, np.concatenate([groups[kept], new])
+        old = Tiles(
+            opened.words, self._form.irs_of(opened.packed), np.repeat(np.arange(len(names)), np.diff(opened.offsets))
         )
-        found_words, found_irs, found_groups = [level_words], [level_irs], [level_groups]
-        for level in levels[1:]:
-            level_words, level_irs, level_groups = self._form.merged(
-                _as_tiles(level_words, level), level_irs, level_groups
-            )
-            found_words.append(level_words)
-            found_irs.append(level_irs)
-            found_groups.append(level_groups)
-        return _by_chunk(order, np.concatenate(found_words), [ir for some in found_irs for ir in some], found_groups)
+        kept = old.words[:, WIDTH] == finest
+        if replace:
+            kept &= ~np.isin(_hours(old), _hours(new))
+        level = Tiles(*self._form.merged(*_together([old.at(np.flatnonzero(kept)), new])))
+        found = [level]
+        for width in levels:
+            if width > finest:
+                level = Tiles(*self._form.merged(_as_tiles(level.words, width), level.irs, level.chunk))
+                found.append(level)
+        every = Tiles(*_together(found))
+        return every.at(np.argsort(every.chunk, kind="stable"))
+
+    def _items(self, names: list[bytes], tiles: Tiles) -> Iterator[Item]:
+        bounds = np.searchsorted(tiles.chunk, np.arange(len(names) + 1))
+        return zip(names, self._form.all_written(tiles.words, tiles.irs, bounds), strict=True)
 
     def _stored(self, names: list[bytes]) -> list[Any]:
         if self._own is None:
@@ -117,16 +103,36 @@ class TileWriter:
         return [found.get(name) for name in names]
 
 
-def _by_chunk(names: list[bytes], words: Ints, irs: Irs, groups: Sequence[Ints]) -> dict[bytes, tuple[Ints, Irs]]:
-    """The records of each chunk, by its name; `groups` are the chunks' numbers."""
-    group = np.concatenate(groups)
-    order = np.argsort(group, kind="stable")
-    words = words[order]
-    irs = [irs[n] for n in order.tolist()] if irs else []
-    ends = np.cumsum(np.bincount(group, minlength=len(names))).tolist()
-    begins = [0, *ends[:-1]]
-    found = zip(names, begins, ends, strict=True)
-    return {name: (words[begin:end], irs[begin:end]) for name, begin, end in found}
+class Tiles(NamedTuple):
+    """Records, and the number of the chunk in which each is."""
+
+    words: Ints
+    irs: Irs
+    chunk: Ints
+
+    def at(self, places: Ints) -> Tiles:
+        """Those at these places."""
+        return Tiles(self.words[places], [self.irs[n] for n in places.tolist()] if self.irs else [], self.chunk[places])
+
+
+_HOURLY = TILE_LEVELS.index(HOUR)
+
+
+def _together(tiles: Sequence[Tiles]) -> Tiles:
+    irs = [ir for each in tiles for ir in each.irs]
+    return Tiles(np.concatenate([each.words for each in tiles]), irs, np.concatenate([each.chunk for each in tiles]))
+
+
+def _runs(*columns: Ints) -> tuple[Ints, Ints]:
+    """(the number of the run in which each place is, where each run begins): all columns are the same in a run."""
+    fresh = np.ones(len(columns[0]), np.bool_)
+    fresh[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return np.cumsum(fresh) - 1, np.flatnonzero(fresh)
+
+
+def _hours(tiles: Tiles) -> Ints:
+    """A number of its own for every hour of every chunk."""
+    return tiles.chunk * np.int64(1 << 32) + tiles.words[:, START] // HOUR
 
 
 def _as_tiles(words: Ints, level: int) -> Ints:
@@ -135,11 +141,6 @@ def _as_tiles(words: Ints, level: int) -> Ints:
     found[:, START] = floor(words[:, START], level)
     found[:, WIDTH] = level
     return found
-
-
-def _codes(names: list[bytes], order: list[bytes]) -> Ints:
-    place = {name: number for number, name in enumerate(order)}
-    return np.array([place[name] for name in names], np.int64)
 
 
 def _listed(*arrays: Any) -> Any:
