@@ -42,8 +42,6 @@ Adaptive execution would merge the partitions that a run has sized itself. A bou
 less than what stands for none) has Spark add up the sizes of all its columns after every row: half of a task's time.
 """
 SCRATCH = "spark.zipline.scratch"
-FEW_CORES = "-XX:+UseParallelGC"
-"""A JVM beside as many busy Python workers as there are cores: its usual collector's threads would wait for one."""
 
 
 def session_of(project: Project) -> SparkSession:
@@ -88,7 +86,6 @@ def _made(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
     if spark.is_here:
         cores = str(os.cpu_count() or 1)
         own |= {"spark.driver.memory": "4g", "spark.driver.host": "localhost", "spark.sql.shuffle.partitions": cores}
-        own |= {"spark.driver.defaultJavaOptions": FEW_CORES}
     # The modules of a run are read from disk while the JVM reads its own.
     threading.Thread(target=importlib.import_module, args=("zipline.engines.spark.run",), daemon=True).start()
     return launched({**own, **settings})
