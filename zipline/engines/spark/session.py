@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -86,8 +84,6 @@ def _made(spark: Spark, settings: Mapping[str, str]) -> SparkSession:
     if spark.is_here:
         cores = str(os.cpu_count() or 1)
         own |= {"spark.driver.memory": "4g", "spark.driver.host": "localhost", "spark.sql.shuffle.partitions": cores}
-    # The modules of a run are read from disk while the JVM reads its own.
-    threading.Thread(target=importlib.import_module, args=("zipline.engines.spark.run",), daemon=True).start()
     return launched({**own, **settings})
 
 
