@@ -38,6 +38,8 @@ Handler: TypeAlias = Callable[[str, Headers, bytes], Awaitable[tuple[bytes, byte
 FEATURES = "/v1/features/"
 SLOWEST_BODY = 10.0
 """Seconds in which a body must have arrived."""
+_LONGEST_LENGTH = 12
+"""Digits of the length of a body."""
 _TIMEOUT = b"x-request-timeout-ms"
 _log = logging.getLogger(__name__)
 
@@ -107,37 +109,29 @@ class FeatureApp:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """All of it; Problem where it is too large or too slow."""
-        most = self._settings.body
         for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > most):
+            if name == b"content-length" and (len(value) > _LONGEST_LENGTH or int(value) > self._settings.body):
                 raise self._too_large()
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Left
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            if len(body) > most:
-                raise self._too_large()
-            return body
         try:
             async with asyncio.timeout(SLOWEST_BODY):
-                return await self._rest(body, receive)
+                return await self._received(receive)
         except TimeoutError:
             raise Problem(408, "slow_body", f"the body did not arrive within {SLOWEST_BODY:g} s") from None
 
-    async def _rest(self, first: bytes, receive: Receive) -> bytes:
-        parts, size = [first], len(first)
+    async def _received(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Left
-            part = message.get("body", b"")
+            part: bytes = message.get("body", b"")
             size += len(part)
             if size > self._settings.body:
                 raise self._too_large()
             parts.append(part)
             if not message.get("more_body"):
-                return b"".join(parts)
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _too_large(self) -> Problem:
         return Problem(413, "too_large", f"a body has at most {self._settings.body} bytes")

@@ -161,6 +161,14 @@ def test_a_caller_that_leaves_in_the_middle_harms_nobody(server: Server) -> None
             connection.sendall(sent.encode())
 
 
+@pytest.mark.parametrize("sent", ["", '{"rows": ['])
+def test_a_body_that_does_not_arrive_is_not_waited_for(server: Server, sent: str) -> None:
+    head = f"POST /v1/features/{JOIN} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=40) as connection:
+        connection.sendall(f"{head}content-length: 500\r\n\r\n{sent}".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
 def test_a_request_whose_time_is_over_is_not_answered_late(server: Server) -> None:
     headers = {**JSON, "x-request-timeout-ms": "0"}
     status, error = asked(server, json.dumps({"rows": [GOOD]}), headers)
