@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline.algebra.columnar.folding import ABSENT, INFINITE, TROUBLED
 from zipline.arrow import to_arrow
 from zipline.clock import to_datetime
 from zipline.errors import UsageError
@@ -38,7 +40,8 @@ class Values:
 class Block:
     """Features as words (rows x features), whether there is a value, and numbers of statuses.
 
-    `times` are of every part; `blocks` is what the parts were computed of, for the features that take more.
+    `times` are of every part. `said` is what a kernel knows of all values together (`folding.ABSENT` and so on), so
+    that nobody has to look at each; None where that is not known.
     """
 
     @classmethod
@@ -47,13 +50,17 @@ class Block:
         words, present, status = (
             np.concatenate([getattr(each, name) for each in blocks], axis=1) for name in ("words", "present", "status")
         )
-        return cls(words, present, status, [time for each in blocks for time in each.times], [])
+        return cls(words, present, status, [time for each in blocks for time in each.times])
 
     words: NDArray[np.int64]
     present: NDArray[np.bool_]
     status: NDArray[np.uint8]
     times: Sequence[int | None]
-    blocks: Sequence[Any]
+    said: int | None = None
+
+    def may(self, be: int) -> bool:
+        """Whether some of the values may be so."""
+        return self.said is None or bool(self.said & be)
 
 
 class Shape:
@@ -72,9 +79,11 @@ class Shape:
         self.rest = [name for name in self.names if name not in self.place]
         self.doubtful = [name for name, dtype in self.columns if name in self.rest and _has_floats(dtype)]
         order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
+        self.is_in_order = order == list(range(len(names)))
         self.in_order: Callable[[Sequence[Any]], Any] = (
             itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[n] for n in order)
         )
+        self.unpack = struct.Struct("=" + "".join("d" if dtype.is_float else "q" for dtype in types)).iter_unpack
 
 
 class Result:
@@ -102,30 +111,32 @@ class Result:
     def rows(self) -> list[dict[str, Any]]:
         """Of every row its values by feature; instants are zoned datetimes."""
         shape, names = self._shape, self._shape.names
-        others = [self._others[name].values for name in shape.rest]
-        found = []
-        for number, values in enumerate(self._values()):
-            values += [column[number] for column in others]
-            found.append(dict(zip(names, shape.in_order(values), strict=True)))
-        return found
+        rows = self._values()
+        if shape.rest:
+            others = zip(*(self._others[name].values for name in shape.rest), strict=True)
+            rows = [(*values, *more) for values, more in zip(rows, others, strict=True)]
+        if not shape.is_in_order:
+            rows = map(shape.in_order, rows)
+        return [dict(zip(names, values, strict=True)) for values in rows]
 
-    def _values(self) -> list[list[Any]]:
+    def _values(self) -> Iterable[Sequence[Any]]:
         """Of every row the values that are words."""
         shape, block = self._shape, self._block
-        rows: list[list[Any]] = block.words.tolist()
-        floats = block.words.view(np.float64).tolist()
-        is_whole = block.present.all()
-        absent = [] if is_whole else np.argwhere(~block.present).tolist()
-        for values, doubles in zip(rows, floats, strict=True):
-            for place in shape.floats:
-                values[place] = doubles[place]
-        for row, place in absent:
-            rows[row][place] = None
+        if not shape.types:
+            return [()] * self._count
+        rows: Iterable[Sequence[Any]] = shape.unpack(block.words.tobytes())
+        if not shape.read and not block.may(ABSENT):
+            return rows
+        found = list(map(list, rows))
+        if block.may(ABSENT):
+            width = len(shape.types)
+            for number in np.flatnonzero(~block.present.ravel()).tolist():
+                found[number // width][number % width] = None
         for place, read in shape.read.items():
-            for values in rows:
+            for values in found:
                 if values[place] is not None:
                     values[place] = read(values[place])
-        return rows
+        return found
 
     def status(self, row: int, feature: str) -> Status:
         """`ok`, `default`, `stale`, `unavailable` or `error`."""
@@ -144,11 +155,11 @@ class Result:
 
     def troubles(self) -> Iterator[tuple[int, str, Status]]:
         """(row, feature, status) of all that is not `ok`."""
-        names = list(self._shape.place)
-        block = self._block.status
-        for row, place in np.argwhere(block != OK).tolist():
-            if names[place] in self._shape.chosen:
-                yield row, names[place], STATUSES[block[row, place]]
+        if self._block.may(TROUBLED):
+            names, block = list(self._shape.place), self._block.status
+            for row, place in np.argwhere(block != OK).tolist():
+                if names[place] in self._shape.chosen:
+                    yield row, names[place], STATUSES[block[row, place]]
         for name in self._shape.rest:
             statuses = self._others[name].statuses
             if statuses.count("ok") != len(statuses):
@@ -156,7 +167,10 @@ class Result:
 
     def count_statuses(self) -> list[int]:
         """How many values have each of STATUSES."""
-        found: list[int] = np.bincount(self._block.status.ravel(), minlength=len(STATUSES)).tolist()
+        if self._block.may(TROUBLED):
+            found: list[int] = np.bincount(self._block.status.ravel(), minlength=len(STATUSES)).tolist()
+        else:
+            found = [self._block.status.size if number == OK else 0 for number in range(len(STATUSES))]
         for name in self._shape.rest:
             statuses = self._others[name].statuses
             for number, status in enumerate(STATUSES):
@@ -184,7 +198,8 @@ class Result:
 
     def has_infinities(self) -> bool:
         """Whether there may be an infinite value: there is none where this is False."""
-        if np.isinf(self._block.words.view(np.float64)[:, self._shape.floats]).any():
+        block = self._block
+        if block.may(INFINITE) and np.isinf(block.words.view(np.float64)[:, self._shape.floats]).any():
             return True
         return any(_is_infinite(value) for name in self._shape.doubtful for value in self._others[name].values)
 
@@ -193,7 +208,7 @@ class Result:
         shape, block = self._shape, self._block
         words = np.ascontiguousarray(block.words.T)
         bits = None
-        if not block.present.all():
+        if block.may(ABSENT) and not block.present.all():
             bits = np.packbits(np.ascontiguousarray(block.present.T), axis=1, bitorder="little")
         arrays = []
         for field in shape.schema:

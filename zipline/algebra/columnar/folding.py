@@ -21,21 +21,35 @@ from zipline.algebra import moments
 from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments, plus
 from zipline.algebra.columnar.kernel import kernel
 from zipline.algebra.columnar.sealing import checksum
-from zipline.algebra.layout import CHECKSUM, EVENTS, EVER_BEFORE, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
+from zipline.algebra.layout import (
+    CHECKSUM,
+    EVENTS,
+    EVER_BEFORE,
+    FIRST_STATE,
+    HEADER,
+    IR_BYTES,
+    RECORDS,
+    START,
+    TAG,
+    WIDTH,
+)
 from zipline.algebra.windows import TILE_LEVELS
 
 COUNT, SUM_INTEGERS, AVERAGE_INTEGERS, SUM_FLOATS, AVERAGE_FLOATS, LEAST, MOST, FIRST, LAST = range(9)
 VARIANCE, SKEW, KURTOSIS = range(9, 12)
 """What a feature is, by number."""
 
-OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
-"""Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
+OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT, GIVES_FLOAT = range(7)
+"""Columns of the table of features: HAS_DEFAULT and DEFAULT are what a window without a value gives, else null;
+IS_FLOAT and GIVES_FLOAT whether values and results are doubles."""
 BEGIN, FIRST_FEATURE, END_FEATURE = range(3)
 """Of the table of windows: where it begins for this query (EVER_BEFORE: there is no bound), and its features."""
-OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = range(8)
-"""Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
-ended (EVER_BEFORE: there is none), how long after that all windows are served, until when nothing is stale, and its
-windows."""
+OF_TAG, RECORD_WORDS, TILE, SERVED, FIRST_WINDOW, END_WINDOW = range(6)
+"""Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, how long after
+its end an upload serves all windows, and the part's windows."""
+UPLOADED, FRESH_UNTIL, IS_FOREIGN, KEYS, CHUNKS = range(5)
+"""Of the table of what was asked of each part: when the upload ended (EVER_BEFORE: there is none), until when nothing
+is stale, whether the upload is another definition's, how many keys were asked and how many chunks of tiles of each."""
 
 DEFAULTED, OK, STALE, UNAVAILABLE, WRONG = range(5)
 """Statuses, from the least to the worst."""
@@ -44,6 +58,11 @@ EMPTY, VALUE, BEYOND, UNDEFINED = range(4)
 """What is said of a feature: the window has no value, there is one, the total is beyond int64 (or doubles), or it is
 not defined for the values that there are."""
 
+ABSENT, INFINITE, TROUBLED = 1, 2, 4
+"""What is said of all results together: one is null, one is infinite, one is not OK."""
+CROOKED = -1
+"""Said instead where the size of a value is no whole number of words: nothing was computed."""
+
 _MINUTE, _FIVE, _HOUR, _SIX, _DAY = TILE_LEVELS
 
 
@@ -51,7 +70,9 @@ _MINUTE, _FIVE, _HOUR, _SIX, _DAY = TILE_LEVELS
 def answer(
     words: Any,
     floats: Any,
-    ends: Any,
+    sizes: Any,
+    at: Any,
+    asked: Any,
     parts: Any,
     windows: Any,
     features: Any,
@@ -61,47 +82,82 @@ def answer(
     present: Any,
     status: Any,
 ) -> Any:
-    """Fills values, whether there is one, and statuses (rows x features).
+    """Fills values, whether there is one, and statuses (rows x features); gives what is true of them (ABSENT, ...).
 
-    `words` (as integers; `floats` are the same as doubles) are blocks laid one behind the other, those of a part and
-    row from the next of `ends` on, part by part.
+    `words` (as integers; `floats` are the same as doubles) are the values that a store gave, one behind the other, and
+    `sizes` their bytes: of each part the upload's blocks of its keys, then the chunks of the first key, of the second
+    and so on; 0 for what is not there. `at` (parts x rows) is the place of a row's key among the part's keys, -1 for a
+    row without one.
     """
-    rows = len(out)
+    begins = np.empty(len(sizes) + 1, np.int64)
+    begins[0] = 0
+    for number in range(len(sizes)):
+        if sizes[number] & 7:
+            return CROOKED
+        begins[number + 1] = begins[number] + (sizes[number] >> 3)
+    places, chosen = (
+        np.empty(len(words) // FIRST_STATE + 1, np.int64),
+        np.empty(len(words) // FIRST_STATE + 1, np.int64),
+    )
+    first = 0
     for part in range(len(parts)):
-        first, last = parts[part, FIRST_WINDOW], parts[part, END_WINDOW]
-        for row in range(rows):
-            begin, end = ends[part * rows + row], ends[part * rows + row + 1]
-            places = np.empty((end - begin) // parts[part, RECORD_WORDS] + 1, np.int64)
-            count = _records(words, begin, end, parts[part], places)
-            for window in range(first, last):
-                own = windows[window]
+        keys, chunks = asked[part, KEYS], asked[part, CHUNKS]
+        for row in range(len(out)):
+            key = at[part, row] if keys > 0 else -1
+            count = 0
+            if asked[part, IS_FOREIGN]:
+                count = -1
+            elif key >= 0:
+                count = _records(words, begins[first + key], begins[first + key + 1], parts, part, places, count)
+                chunk = first + keys + key * chunks
+                for number in range(chunk, chunk + chunks):
+                    if count >= 0:
+                        count = _records(words, begins[number], begins[number + 1], parts, part, places, count)
+            for window in range(parts[part, FIRST_WINDOW], parts[part, END_WINDOW]):
                 if count < 0:
-                    status[row, own[FIRST_FEATURE] : own[END_FEATURE]] = WRONG
+                    status[row, windows[window, FIRST_FEATURE] : windows[window, END_FEATURE]] = WRONG
                 else:
                     _window(
-                        words, floats, places[:count], parts[part], own, features, q,
-                        out[row], out_floats[row], present[row], status[row],
+                        words, floats, places, count, chosen, parts, asked, part, windows, window, features, q,
+                        row, out, out_floats, present, status,
                     )  # fmt: skip
+        first += keys * (1 + chunks)
+    return _said(out_floats, present, status, features)
 
 
 @kernel
-def _records(words: Any, begin: Any, end: Any, part: Any, places: Any) -> Any:
-    """Where the records of a span of blocks begin; -1 for what are no blocks of the part."""
-    count = 0
+def _said(out_floats: Any, present: Any, status: Any, features: Any) -> Any:
+    found = 0
+    for row in range(len(present)):
+        for number in range(len(features)):
+            if not present[row, number]:
+                found |= ABSENT
+            elif features[number, GIVES_FLOAT] and math.isinf(out_floats[row, number]):
+                found |= INFINITE
+            if status[row, number] != OK:
+                found |= TROUBLED
+    return found
+
+
+@kernel
+def _records(words: Any, begin: Any, end: Any, parts: Any, part: Any, places: Any, count: Any) -> Any:
+    """Adds where the records of a span of blocks begin to `places`, which has `count`; -1 for what are no blocks of the
+    part."""
+    width = parts[part, RECORD_WORDS]
     while begin < end:
-        if end - begin < HEADER or words[begin + TAG] != part[OF_TAG]:
+        if end - begin < HEADER or words[begin + TAG] != parts[part, OF_TAG]:
             return -1
         records, irs = words[begin + RECORDS], words[begin + IR_BYTES]
         if records < 0 or irs < 0 or records > end - begin or irs > 8 * (end - begin):
             return -1
-        last = begin + HEADER + records * part[RECORD_WORDS] + (irs + 7) // 8
+        last = begin + HEADER + records * width + (irs + 7) // 8
         if last > end or words[begin + CHECKSUM] != checksum(words, begin, last):
             return -1
         begin += HEADER
         for _ in range(records):
             places[count] = begin
             count += 1
-            begin += part[RECORD_WORDS]
+            begin += width
         begin = last
     return count
 
@@ -111,38 +167,45 @@ def _window(
     words: Any,
     floats: Any,
     places: Any,
+    records: Any,
+    chosen: Any,
+    parts: Any,
+    asked: Any,
     part: Any,
+    windows: Any,
     window: Any,
     features: Any,
     q: Any,
+    row: Any,
     out: Any,
     out_floats: Any,
     present: Any,
     status: Any,
 ) -> Any:
-    """The features of one window of one key."""
-    low = window[BEGIN]
-    if not is_served(low, part[UPLOADED], part[SERVED], q):
-        status[window[FIRST_FEATURE] : window[END_FEATURE]] = UNAVAILABLE
+    """The features of one window of one key, of the first `records` of `places`."""
+    low, first, last = windows[window, BEGIN], windows[window, FIRST_FEATURE], windows[window, END_FEATURE]
+    if not is_served(low, asked[part, UPLOADED], parts[part, SERVED], q):
+        status[row, first:last] = UNAVAILABLE
         return
-    high = q - q % part[TILE] + part[TILE]
-    chosen = np.empty(len(places), np.int64)
+    high = q - q % parts[part, TILE] + parts[part, TILE]
     count, seen = 0, 0
-    for place in places:
+    for number in range(records):
+        place = places[number]
         if _is_seen(words[place + START], words[place + WIDTH], low, high):
             chosen[count] = place
             count += 1
             seen += words[place + EVENTS]
-    for number in range(window[FIRST_FEATURE], window[END_FEATURE]):
-        found = _feature(words, floats, chosen[:count], features[number], out, out_floats, number)
+    said = STALE if q > asked[part, FRESH_UNTIL] else DEFAULTED if seen <= 0 else OK
+    for number in range(first, last):
+        found = _feature(words, floats, chosen[:count], features[number], out[row], out_floats[row], number)
         if found == BEYOND:
-            status[number] = WRONG
+            status[row, number] = WRONG
             continue
-        status[number] = STALE if q > part[FRESH_UNTIL] else DEFAULTED if seen <= 0 else OK
-        present[number] = found == VALUE
+        status[row, number] = said
+        present[row, number] = found == VALUE
         if found == EMPTY and features[number, HAS_DEFAULT]:
-            out[number] = features[number, DEFAULT]
-            present[number] = True
+            out[row, number] = features[number, DEFAULT]
+            present[row, number] = True
 
 
 @kernel
