@@ -18,7 +18,7 @@ import numpy as np
 
 import zipline.algebra.compiled  # noqa: F401 (makes `moments` callable from kernels)
 from zipline.algebra import moments
-from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments, plus
+from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments
 from zipline.algebra.columnar.kernel import kernel
 from zipline.algebra.columnar.sealing import checksum
 from zipline.algebra.layout import (
@@ -191,13 +191,14 @@ def _window(
     count, seen = 0, 0
     for number in range(records):
         place = places[number]
-        if _is_seen(words[place + START], words[place + WIDTH], low, high):
-            chosen[count] = place
-            count += 1
-            seen += words[place + EVENTS]
+        is_seen = _is_seen(words[place + START], words[place + WIDTH], low, high)
+        chosen[count] = place
+        count += is_seen
+        seen += is_seen * words[place + EVENTS]
     said = STALE if q > asked[part, FRESH_UNTIL] else DEFAULTED if seen <= 0 else OK
+    seen_records = chosen[:count]
     for number in range(first, last):
-        found = _feature(words, floats, chosen[:count], features[number], out[row], out_floats[row], number)
+        found = _feature(words, floats, seen_records, features, number, out, out_floats, row)
         if found == BEYOND:
             status[row, number] = WRONG
             continue
@@ -231,85 +232,93 @@ def _is_seen(start: Any, width: Any, low: Any, high: Any) -> Any:
         return True
     if start + width > high:
         return False
-    if width == _DAY:
-        return True
-    above = _FIVE
-    if width == _FIVE:
-        above = _HOUR
+    # The divisors are written out: by a constant, a remainder is no division.
+    if width == _MINUTE:
+        begin, above = start - start % _FIVE, _FIVE
+    elif width == _FIVE:
+        begin, above = start - start % _HOUR, _HOUR
     elif width == _HOUR:
-        above = _SIX
+        begin, above = start - start % _SIX, _SIX
     elif width == _SIX:
-        above = _DAY
-    begin = start - start % above
+        begin, above = start - start % _DAY, _DAY
+    else:
+        return True
     return begin < low or begin + above > high
 
 
 @kernel
-def _feature(words: Any, floats: Any, chosen: Any, feature: Any, out: Any, out_floats: Any, number: Any) -> Any:
-    operation, at = feature[OPERATION], feature[STATE_AT]
+def _feature(
+    words: Any, floats: Any, chosen: Any, features: Any, number: Any, out: Any, out_floats: Any, row: Any
+) -> Any:
+    operation, at, count_at = features[number, OPERATION], features[number, STATE_AT], features[number, COUNT_AT]
     n = 0
     for record in chosen:
-        n += words[record + feature[COUNT_AT]]
+        n += words[record + count_at]
     if n <= 0:
         return EMPTY
     if operation == COUNT:
-        out[number] = n
+        out[row, number] = n
         return VALUE
     if operation <= AVERAGE_INTEGERS:
-        return _integers(words, chosen, at, n, operation == AVERAGE_INTEGERS, out, out_floats, number)
+        low, high = _integers(words, chosen, at)
+        if operation == AVERAGE_INTEGERS:
+            out_floats[row, number] = (math.ldexp(float(high), 32) + float(low)) / n
+            return VALUE
+        out[row, number] = (high << 32) | low
+        return BEYOND if high < -0x80000000 or high > 0x7FFFFFFF else VALUE
     if operation <= AVERAGE_FLOATS:
-        return _floats(words, floats, chosen, at, n, operation == AVERAGE_FLOATS, out_floats, number)
+        found, total = _floats(words, floats, chosen, at)
+        out_floats[row, number] = total / n if operation == AVERAGE_FLOATS else total
+        return found
     if operation >= VARIANCE:
-        return _moments(floats, chosen, at, operation, out_floats, number)
-    is_float, count_at = feature[IS_FLOAT] != 0, feature[COUNT_AT]
+        found, total = _moments(floats, chosen, at, operation)
+        out_floats[row, number] = total
+        return found
+    is_float = features[number, IS_FLOAT] != 0
     if operation <= MOST:
         best = extreme(words, floats, chosen, at, count_at, operation == MOST, is_float)
-        out[number] = words[best + at]
+        out[row, number] = words[best + at]
     else:
         best = end_of(words, floats, chosen, at, count_at, operation == LAST, is_float)
-        out[number] = words[best + at + 2]
+        out[row, number] = words[best + at + 2]
     return VALUE
 
 
 @kernel
-def _integers(words: Any, chosen: Any, at: Any, n: Any, average: Any, out: Any, out_floats: Any, number: Any) -> Any:
+def _integers(words: Any, chosen: Any, at: Any) -> Any:
+    """The sum, as its low 32 bits and what is above."""
     low, high = 0, 0
     for record in chosen:
         low += words[record + at]
         high += words[record + at + 1]
-    high += low >> 32
-    low &= LOW
-    if average:
-        out_floats[number] = (math.ldexp(float(high), 32) + float(low)) / n
-        return VALUE
-    if high < -0x80000000 or high > 0x7FFFFFFF:
-        return BEYOND
-    out[number] = (high << 32) | low
-    return VALUE
+    return low & LOW, high + (low >> 32)
 
 
 @kernel
-def _floats(words: Any, floats: Any, chosen: Any, at: Any, n: Any, average: Any, out_floats: Any, number: Any) -> Any:
+def _floats(words: Any, floats: Any, chosen: Any, at: Any) -> Any:
+    """(what is said of it, the sum). What each addition loses is summed by itself (Neumaier 1974)."""
     total, rest, positive, negative = 0.0, 0.0, 0, 0
     for record in chosen:
-        total, rest = plus(total, rest, floats[record + at])
-        total, rest = plus(total, rest, floats[record + at + 1])
+        value = floats[record + at]
+        sum_ = total + value
+        back = sum_ - total
+        rest += ((total - (sum_ - back)) + (value - back)) + floats[record + at + 1]
+        total = sum_
         positive += words[record + at + 2]
         negative += words[record + at + 3]
     if positive > 0 and negative > 0:
-        return UNDEFINED
+        return UNDEFINED, 0.0
     if positive > 0 or negative > 0:
-        out_floats[number] = math.inf if positive > 0 else -math.inf
-        return VALUE
+        return VALUE, math.inf if positive > 0 else -math.inf
     total += rest
     if math.isinf(total) or math.isnan(total):
-        return BEYOND
-    out_floats[number] = total / n if average else total
-    return VALUE
+        return BEYOND, 0.0
+    return VALUE, total
 
 
 @kernel
-def _moments(floats: Any, chosen: Any, at: Any, operation: Any, out_floats: Any, number: Any) -> Any:
+def _moments(floats: Any, chosen: Any, at: Any, operation: Any) -> Any:
+    """(what is said of it, the value)."""
     state, infinite = merged_moments(floats, chosen, at)
     n, _, _, gain, m2, m3, m4 = state
     value = moments.variance(n, gain, m2)
@@ -318,6 +327,5 @@ def _moments(floats: Any, chosen: Any, at: Any, operation: Any, out_floats: Any,
     elif operation == KURTOSIS:
         value = moments.kurtosis(n, m2, m4)
     if infinite > 0.0 or math.isnan(value):
-        return UNDEFINED
-    out_floats[number] = value
-    return VALUE
+        return UNDEFINED, 0.0
+    return VALUE, value
