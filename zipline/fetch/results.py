@@ -72,6 +72,7 @@ class Shape:
         self.place = {name: number for number, name in enumerate(names)}
         self.types = tuple(types)
         self.schema = pa.schema([(name, to_arrow(dtype)) for name, dtype in columns])
+        self.fields = [(field.name, field.type, self.place.get(field.name)) for field in self.schema]
         self.stored = [_stored(dtype) for dtype in types]
         self.read = {n: read for n, dtype in enumerate(self.types) if (read := reader_of(dtype)) is not None}
         self.floats = [n for n, dtype in enumerate(self.types) if dtype.is_float]
@@ -205,20 +206,21 @@ class Result:
 
     def columns(self) -> pa.Table:
         """The values as Arrow columns, a row for each of the request's."""
-        shape, block = self._shape, self._block
+        shape, block, count = self._shape, self._block, self._count
         words = np.ascontiguousarray(block.words.T)
-        bits = None
-        if block.may(ABSENT) and not block.present.all():
-            bits = np.packbits(np.ascontiguousarray(block.present.T), axis=1, bitorder="little")
+        whole, size = pa.py_buffer(words), count * words.itemsize
+        bits, step = None, -(-count // 8)
+        if block.may(ABSENT):
+            bits = pa.py_buffer(np.packbits(np.ascontiguousarray(block.present.T), axis=1, bitorder="little"))
         arrays = []
-        for field in shape.schema:
-            place = shape.place.get(field.name)
+        for name, arrow, place in shape.fields:
             if place is None:
-                arrays.append(pa.array([_pairs(value) for value in self._others[field.name].values], field.type))
+                arrays.append(pa.array([_pairs(value) for value in self._others[name].values], arrow))
                 continue
-            data = shape.stored[place](words[place])
-            valid = None if bits is None else pa.py_buffer(bits[place])
-            arrays.append(pa.Array.from_buffers(field.type, self._count, [valid, pa.py_buffer(data)]))
+            stored = shape.stored[place]
+            data = whole.slice(place * size, size) if stored is None else pa.py_buffer(stored(words[place]))
+            valid = None if bits is None else bits.slice(place * step, step)
+            arrays.append(pa.Array.from_buffers(arrow, count, [valid, data]))
         return pa.Table.from_arrays(arrays, schema=shape.schema)
 
     def find(self, feature: str) -> Values | None:
@@ -260,13 +262,13 @@ def _is_infinite(value: Any) -> bool:
     return isinstance(value, list) and any(map(_is_infinite, value))
 
 
-def _stored(dtype: DataType) -> Callable[[NDArray[np.int64]], Any]:
-    """From words to what Arrow keeps of a column of this type."""
+def _stored(dtype: DataType) -> Callable[[NDArray[np.int64]], Any] | None:
+    """From words to what Arrow keeps of a column of this type; None where it keeps the words."""
     arrow = to_arrow(dtype)
     if dtype == BOOLEAN:
         return lambda words: np.packbits(words != 0, bitorder="little")
     if arrow.bit_width == _WORD_BITS:
-        return lambda words: words
+        return None
     if dtype.is_float:
         return lambda words: words.view(np.float64).astype(np.float32)
     narrow = np.dtype(f"i{arrow.bit_width // 8}")
