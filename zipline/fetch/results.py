@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -25,6 +25,9 @@ Status: TypeAlias = Literal["ok", "default", "stale", "unavailable", "error"]
 STATUSES: tuple[Status, ...] = ("default", "ok", "stale", "unavailable", "error")
 """By number, from the least to the worst: what is computed of several features has the worst of their statuses."""
 OK = STATUSES.index("ok")
+_NO_TROUBLES: dict[str, Status] = {}
+_PATTERNS = 4096
+"""Rows of statuses that are kept as what is said of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,8 @@ class Shape:
         self.chosen = frozenset(self.names)
         self.rest = [name for name in self.names if name not in self.place]
         self.doubtful = [name for name, dtype in self.columns if name in self.rest and _has_floats(dtype)]
+        self.troubles: dict[bytes, dict[str, Status]] = {}
+        self.times: dict[tuple[int | None, ...], tuple[int | None, ...]] = {}
         order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
         self.is_in_order = order == list(range(len(names)))
         self.in_order: Callable[[Sequence[Any]], Any] = (
@@ -154,17 +159,28 @@ class Result:
             micros = self._other(feature).times[row]
         return None if micros is None else to_datetime(micros)
 
-    def troubles(self) -> Iterator[tuple[int, str, Status]]:
-        """(row, feature, status) of all that is not `ok`."""
+    def statuses(self) -> list[dict[str, Status]]:
+        """Of every row what is not `ok`, by feature. Rows share what is alike: it is not to be changed."""
+        known = self._shape.troubles
         if self._block.may(TROUBLED):
-            names, block = list(self._shape.place), self._block.status
-            for row, place in np.argwhere(block != OK).tolist():
-                if names[place] in self._shape.chosen:
-                    yield row, names[place], STATUSES[block[row, place]]
+            status = self._block.status
+            found = [known[each] if each in known else self._told(each) for each in map(bytes, status)]
+        else:
+            found = [_NO_TROUBLES] * self._count
         for name in self._shape.rest:
             statuses = self._others[name].statuses
             if statuses.count("ok") != len(statuses):
-                yield from ((row, name, status) for row, status in enumerate(statuses) if status != "ok")
+                found = [each if s == "ok" else {**each, name: s} for each, s in zip(found, statuses, strict=True)]
+        return found
+
+    def _told(self, status: bytes) -> dict[str, Status]:
+        """What is not `ok` in a row with these numbers of statuses."""
+        shape = self._shape
+        names = zip(shape.place, status, strict=True)
+        found = {name: STATUSES[number] for name, number in names if number != OK and name in shape.chosen}
+        if len(shape.troubles) < _PATTERNS:
+            shape.troubles[status] = found
+        return found
 
     def count_statuses(self) -> list[int]:
         """How many values have each of STATUSES."""
@@ -186,16 +202,20 @@ class Result:
 
     def shared_times(self) -> tuple[int | None, ...] | None:
         """The data times of the features where they are those of all rows; None where rows differ."""
-        parts = self._block.times
-        if not self._shape.rest:
-            return tuple([parts[self._part_of[name]] for name in self._shape.names])
+        parts, shape = tuple(self._block.times), self._shape
+        if not shape.rest:
+            shared = shape.times.get(parts)
+            if shared is None:
+                shared = tuple([parts[self._part_of[name]] for name in shape.names])
+                shape.times = {parts: shared}  # the last one is that of all requests of a moment
+            return shared
         found = {name: parts[part] for name, part in self._part_of.items()}
-        for name in self._shape.rest:
+        for name in shape.rest:
             times = self._others[name].times
             if times and times.count(times[0]) != len(times):
                 return None
             found[name] = times[0] if times else None
-        return tuple([found[name] for name in self._shape.names])
+        return tuple([found[name] for name in shape.names])
 
     def has_infinities(self) -> bool:
         """Whether there may be an infinite value: there is none where this is False."""
