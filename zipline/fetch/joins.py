@@ -8,7 +8,7 @@ stands between, a call or an await, is the driver's. The failure of one part's r
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from zipline.algebra.nested import from_algebra
 from zipline.api import Join
@@ -119,6 +119,8 @@ class JoinFetch:
 
     def _replied(self, question: Question) -> Reply:
         """The external sources are asked while the store is read."""
+        if not self._externals:
+            return Reply(self._read(question.reads))
         waiting = [each.begin(keys) for each, keys in zip(self._externals, question.externals, strict=True)]
         reads = self._read(question.reads)
         return Reply(reads, [wait() for wait in waiting])
@@ -153,8 +155,9 @@ class JoinFetch:
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
         own = [_complete(reply.reads[place]) for place in places]
-        of_kernel = self._of_kernel
-        kernel_halves, kernel_own = [halves[n] for n in of_kernel], [own[n] for n in of_kernel]
+        kernel_halves, kernel_own = halves, own
+        if self._has_stored:
+            kernel_halves, kernel_own = [halves[n] for n in self._of_kernel], [own[n] for n in self._of_kernel]
         block = self._kernel.answered(kernel_halves, kernel_own, len(rows), q)
         found = self._kernel.others(kernel_halves, kernel_own, block.times, q)
         if self._has_stored:
@@ -225,10 +228,9 @@ def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str
     return JoinFetch(plan, parts, store, online_externals(plan, join))
 
 
-def _complete(answers: Answers) -> list[Sequence[Any]] | None:
+def _complete(answers: Answers) -> Sequence[Sequence[Any]] | None:
     """What was there of a part; None where something of it could not be read."""
-    found = [answer for answer in answers if answer is not None]
-    return found if len(found) == len(answers) else None
+    return None if None in answers else cast(Sequence[Sequence[Any]], answers)
 
 
 def _given(name: str, rows: Sequence[Row]) -> Values:

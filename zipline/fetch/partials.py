@@ -177,8 +177,7 @@ class PartialParts:
         whole = b"".join(values)
         words = np.frombuffer(whole, np.int64, len(whole) // WORD) if whole else _NO_WORDS
         sizes = np.fromiter(map(len, values), np.int64, len(values))
-        floats, out_floats = words.view(np.float64), out.view(np.float64)
-        said = folding.answer(words, floats, sizes, at, *tables, q, out, out_floats, present, status)
+        said = folding.answer(words, sizes, at, *tables, q, out, present, status)
         return Block(out, present, status, times, said)
 
     def _windows_at(self, q: int) -> Ints:

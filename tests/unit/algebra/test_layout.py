@@ -142,7 +142,6 @@ def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
     said = folding.answer(
         block,
-        block.view(np.float64),
         np.array([block.nbytes]),
         np.array([[0]]),
         asked,
@@ -151,7 +150,6 @@ def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
         features,
         DAY,
         out,
-        out.view(np.float64),
         present,
         status,
     )

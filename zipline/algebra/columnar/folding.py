@@ -69,7 +69,6 @@ _MINUTE, _FIVE, _HOUR, _SIX, _DAY = TILE_LEVELS
 @kernel
 def answer(
     words: Any,
-    floats: Any,
     sizes: Any,
     at: Any,
     asked: Any,
@@ -78,17 +77,16 @@ def answer(
     features: Any,
     q: Any,
     out: Any,
-    out_floats: Any,
     present: Any,
     status: Any,
 ) -> Any:
     """Fills values, whether there is one, and statuses (rows x features); gives what is true of them (ABSENT, ...).
 
-    `words` (as integers; `floats` are the same as doubles) are the values that a store gave, one behind the other, and
-    `sizes` their bytes: of each part the upload's blocks of its keys, then the chunks of the first key, of the second
-    and so on; 0 for what is not there. `at` (parts x rows) is the place of a row's key among the part's keys, -1 for a
-    row without one.
+    `words` are the values that a store gave, one behind the other, and `sizes` their bytes: of each part the upload's
+    blocks of its keys, then the chunks of the first key, of the second and so on; 0 for what is not there. `at` (parts
+    x rows) is the place of a row's key among the part's keys, -1 for a row without one.
     """
+    floats, out_floats = words.view(np.float64), out.view(np.float64)
     begins = np.empty(len(sizes) + 1, np.int64)
     begins[0] = 0
     for number in range(len(sizes)):

@@ -100,9 +100,9 @@ def _folding() -> None:
     block = np.frombuffer(form.written(words, []), np.int64)
     asked, part, window, feature = (np.zeros((1, columns), np.int64) for columns in (5, 6, 3, 7))
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
-    floats, sizes, at = block.view(np.float64), np.array([0]), np.array([[0]])
+    sizes, at = np.array([0]), np.array([[0]])
     tables = asked, part, window, feature
-    folding.answer(block, floats, sizes, at, *tables, 0, out, out.view(np.float64), present, status)
+    folding.answer(block, sizes, at, *tables, 0, out, present, status)
     values = ValueForm(0, bytes(32), (("x", DOUBLE),))
     values.opened(list(values.written(pa.table({"x": _FLOATS}))))
     folding.is_served(0, 0, 0, 0)
