@@ -12,6 +12,8 @@ from zipline.stores.keys import key_writer
 from zipline.types import DataType
 
 Row: TypeAlias = Mapping[str, Any]
+Answered: TypeAlias = "Sequence[Sequence[Any]] | None"
+"""What the store gave for each place that was asked for a part; None where something of it could not be read."""
 
 
 class RowKeys(NamedTuple):

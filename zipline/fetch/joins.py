@@ -19,7 +19,7 @@ from zipline.fetch.external import Answer
 from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
 from zipline.fetch.partials import PartialParts, Served
 from zipline.fetch.results import STATUSES, Block, Result, Shape, Status, Values
-from zipline.fetch.stored_values import ServedValues
+from zipline.fetch.stored_values import ServedValues, ValueParts
 from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
 from zipline.plan.steps import Column, JoinPlan
@@ -72,17 +72,13 @@ class JoinFetch:
         distinct = list(dict.fromkeys(written))
         self._own_keys = [Keys(columns, types) for columns, types in distinct]
         self._keys_of = [distinct.index(each) for each in written]
-        self._of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
-        called = [_called(self._parts[n].part) for n in self._of_kernel]
-        self._kernel = PartialParts([e.served for e in self._parts if isinstance(e.served, Served)], called)
-        stored = [each.served for each in self._parts if isinstance(each.served, ServedValues)]
-        parts_of_words = [*(names.values() for names in called), *(each.names for each in stored)]
-        self._part_of = {name: number for number, names in enumerate(parts_of_words) for name in names}
+        self._kernels = _kernels(self._parts)
+        names = [name for kernel, _ in self._kernels for name in kernel.names]
+        types = [dtype for kernel, _ in self._kernels for dtype in kernel.types]
+        in_order = [self._parts[number] for _, numbers in self._kernels for number in numbers]
+        self._part_of = {name: n for n, each in enumerate(in_order) for name in _called(each.part).values()}
         # Features that only derivations of a part need are computed too, under names that no column has.
-        names = [*self._kernel.names, *(name for each in stored for name in each.names)]
-        types = [*(f.type for f in self._kernel.features), *(dtype for each in stored for dtype in each.types)]
         self._shape = Shape(self.columns, names, types)
-        self._has_stored = bool(stored)
         self._is_plain = not self._shape.rest
 
     @property
@@ -155,19 +151,14 @@ class JoinFetch:
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
         own = [_complete(reply.reads[place]) for place in places]
-        kernel_halves, kernel_own = halves, own
-        if self._has_stored:
-            kernel_halves, kernel_own = [halves[n] for n in self._of_kernel], [own[n] for n in self._of_kernel]
-        block = self._kernel.answered(kernel_halves, kernel_own, len(rows), q)
-        found = self._kernel.others(kernel_halves, kernel_own, block.times, q)
-        if self._has_stored:
-            blocks = [block]
-            for each, half, answer in zip(self._parts, halves, own, strict=True):
-                if isinstance(each.served, ServedValues):
-                    words, rest = each.served.answered(half, answer, q)
-                    blocks.append(words)
-                    found |= rest
-            block = Block.beside(blocks)
+        found: dict[str, Values] = {}
+        blocks: list[Block] = []
+        for kernel, numbers in self._kernels:
+            asked, answers = [halves[number] for number in numbers], [own[number] for number in numbers]
+            words, rest = kernel.answered(asked, answers, len(rows), q)
+            blocks.append(words)
+            found |= rest
+        block = blocks[0] if len(blocks) == 1 else Block.beside(blocks)
         result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
         if self._is_plain:
             return result
@@ -226,6 +217,20 @@ def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str
         served = Served(plan_of, space) if has_tiles else ServedValues(plan_of, space, _called(part))
         parts.append(OnlinePart(part, served))
     return JoinFetch(plan, parts, store, online_externals(plan, join))
+
+
+def _kernels(parts: Sequence[OnlinePart]) -> list[tuple[PartialParts | ValueParts, list[int]]]:
+    """What computes the features that are words, and of which parts."""
+    served = [each.served for each in parts]
+    of_partials = [n for n, each in enumerate(served) if isinstance(each, Served)]
+    of_values = [n for n, each in enumerate(served) if isinstance(each, ServedValues)]
+    called = [_called(parts[n].part) for n in of_partials]
+    found: list[tuple[PartialParts | ValueParts, list[int]]] = []
+    if of_partials or not of_values:
+        found.append((PartialParts([each for each in served if isinstance(each, Served)], called), of_partials))
+    if of_values:
+        found.append((ValueParts([each for each in served if isinstance(each, ServedValues)]), of_values))
+    return found
 
 
 def _complete(answers: Answers) -> Sequence[Sequence[Any]] | None:

@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
 from zipline.algebra.columnar.blocks import Form, Irs, Opened
-from zipline.algebra.layout import EVENTS, EVER_BEFORE, WORD, element_of
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, element_of
 from zipline.algebra.nested import from_algebra
 from zipline.algebra.operations import empty_value
 from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
-from zipline.fetch.asked import Asked, RowKeys
+from zipline.fetch.asked import Answered, Asked, RowKeys
 from zipline.fetch.online_values import to_word
-from zipline.fetch.results import Block, Status, Values
+from zipline.fetch.results import Found, Status, Values
+from zipline.fetch.words import BROKEN, computed
 from zipline.plan.online import SERVED, Kept, reduction
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 from zipline.stores.tiles import PROGRESS, chunks
+from zipline.types import DataType
 
 Ints = NDArray[np.int64]
 
@@ -88,10 +90,10 @@ class Served:
         """Whether the upload is another definition's: a key that is not in it may be one that this definition has."""
         return generation is not None and generation.fingerprint != self.kept.group_by.fingerprint
 
-    def blocks(self, half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
+    def blocks(self, half: Asked, answer: Answered) -> list[list[Any]]:
         """Of every row the blocks of its key; what is broken where the upload is another definition's."""
         if self.is_foreign(half.generation):
-            return [[_BROKEN] for _ in half.keys.at]
+            return [[BROKEN] for _ in half.keys.at]
         if answer is None or half.generation is None:
             return [[] for _ in half.keys.at]
         batch, (_, *tiles) = answer
@@ -109,7 +111,7 @@ class PartialParts:
     def __init__(self, served: Sequence[Served], names: Sequence[dict[str, str]]) -> None:
         self.served = tuple(served)
         self.names: list[str] = []
-        self.features: list[Feature] = []
+        self.types: list[DataType] = []
         self._others: list[tuple[int, Feature, str]] = []
         parts: list[tuple[int, ...]] = []
         windows: list[tuple[int, ...]] = []
@@ -122,7 +124,7 @@ class PartialParts:
                 for feature in kept.fixed:
                     if feature.window == window and feature.name in called:
                         rows.append(_row(kept, feature))
-                        self.features.append(feature)
+                        self.types.append(feature.type)
                         self.names.append(called[feature.name])
                 windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
@@ -131,10 +133,8 @@ class PartialParts:
         self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 7)
 
-    def answered(
-        self, asked: Sequence[Asked], answers: Sequence[Sequence[Sequence[Any]] | None], count: int, q: int
-    ) -> Block:
-        """The features of all parts, of `count` rows. No answer is a store that could not be read."""
+    def answered(self, asked: Sequence[Asked], answers: Sequence[Answered], count: int, q: int) -> Found:
+        """The features of all parts, of `count` rows."""
         facts: list[int] = []
         at: list[int] = []
         times: list[int | None] = []
@@ -153,32 +153,10 @@ class PartialParts:
             fresh_until = complete + served.lag(complete, generation)
             keys = len(uploaded)
             facts += (generation.end, fresh_until, is_foreign, keys, (len(tiles) - 1) // max(1, keys))
-        found = [b"" if value is None else value or _BROKEN for value in values]
         tables = np.array(facts, np.int64).reshape(-1, 5), self._parts, self._windows_at(q), self._rows
         places = np.array(at, np.int64).reshape(len(self.served), count)
-        block = self._computed(found, places, tables, count, q, times)
-        if block.said == folding.CROOKED:
-            whole = [value if len(value) % WORD == 0 else _BROKEN for value in found]
-            block = self._computed(whole, places, tables, count, q, times)
-        return block
-
-    def _computed(
-        self,
-        values: list[Any],
-        at: Ints,
-        tables: tuple[Ints, Ints, Ints, Ints],
-        count: int,
-        q: int,
-        times: list[int | None],
-    ) -> Block:
-        width = len(self._rows)
-        out, present = np.zeros((count, width), np.int64), np.zeros((count, width), np.bool_)
-        status = np.zeros((count, width), np.uint8)
-        whole = b"".join(values)
-        words = np.frombuffer(whole, np.int64, len(whole) // WORD) if whole else _NO_WORDS
-        sizes = np.fromiter(map(len, values), np.int64, len(values))
-        said = folding.answer(words, sizes, at, *tables, q, out, present, status)
-        return Block(out, present, status, times, said)
+        block = computed(folding.answer, values, (places, *tables, q), (count, len(self._rows)), times)
+        return block, self._computed_by_algebra(asked, answers, times, q) if self._others else {}
 
     def _windows_at(self, q: int) -> Ints:
         """The table of windows: the same for all of a minute."""
@@ -189,12 +167,8 @@ class PartialParts:
             self._windows = q // MINUTE, windows
         return windows
 
-    def others(
-        self,
-        asked: Sequence[Asked],
-        answers: Sequence[Sequence[Sequence[Any]] | None],
-        times: Sequence[int | None],
-        q: int,
+    def _computed_by_algebra(
+        self, asked: Sequence[Asked], answers: Sequence[Answered], times: Sequence[int | None], q: int
     ) -> dict[str, Values]:
         """The features that take IRs; `times` are those of the parts."""
         found: dict[str, Values] = {}
@@ -216,13 +190,7 @@ class PartialParts:
         return found
 
 
-_NO_WORDS = np.zeros(0, np.int64)
-_NO_WORDS.flags.writeable = False
-_BROKEN = bytes(WORD)
-"""What no kernel takes for a block."""
-
-
-def _complete_until(generation: Generation | None, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
+def _complete_until(generation: Generation | None, answer: Answered, q: int) -> int | None:
     """Until when the input of a part is complete: as far as its stream has come, at least its upload's end."""
     if generation is None or answer is None:
         return None

@@ -53,7 +53,10 @@ class Block:
         words, present, status = (
             np.concatenate([getattr(each, name) for each in blocks], axis=1) for name in ("words", "present", "status")
         )
-        return cls(words, present, status, [time for each in blocks for time in each.times])
+        said = None if any(each.said is None for each in blocks) else 0
+        for each in blocks:
+            said = None if said is None or each.said is None else said | each.said
+        return cls(words, present, status, [time for each in blocks for time in each.times], said)
 
     words: NDArray[np.int64]
     present: NDArray[np.bool_]
@@ -64,6 +67,10 @@ class Block:
     def may(self, be: int) -> bool:
         """Whether some of the values may be so."""
         return self.said is None or bool(self.said & be)
+
+
+Found: TypeAlias = tuple[Block, dict[str, Values]]
+"""The features that are words, and all others by name."""
 
 
 class Shape:

@@ -120,17 +120,18 @@ def answer(
                         row, out, out_floats, present, status,
                     )  # fmt: skip
         first += keys * (1 + chunks)
-    return _said(out_floats, present, status, features)
+    return said_of(out_floats, present, status, features, GIVES_FLOAT)
 
 
 @kernel
-def _said(out_floats: Any, present: Any, status: Any, features: Any) -> Any:
+def said_of(out_floats: Any, present: Any, status: Any, features: Any, gives_float: Any) -> Any:
+    """What is true of all results; `gives_float` is the column of the table of features that says so."""
     found = 0
     for row in range(len(present)):
         for number in range(len(features)):
             if not present[row, number]:
                 found |= ABSENT
-            elif features[number, GIVES_FLOAT] and math.isinf(out_floats[row, number]):
+            elif features[number, gives_float] and math.isinf(out_floats[row, number]):
                 found |= INFINITE
             if status[row, number] != OK:
                 found |= TROUBLED

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zipline.algebra.columnar import combining, folding, hashing, order
+from zipline.algebra.columnar import combining, folding, hashing, order, value_reading
 from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.columnar.series import Call, Series, evaluate, moments_of_each, moments_of_runs
 from zipline.algebra.columnar.spans import pair
@@ -105,6 +105,8 @@ def _folding() -> None:
     folding.answer(block, sizes, at, *tables, 0, out, present, status)
     values = ValueForm(0, bytes(32), (("x", DOUBLE),))
     values.opened(list(values.written(pa.table({"x": _FLOATS}))))
+    asked, part, columns = (np.zeros((1, width), np.int64) for width in (4, 5, 4))
+    value_reading.answer(block, sizes, at, asked, part, columns, out, present, status)
     folding.is_served(0, 0, 0, 0)
     folding.select(form.opened([[form.written(words, [])]]).words, 0, 0)
     offsets, integers_ = np.arange(3), np.arange(2)

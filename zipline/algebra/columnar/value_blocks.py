@@ -55,14 +55,14 @@ class ValueForm:
         return tuple(column for column in self.columns if not has_word(column[1]))
 
     @cached_property
-    def _first(self) -> int:
+    def first(self) -> int:
         """Where the words begin."""
         return HEADER + -(-len(self.fixed) // _BITS)
 
     @cached_property
-    def _end(self) -> int:
+    def end(self) -> int:
         """Where the words end."""
-        return self._first + len(self.fixed)
+        return self.first + len(self.fixed)
 
     def written(self, table: pa.Table) -> Iterator[bytes]:
         """The block of every row of a table that has all columns; NaN is null."""
@@ -72,12 +72,12 @@ class ValueForm:
     def _some_written(self, table: pa.Table) -> list[bytes]:
         """The same, all laid out in one buffer."""
         rows = table.num_rows
-        head = np.zeros((rows, self._end), np.int64)
-        present = np.zeros((rows, (self._first - HEADER) * _BITS), np.bool_)
+        head = np.zeros((rows, self.end), np.int64)
+        present = np.zeros((rows, (self.first - HEADER) * _BITS), np.bool_)
         for n, (name, dtype) in enumerate(self.fixed):
-            head[:, self._first + n], present[:, n] = _words(whole(table.column(name)), dtype)
+            head[:, self.first + n], present[:, n] = _words(whole(table.column(name)), dtype)
         head[:, TAG] = self.tag
-        head[:, HEADER : self._first] = np.packbits(present, axis=1, bitorder="little").view(np.int64)
+        head[:, HEADER : self.first] = np.packbits(present, axis=1, bitorder="little").view(np.int64)
         rest = self._packed(table) if self.rest else []
         head[:, REST_BYTES] = [len(each) for each in rest] if rest else 0
         return _sealed(head, rest)
@@ -95,19 +95,19 @@ class ValueForm:
         words = np.frombuffer(joined, np.int64)
         ends = np.cumsum([0, *(len(block) // WORD for block in fitting)])
         begins, lengths = ends[:-1], np.diff(ends)
-        is_whole = (lengths >= self._end) & sealing.are_whole(words, ends)
-        head = np.zeros((len(blocks), self._end), np.int64)
-        head[is_whole] = words[begins[is_whole, None] + np.arange(self._end)]
-        is_whole &= (head[:, TAG] == self.tag) & (lengths == self._end + -(-head[:, REST_BYTES] // WORD))
-        bits = np.ascontiguousarray(head[:, HEADER : self._first]).view(np.uint8)
+        is_whole = (lengths >= self.end) & sealing.are_whole(words, ends)
+        head = np.zeros((len(blocks), self.end), np.int64)
+        head[is_whole] = words[begins[is_whole, None] + np.arange(self.end)]
+        is_whole &= (head[:, TAG] == self.tag) & (lengths == self.end + -(-head[:, REST_BYTES] // WORD))
+        bits = np.ascontiguousarray(head[:, HEADER : self.first]).view(np.uint8)
         present = np.unpackbits(bits, axis=1, count=len(self.fixed), bitorder="little").astype(np.bool_)
         rest: list[list[Any]] = []
         if self.rest:
-            places, bytes_of = ((begins + self._end) * WORD).tolist(), head[:, REST_BYTES].tolist()
+            places, bytes_of = ((begins + self.end) * WORD).tolist(), head[:, REST_BYTES].tolist()
             for n, place in enumerate(places):
                 rest.append(self._unpacked(joined[place : place + bytes_of[n]]) if is_whole[n] else [])
             is_whole &= np.array([len(values) == len(self.rest) for values in rest], np.bool_)
-        return OpenedValues(head[:, self._first :], present, rest, is_whole)
+        return OpenedValues(head[:, self.first :], present, rest, is_whole)
 
     def _unpacked(self, blob: bytes) -> list[Any]:
         try:
