@@ -24,7 +24,7 @@ from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
 from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Block, Status, Values
-from zipline.plan.online import SERVED, Kept, reduction
+from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 from zipline.stores.keys import KeyWriter, key_writer
@@ -48,7 +48,7 @@ _OPERATIONS = {
 """Operation -> what the kernel calls it over integers, and over doubles."""
 STALLED = MINUTE
 """A stream whose progress is older than this has stalled, where no `freshness` is declared."""
-_MAY_BE_UNDEFINED = ("VARIANCE", "SKEW", "KURTOSIS")
+_MAY_BE_UNDEFINED = ("SUM", "AVERAGE", "VARIANCE", "SKEW", "KURTOSIS")
 """Null of values that there are; of all others the empty value says that there are none."""
 
 
@@ -75,14 +75,14 @@ class Served:
         if known != asked:
             high = floor(q, self.kept.tile) + self.kept.tile
             starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
-            suffixes = chunks(generation.end, q, high, starts)
+            suffixes = chunks(generation.end, q, high, starts, ahead=self.kept.is_signed)
             self._suffixes = asked, suffixes  # in one step: other threads fetch at other times
         return suffixes
 
     def blocks(self, half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
         """Of every row the blocks of its key; what is broken where the upload is another definition's, in which a key
         that is not there may be one that this definition has."""
-        if half.generation is not None and half.generation.fingerprint != self.kept.group_by.fingerprint:
+        if half.generation is not None and half.generation.fingerprint != self.kept.fingerprint:
             return [[_BROKEN] for _ in half.keys]
         return _of_keys(half, answer)
 
@@ -127,9 +127,9 @@ class PartialParts:
                         self.names.append(called[feature.name])
                 windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
-            fixed = kept.tag, kept.layout.words, kept.tile, EVER_BEFORE, SERVED, EVER_BEFORE
+            fixed = kept.tag, kept.layout.words, kept.tile, EVER_BEFORE, SERVED, EVER_BEFORE, EVER_BEFORE
             parts.append((*fixed, first_window, len(windows)))
-        self._parts = np.array(parts, np.int64).reshape(-1, 8)
+        self._parts = np.array(parts, np.int64).reshape(-1, len(folding.PART))
         self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 6)
 
@@ -150,6 +150,7 @@ class PartialParts:
             times.append(complete)
             if half.generation is not None and complete is not None:
                 parts[number, folding.UPLOADED] = half.generation.end
+                parts[number, folding.ALONE_FROM] = self.served[number].kept.alone_from(half.generation.end)
                 parts[number, folding.FRESH_UNTIL] = complete + self.served[number].lag(complete, half.generation)
             for values in own:
                 for value in values:
@@ -194,7 +195,8 @@ class PartialParts:
             time = block.times[number]
             low = start_of(feature.window, q)
             end = EVER_BEFORE if half.generation is None else half.generation.end
-            if time is None or half.generation is None or not folding.is_served(low, end, SERVED, q):
+            is_served = folding.is_served(low, end, SERVED, served.kept.alone_from(end), q)
+            if time is None or half.generation is None or not is_served:
                 found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
                 continue
             if number not in opened:
@@ -268,8 +270,9 @@ def _opened(form: Form, blocks: Sequence[Sequence[Any]]) -> tuple[Opened, Irs, l
 def _by_algebra(
     kept: Kept, feature: Feature, opened: Opened, irs: Irs, q: int, time: int, wrong: Sequence[int], *, is_stale: bool
 ) -> Values:
-    place = kept.reductions.index(reduction(feature))
+    place = kept.reductions.index(kept.reduction(feature))
     aggregator = kept.aggregators[place]
+    nothing = aggregator.empty()
     low, high = start_of(feature.window, q), floor(q, kept.tile) + kept.tile
     values: list[Any] = []
     statuses: list[Status] = []
@@ -283,13 +286,13 @@ def _by_algebra(
         seen = int(words[chosen, EVENTS].sum())
         try:
             merged = aggregator.merge_all(irs[first + record][place] for record in chosen.tolist())
-            value = aggregator.finalize(merged)
+            value = kept.value(feature, merged)
         except ZiplineError:
             values.append(None)
             statuses.append("error")
             continue
         is_nothing = value == empty_value(feature.operation, bucketed=feature.bucket is not None)
-        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or merged == aggregator.empty()):
+        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or merged == nothing):
             values.append(empty_of(feature))
         else:
             values.append(from_algebra(value, feature.type))

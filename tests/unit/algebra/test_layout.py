@@ -135,7 +135,7 @@ def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
     state = next((state for state in own.layout.states if state.kind != "count"), count)
     features = np.array([[number_of(operation, is_float), count.at, state.at, int(is_float), 0, 0]], np.int64)
     windows = np.array([[EVER_BEFORE, 0, 1]], np.int64)
-    parts = np.array([[own.tag, own.layout.words, MINUTE, 0, DAY, DAY, 0, 1]], np.int64)
+    parts = np.array([[own.tag, own.layout.words, MINUTE, 0, DAY, 0, DAY, 0, 1]], np.int64)
     block = np.frombuffer(own.written(words, []), np.int64)
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
     ends = np.array([0, len(block)])

@@ -32,10 +32,11 @@ OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
 """Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
 BEGIN, FIRST_FEATURE, END_FEATURE = range(3)
 """Of the table of windows: where it begins for this query (EVER_BEFORE: there is no bound), and its features."""
-OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = range(8)
+PART = range(9)
+OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, ALONE_FROM, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = PART
 """Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
-ended (EVER_BEFORE: there is none), how long after that all windows are served, until when nothing is stale, and its
-windows."""
+ended (EVER_BEFORE: there is none), how long after that all windows are served, where those begin that are served ever
+after, until when nothing is stale, and its windows."""
 
 DEFAULTED, OK, STALE, UNAVAILABLE, WRONG = range(5)
 """Statuses, from the least to the worst."""
@@ -122,7 +123,7 @@ def _window(
 ) -> Any:
     """The features of one window of one key."""
     low = window[BEGIN]
-    if not is_served(low, part[UPLOADED], part[SERVED], q):
+    if not is_served(low, part[UPLOADED], part[SERVED], part[ALONE_FROM], q):
         status[window[FIRST_FEATURE] : window[END_FEATURE]] = UNAVAILABLE
         return
     high = q - q % part[TILE] + part[TILE]
@@ -146,9 +147,9 @@ def _window(
 
 
 @kernel
-def is_served(low: Any, uploaded: Any, served: Any, q: Any) -> Any:
+def is_served(low: Any, uploaded: Any, served: Any, alone_from: Any, q: Any) -> Any:
     """Whether a window that begins at `low` is made of whole spans of the upload and of tiles."""
-    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= uploaded)
+    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= alone_from)
 
 
 @kernel
