@@ -8,10 +8,10 @@ A TEMPORAL group-by whose rows come as a stream is served from an upload and the
 over entities whose changes have a topic. All others are served as the values that they had at the end of the uploaded
 day.
 
-Over entities everything is *signed*, upload and tiles alike: a reversal is a row that counts -1. Of a record's words only
-those stay that take rows back without a trace (`layout.SIGNED`): counts and totals of integers. Totals of doubles are
-IRs, which are exact: a pair of doubles is not once something huge has come and gone. All that has no inverse, a lookup
-too, is an IR of the rows themselves (`zipline.algebra.signed`).
+Over entities everything is *signed*, upload and tiles alike: a reversal is a row that counts -1. Of the words of a
+record only those remain that take rows back without a trace (`layout.SIGNED`): counts and totals of integers. Totals of
+doubles are IRs, which are exact: a pair of doubles is not once something huge has come and gone. All that has no
+inverse, a lookup too, is an IR of the rows themselves (`zipline.algebra.signed`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ is a block of records (`zipline.algebra.layout`), so a reader takes from it what
 
 So a fetch reads, for each day since the upload, the coarse chunk; the fine chunk of the query's own hour; and that of
 each hour in which a window begins. The hours between are covered by coarse tiles. What became available on a day has
-happened by its end, but a change may be of a row whose time is yet to come: then the chunks of later hours are read too.
+happened by its end; but a change may be of a row whose time is yet to come, so of changes later hours are read too.
 """
 
 from __future__ import annotations
