@@ -52,6 +52,9 @@ class Latest(Aggregator):
     def orphans(self, ir: Rows) -> int:
         return self._operation.orphans(ir)
 
+    def stored(self, ir: Rows) -> Rows:
+        return self._operation.stored(ir)
+
     def _row(self, value: Any) -> Form:
         row = value if len(self._columns) > 1 else (value,)
         return tuple([form(each) for form, each in zip(self._forms, row, strict=True)])
