@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,16 @@ class Served:
         suffixes = self.suffixes(q, generation)
         tiles = [key + suffix for key in some for suffix in suffixes]
         return [(Place(self.space, generation.name), some), (Place(self.space), [PROGRESS, *tiles])]
+
+
+class Reduced(NamedTuple):
+    """What the algebra makes of a window of a key: its value, whether its IR is that of nothing, how many events it has
+    seen; or that it could not be computed."""
+
+    value: Any
+    is_empty: bool
+    seen: int
+    is_wrong: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +199,7 @@ class PartialParts:
         """The features that take IRs."""
         found: dict[str, Values] = {}
         opened: dict[int, tuple[Opened, Irs, list[int]]] = {}
+        reduced: dict[tuple[int, int, int], list[Reduced]] = {}
         for number, feature, name in self._others:
             served, half = self.served[number], asked[number]
             count = len(half.keys)
@@ -201,9 +212,11 @@ class PartialParts:
                 continue
             if number not in opened:
                 opened[number] = _opened(served.form, block.blocks[number])
-            records, irs, wrong = opened[number]
+            place = served.kept.reductions.index(served.kept.reduction(feature))
+            if (number, place, low) not in reduced:
+                reduced[number, place, low] = _reduced(served.kept, place, low, *opened[number], q)
             is_stale = q > time + served.lag(time, half.generation)
-            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, wrong, is_stale=is_stale)
+            found[name] = _by_algebra(served.kept, feature, reduced[number, place, low], time, is_stale=is_stale)
         return found
 
 
@@ -267,36 +280,37 @@ def _opened(form: Form, blocks: Sequence[Sequence[Any]]) -> tuple[Opened, Irs, l
     return records, form.irs_of(records.packed), wrong
 
 
-def _by_algebra(
-    kept: Kept, feature: Feature, opened: Opened, irs: Irs, q: int, time: int, wrong: Sequence[int], *, is_stale: bool
-) -> Values:
-    place = kept.reductions.index(kept.reduction(feature))
-    aggregator = kept.aggregators[place]
+def _reduced(kept: Kept, place: int, low: int, opened: Opened, irs: Irs, wrong: Sequence[int], q: int) -> list[Reduced]:
+    """Of every row the IR of this place in a window that begins at `low`, reduced."""
+    aggregator, high = kept.aggregators[place], floor(q, kept.tile) + kept.tile
     nothing = aggregator.empty()
-    low, high = start_of(feature.window, q), floor(q, kept.tile) + kept.tile
-    values: list[Any] = []
-    statuses: list[Status] = []
+    found: list[Reduced] = []
     for row, (first, last) in enumerate(pairwise(opened.offsets.tolist())):
-        if row in wrong:
-            values.append(None)
-            statuses.append("error")
-            continue
         words = opened.words[first:last]
         chosen = np.flatnonzero(folding.select(words, low, high))
-        seen = int(words[chosen, EVENTS].sum())
         try:
             merged = aggregator.merge_all(irs[first + record][place] for record in chosen.tolist())
-            value = kept.value(feature, merged)
+            value, is_wrong = aggregator.finalize(merged), row in wrong
         except ZiplineError:
+            merged, value, is_wrong = nothing, None, True
+        found.append(Reduced(value, merged == nothing, int(words[chosen, EVENTS].sum()), is_wrong))
+    return found
+
+
+def _by_algebra(kept: Kept, feature: Feature, reduced: Sequence[Reduced], time: int, *, is_stale: bool) -> Values:
+    values: list[Any] = []
+    statuses: list[Status] = []
+    for each in reduced:
+        if each.is_wrong:
             values.append(None)
             statuses.append("error")
             continue
-        is_nothing = value == empty_value(feature.operation, bucketed=feature.bucket is not None)
-        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or merged == nothing):
+        is_nothing = each.value == empty_value(feature.operation, bucketed=feature.bucket is not None)
+        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or each.is_empty):
             values.append(empty_of(feature))
         else:
-            values.append(from_algebra(value, feature.type))
-        statuses.append("stale" if is_stale else "ok" if seen > 0 else "default")
+            values.append(from_algebra(kept.value(feature, each.value), feature.type))
+        statuses.append("stale" if is_stale else "ok" if each.seen > 0 else "default")
     return Values(values, statuses, [time] * len(values))
 
 

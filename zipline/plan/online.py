@@ -179,12 +179,10 @@ class Kept:
         row = tuple(name for name, _ in self.group_by.lookup)
         return Reduction(feature.operation, row or columns, feature.k, feature.percentiles)
 
-    def value(self, feature: Feature, ir: Any) -> Any:
-        """One of the `others` of the IR that its records merge to, as the algebra has it."""
-        reduction = self.reduction(feature)
-        found = self.aggregators[self.reductions.index(reduction)].finalize(ir)
+    def value(self, feature: Feature, found: Any) -> Any:
+        """One of the `others`, of what its reduction gives: of a lookup a column of the row."""
         is_row = found is not None and self.group_by.lookup
-        return found[reduction.columns.index(feature.name)] if is_row else found
+        return found[self.reduction(feature).columns.index(feature.name)] if is_row else found
 
     def _kinds(self, feature: Feature) -> tuple[Kind, ...] | None:
         """The kinds of words, beside the count, of which a feature is made; None where it takes an IR."""
