@@ -416,9 +416,10 @@ def test_values_stored_of_the_same_definition_before_are_an_error_and_never_a_nu
     assert set(features(platform, is_equal=False)) == {None}
 
 
-def test_an_entity_without_a_topic_is_as_of_its_upload() -> None:
-    platform = platform_of(made("SUM"), sources=[source(topic=None)])
+@pytest.mark.parametrize(("aggregations", "expected"), [([], [2, 1.0, [2, None, 0]]), ([made("SUM")], [3])])
+def test_an_entity_without_a_topic_is_as_of_its_upload(aggregations: list[Any], expected: list[Any]) -> None:
+    platform = platform_of(*aggregations, sources=[source(topic=None)])
     platform.publish("log", log((T, NEW, "ann", 9, FEB)))
-    assert features(platform, is_equal=False) == [3]
+    assert features(platform, is_equal=False) == expected
     platform.advance("2024-03-06T00:00:00Z")
     assert status(platform) == {"stale"}
