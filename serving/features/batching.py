@@ -22,7 +22,7 @@ from serving.features.responses import Answered, answered
 from serving.problems import Problem
 from zipline.clock import MINUTE, monotonic, now
 from zipline.errors import UsageError, ZiplineError
-from zipline.fetch.results import Result
+from zipline.fetch.results import Result, Status
 from zipline.values import dataclass
 
 Fetch: TypeAlias = Callable[[Sequence[dict[str, Any]], int], Result]
@@ -47,7 +47,7 @@ class Answer:
         """Of every row its features."""
         return self.of.result.rows()[self.first : self.last]
 
-    def statuses(self) -> list[dict[str, str]]:
+    def statuses(self) -> list[dict[str, Status]]:
         """Of every row what is not `ok`."""
         return self.of.statuses[self.first : self.last]
 

@@ -114,6 +114,7 @@ class _Measured:
 
     def __init__(self, store: Store, seconds: Any, failures: Any) -> None:
         self._store, self._seconds, self._failures = store, seconds, failures
+        self.current = store.current  # asked of every part of every fetch
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
         began = monotonic()

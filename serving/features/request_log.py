@@ -28,7 +28,6 @@ import pyarrow.parquet as pq
 
 from serving.features.batching import Answer
 from serving.features.metrics import Metrics
-from serving.features.responses import statuses_of
 from zipline.arrow import TIMESTAMP_ARROW, to_arrow
 from zipline.clock import day_text, monotonic, now
 from zipline.fetch.joins import JoinFetch
@@ -133,7 +132,7 @@ def _table(entry: _Entry) -> pa.Table:
         columns[f"request.{name}"] = pa.array([row.get(name) for row in entry.rows], to_arrow(dtype))
     features = entry.result.columns().take(pa.array(entry.places))
     columns |= dict(zip(features.column_names, features.columns, strict=True))
-    statuses, pairs = statuses_of(entry.result), pa.map_(pa.string(), pa.string())
+    statuses, pairs = entry.result.statuses(), pa.map_(pa.string(), pa.string())
     columns["__status"] = pa.array([list(statuses[place].items()) for place in entry.places], pairs)
     times = {name: entry.result.times_of(name) for name in entry.result.features}
     listed = [[(name, own[place]) for name, own in times.items()] for place in entry.places]

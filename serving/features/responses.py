@@ -18,13 +18,12 @@ import msgspec
 import pyarrow as pa
 
 from zipline.clock import to_text
-from zipline.fetch.results import Result
+from zipline.fetch.results import Result, Status
 from zipline.values import dataclass
 
 JSON = b"application/json"
 ARROW = b"application/vnd.apache.arrow.stream"
 _ENCODER = msgspec.json.Encoder()
-_NOTHING: dict[str, str] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Answered:
 
     result: Result
     values: list[dict[str, Any]]
-    statuses: list[dict[str, str]]
+    statuses: list[dict[str, Status]]
     times: list[Any]
 
     def json(self, first: int, last: int) -> bytes:
@@ -48,17 +47,7 @@ def answered(result: Result) -> Answered:
     values = result.rows()
     if result.has_infinities():
         values = [{name: _finite(value) for name, value in row.items()} for row in values]
-    return Answered(result, values, statuses_of(result), times_of(result))
-
-
-def statuses_of(result: Result) -> list[dict[str, str]]:
-    """Of every row what is not `ok`."""
-    found: list[dict[str, str]] = [_NOTHING] * len(result)
-    for row, name, status in result.troubles():
-        if found[row] is _NOTHING:
-            found[row] = {}
-        found[row][name] = status
-    return found
+    return Answered(result, values, result.statuses(), times_of(result))
 
 
 def times_of(result: Result) -> list[Any]:
@@ -83,7 +72,7 @@ def _text(time: int | None) -> str | None:
 
 def arrow(result: Result, first: int, last: int) -> bytes:
     """The same rows as one stream of Arrow's IPC."""
-    statuses = [list(row.items()) for row in statuses_of(result)[first:last]]
+    statuses = [list(row.items()) for row in result.statuses()[first:last]]
     table = result.columns().slice(first, last - first)
     table = table.append_column("__status", pa.array(statuses, pa.map_(pa.string(), pa.string())))
     times = _ENCODER.encode({name: _text(result.times_of(name)[first]) for name in result.features if last > first})

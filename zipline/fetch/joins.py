@@ -8,16 +8,16 @@ stands between, a call or an await, is the driver's. The failure of one part's r
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from zipline.algebra.nested import from_algebra
 from zipline.api import Join
 from zipline.clock import to_datetime, to_text
 from zipline.errors import UsageError, ZiplineError
+from zipline.fetch.asked import Asked, Keys, Row
 from zipline.fetch.external import Answer
 from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
-from zipline.fetch.partials import Asked, PartialParts, Served
+from zipline.fetch.partials import PartialParts, Served
 from zipline.fetch.results import STATUSES, Block, Result, Shape, Status, Values
 from zipline.fetch.stored_values import ServedValues
 from zipline.plan.online import Kept
@@ -26,7 +26,6 @@ from zipline.plan.steps import Column, JoinPlan
 from zipline.stores.contract import Ask, Generation, PlaceError, Store, StoreError
 from zipline.values import dataclass
 
-Row: TypeAlias = Mapping[str, Any]
 Answers: TypeAlias = Sequence["Sequence[Any] | None"]
 """Of every place what was there; None where it could not be read."""
 
@@ -49,11 +48,10 @@ class Reply:
 
 @dataclass(frozen=True, eq=False)
 class OnlinePart:
-    """A part of a join and the online side of its group-by; `parts_of` takes the parts of its key from a row."""
+    """A part of a join and the online side of its group-by."""
 
     part: PartPlan
     served: Served | ServedValues
-    parts_of: Callable[[Row], Sequence[Any]]
 
 
 class JoinFetch:
@@ -70,9 +68,13 @@ class JoinFetch:
         left_keys = [each.part.left_keys for each in self._parts] + [each.plan.left_keys for each in self._externals]
         self.keys = tuple(dict.fromkeys(key for keys in left_keys for key in keys))
         self.given = self._given_columns()
-        self._partial = [each for each in self._parts if isinstance(each.served, Served)]
-        called = [_called(each.part) for each in self._partial]
-        self._kernel = PartialParts([e.served for e in self._partial if isinstance(e.served, Served)], called)
+        written = [(each.part.left_keys, tuple(dtype for _, dtype in each.part.group_by.keys)) for each in self._parts]
+        distinct = list(dict.fromkeys(written))
+        self._own_keys = [Keys(columns, types) for columns, types in distinct]
+        self._keys_of = [distinct.index(each) for each in written]
+        self._of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
+        called = [_called(self._parts[n].part) for n in self._of_kernel]
+        self._kernel = PartialParts([e.served for e in self._parts if isinstance(e.served, Served)], called)
         stored = [each.served for each in self._parts if isinstance(each.served, ServedValues)]
         parts_of_words = [*(names.values() for names in called), *(each.names for each in stored)]
         self._part_of = {name: number for number, names in enumerate(parts_of_words) for name in names}
@@ -117,6 +119,8 @@ class JoinFetch:
 
     def _replied(self, question: Question) -> Reply:
         """The external sources are asked while the store is read."""
+        if not self._externals:
+            return Reply(self._read(question.reads))
         waiting = [each.begin(keys) for each, keys in zip(self._externals, question.externals, strict=True)]
         reads = self._read(question.reads)
         return Reply(reads, [wait() for wait in waiting])
@@ -139,27 +143,23 @@ class JoinFetch:
 
     def steps(self, rows: Sequence[Row], q: int) -> Generator[Question, Reply, Result]:
         """See the module."""
-        asked: list[tuple[Asked, slice]] = []
+        keys = [each.of(rows, self.keys) for each in self._own_keys]
+        generations = self._generations(q)
+        halves = [Asked(keys[own], each) for own, each in zip(self._keys_of, generations, strict=True)]
         reads: list[Ask] = []
-        is_there = True
-        for each in self._parts:
-            generation = None
-            try:
-                generation = self._generation(each.served.space, each.part, q) if is_there else None
-            except StoreError:
-                is_there = False
-            keys = self._keys(each, rows)
-            asks = each.served.asks(keys, q, generation)
-            asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks))))
+        places: list[slice] = []
+        for each, half in zip(self._parts, halves, strict=True):
+            asks = each.served.asks(half.keys, q, half.generation)
+            places.append(slice(len(reads), len(reads) + len(asks)))
             reads += asks
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
-        own = [_complete(reply.reads[place]) for _, place in asked]
-        halves = [half for half, _ in asked]
-        of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
-        kernel_halves = [halves[n] for n in of_kernel]
-        block = self._kernel.answered(kernel_halves, [own[n] for n in of_kernel], len(rows), q)
-        found = self._kernel.others(block, kernel_halves, q)
+        own = [_complete(reply.reads[place]) for place in places]
+        kernel_halves, kernel_own = halves, own
+        if self._has_stored:
+            kernel_halves, kernel_own = [halves[n] for n in self._of_kernel], [own[n] for n in self._of_kernel]
+        block = self._kernel.answered(kernel_halves, kernel_own, len(rows), q)
+        found = self._kernel.others(kernel_halves, kernel_own, block.times, q)
         if self._has_stored:
             blocks = [block]
             for each, half, answer in zip(self._parts, halves, own, strict=True):
@@ -183,29 +183,28 @@ class JoinFetch:
             found[derived.name] = _derived(derived, result, found, rows, {})
         return result
 
-    def _generation(self, space: str, part: PartPlan, q: int) -> Generation | None:
-        """The newest upload that ended at or before `q`; None before the first."""
-        current = self._store.current(space)
-        if current is None or current.end <= q:
-            return current
-        kept = [each for each in self._store.generations(space) if each.end <= q]
+    def _generations(self, q: int) -> list[Generation | None]:
+        """Of every part its newest upload that ended at or before `q`; None before the first, or of all parts from the
+        one on whose store cannot be reached."""
+        found: list[Generation | None] = []
+        try:
+            for each in self._parts:
+                current = self._store.current(each.served.space)
+                is_kept = current is None or current.end <= q
+                found.append(current if is_kept else self._earlier(each, q))
+        except StoreError:
+            found += [None] * (len(self._parts) - len(found))
+        return found
+
+    def _earlier(self, each: OnlinePart, q: int) -> Generation:
+        generations = self._store.generations(each.served.space)
+        kept = [generation for generation in generations if generation.end <= q]
         if not kept:
             raise UsageError(
-                f"{part.group_by.name} is kept from {to_text(current.end)} on, not at {to_text(q)}",
+                f"{each.part.group_by.name} is kept from {to_text(generations[0].end)} on, not at {to_text(q)}",
                 hint="ask for a later time, or make a backfill",
             )
         return kept[-1]
-
-    def _keys(self, each: OnlinePart, rows: Sequence[Row]) -> list[bytes | None]:
-        """The keys as bytes. UsageError names the row that lacks one, DataError the value that is of another type."""
-        write, parts_of = each.served.key, each.parts_of
-        try:
-            return [write(parts_of(row)) for row in rows]
-        except KeyError as wrong:
-            number = next(n for n, row in enumerate(rows) if any(key not in row for key in each.part.left_keys))
-            raise UsageError(
-                f"rows[{number}] has no {wrong.args[0]!r}", asked=str(wrong.args[0]), valid=self.keys
-            ) from None
 
     def _derive(self, part: PartPlan, result: Result, found: dict[str, Values], rows: Sequence[Row]) -> None:
         """The derivations of a part, over its keys and features."""
@@ -225,25 +224,13 @@ def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str
         space, plan_of = space_of(part.group_by.name), part.group_by
         has_tiles = Kept(plan_of).has_tiles
         served = Served(plan_of, space) if has_tiles else ServedValues(plan_of, space, _called(part))
-        parts.append(OnlinePart(part, served, _parts_of(part.left_keys)))
+        parts.append(OnlinePart(part, served))
     return JoinFetch(plan, parts, store, online_externals(plan, join))
 
 
-def _complete(answers: Answers) -> list[Sequence[Any]] | None:
+def _complete(answers: Answers) -> Sequence[Sequence[Any]] | None:
     """What was there of a part; None where something of it could not be read."""
-    found = [answer for answer in answers if answer is not None]
-    return found if len(found) == len(answers) else None
-
-
-def _parts_of(names: Sequence[str]) -> Callable[[Row], Sequence[Any]]:
-    if len(names) == 1:
-        name = names[0]
-        return lambda row: (row[name],)
-    return itemgetter(*names) if names else _no_parts
-
-
-def _no_parts(_: Row) -> Sequence[Any]:
-    return ()
+    return None if None in answers else cast(Sequence[Sequence[Any]], answers)
 
 
 def _given(name: str, rows: Sequence[Row]) -> Values:

@@ -22,14 +22,13 @@ from zipline.algebra.operations import empty_value
 from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
+from zipline.fetch.asked import Asked, RowKeys
 from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Block, Status, Values
 from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
-from zipline.stores.keys import KeyWriter, key_writer
 from zipline.stores.tiles import PROGRESS, chunks
-from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
 
@@ -58,8 +57,8 @@ class Served:
     def __init__(self, plan: GroupByPlan, space: str) -> None:
         self.kept, self.space = Kept(plan), space
         self.form = self.kept.form
-        self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
-        self._suffixes: tuple[tuple[int, int], list[bytes]] = (-1, -1), []
+        self._tiles = Place(space)
+        self._moment: tuple[int, Generation | None, Place, list[bytes]] = -1, None, self._tiles, []
 
     def lag(self, complete: int, generation: Generation) -> int:
         """How far behind the input may be that is complete until then: what is declared, else little of a stream."""
@@ -67,33 +66,41 @@ class Served:
             return self.kept.group_by.freshness
         return STALLED if complete > generation.end else 0
 
-    def suffixes(self, q: int, generation: Generation) -> list[bytes]:
-        """What stands behind the keys of the chunks that a query needs: the same for all of a minute, as windows are
-        whole minutes."""
-        asked = q // MINUTE, generation.end
-        known, suffixes = self._suffixes
-        if known != asked:
-            high = floor(q, self.kept.tile) + self.kept.tile
-            starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
-            suffixes = chunks(generation.end, q, high, starts, ahead=self.kept.is_signed)
-            self._suffixes = asked, suffixes  # in one step: other threads fetch at other times
-        return suffixes
-
-    def blocks(self, half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
-        """Of every row the blocks of its key; what is broken where the upload is another definition's, in which a key
-        that is not there may be one that this definition has."""
-        if half.generation is not None and half.generation.fingerprint != self.kept.fingerprint:
-            return [[_BROKEN] for _ in half.keys]
-        return _of_keys(half, answer)
-
-    def asks(self, keys: Sequence[bytes | None], q: int, generation: Generation | None) -> list[Ask]:
-        """What to ask the store for these keys (None: no key): of every key its upload, then its chunks of tiles."""
+    def asks(self, keys: RowKeys, q: int, generation: Generation | None) -> list[Ask]:
+        """What to ask the store for these keys: of every key its upload, then its chunks of tiles."""
         if generation is None:
             return []
-        some = list(dict.fromkeys(key for key in keys if key is not None))
-        suffixes = self.suffixes(q, generation)
-        tiles = [key + suffix for key in some for suffix in suffixes]
-        return [(Place(self.space, generation.name), some), (Place(self.space), [PROGRESS, *tiles])]
+        minute, known, uploaded, suffixes = self._moment
+        if known is not generation or minute != q // MINUTE:
+            uploaded, suffixes = Place(self.space, generation.name), self._suffixes(q, generation)
+            self._moment = q // MINUTE, generation, uploaded, suffixes  # in one step: other threads have other times
+        tiles = [PROGRESS, *[key + suffix for key in keys.some for suffix in suffixes]]
+        return [(uploaded, keys.some), (self._tiles, tiles)]
+
+    def _suffixes(self, q: int, generation: Generation) -> list[bytes]:
+        """What stands behind the keys of the chunks that a query needs: the same for all of a minute, as windows are
+        whole minutes."""
+        high = floor(q, self.kept.tile) + self.kept.tile
+        starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
+        return chunks(generation.end, q, high, starts, ahead=self.kept.is_signed)
+
+    def is_foreign(self, generation: Generation | None) -> bool:
+        """Whether the upload is another definition's: a key that is not in it may be one that this definition has."""
+        return generation is not None and generation.fingerprint != self.kept.fingerprint
+
+    def blocks(self, half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
+        """Of every row the blocks of its key; what is broken where the upload is another definition's."""
+        if self.is_foreign(half.generation):
+            return [[_BROKEN] for _ in half.keys.at]
+        if answer is None or half.generation is None:
+            return [[] for _ in half.keys.at]
+        batch, (_, *tiles) = answer
+        width = len(tiles) // max(1, len(batch))
+        of = [
+            [block for block in (uploaded, *tiles[number * width : (number + 1) * width]) if block is not None]
+            for number, uploaded in enumerate(batch)
+        ]
+        return [of[place] if place >= 0 else [] for place in half.keys.at]
 
 
 class Reduced(NamedTuple):
@@ -104,14 +111,6 @@ class Reduced(NamedTuple):
     is_empty: bool
     seen: int
     is_wrong: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """One half of a fetch of a part: whose keys, and from which upload."""
-
-    keys: Sequence[bytes | None]
-    generation: Generation | None
 
 
 class PartialParts:
@@ -137,54 +136,59 @@ class PartialParts:
                         self.names.append(called[feature.name])
                 windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
-            fixed = kept.tag, kept.layout.words, kept.tile, EVER_BEFORE, SERVED, EVER_BEFORE, EVER_BEFORE
-            parts.append((*fixed, first_window, len(windows)))
-        self._parts = np.array(parts, np.int64).reshape(-1, len(folding.PART))
+            parts.append((kept.tag, kept.layout.words, kept.tile, SERVED, kept.alone, first_window, len(windows)))
+        self._parts = np.array(parts, np.int64).reshape(-1, 7)
         self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
-        self._rows = np.array(rows, np.int64).reshape(-1, 6)
+        self._rows = np.array(rows, np.int64).reshape(-1, 7)
 
     def answered(
         self, asked: Sequence[Asked], answers: Sequence[Sequence[Sequence[Any]] | None], count: int, q: int
     ) -> Block:
         """The features of all parts, of `count` rows. No answer is a store that could not be read."""
-        found: list[Any] = []
-        ends = [0]
-        at = 0
-        parts = self._parts.copy()
+        facts: list[int] = []
+        at: list[int] = []
         times: list[int | None] = []
-        blocks: list[list[list[Any]]] = []
-        for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
-            own = self.served[number].blocks(half, answer)
-            blocks.append(own)
-            complete = _complete_until(half, answer, q)
+        values: list[Any] = []
+        for served, half, answer in zip(self.served, asked, answers, strict=True):
+            generation, is_foreign = half.generation, served.is_foreign(half.generation)
+            complete = _complete_until(generation, answer, q)
             times.append(complete)
-            if half.generation is not None and complete is not None:
-                parts[number, folding.UPLOADED] = half.generation.end
-                parts[number, folding.ALONE_FROM] = self.served[number].kept.alone_from(half.generation.end)
-                parts[number, folding.FRESH_UNTIL] = complete + self.served[number].lag(complete, half.generation)
-            for values in own:
-                for value in values:
-                    found.append(value if value and len(value) % WORD == 0 else _BROKEN)
-                    at += len(found[-1]) // WORD
-                ends.append(at)
+            at += half.keys.at
+            if generation is None or answer is None or complete is None:
+                facts += (EVER_BEFORE, EVER_BEFORE, is_foreign, 0, 0)
+                continue
+            uploaded, tiles = answer
+            values += uploaded
+            values += tiles[1:]
+            fresh_until = complete + served.lag(complete, generation)
+            keys = len(uploaded)
+            facts += (generation.end, fresh_until, is_foreign, keys, (len(tiles) - 1) // max(1, keys))
+        found = [b"" if value is None else value or _BROKEN for value in values]
+        tables = np.array(facts, np.int64).reshape(-1, 5), self._parts, self._windows_at(q), self._rows
+        places = np.array(at, np.int64).reshape(len(self.served), count)
+        block = self._computed(found, places, tables, count, q, times)
+        if block.said == folding.CROOKED:
+            whole = [value if len(value) % WORD == 0 else _BROKEN for value in found]
+            block = self._computed(whole, places, tables, count, q, times)
+        return block
+
+    def _computed(
+        self,
+        values: list[Any],
+        at: Ints,
+        tables: tuple[Ints, Ints, Ints, Ints],
+        count: int,
+        q: int,
+        times: list[int | None],
+    ) -> Block:
         width = len(self._rows)
         out, present = np.zeros((count, width), np.int64), np.zeros((count, width), np.bool_)
         status = np.zeros((count, width), np.uint8)
-        words = np.frombuffer(b"".join(found), np.int64) if at else _NO_WORDS
-        folding.answer(
-            words,
-            words.view(np.float64),
-            np.array(ends, np.int64),
-            parts,
-            self._windows_at(q),
-            self._rows,
-            q,
-            out,
-            out.view(np.float64),
-            present,
-            status,
-        )
-        return Block(out, present, status, times, blocks)
+        whole = b"".join(values)
+        words = np.frombuffer(whole, np.int64, len(whole) // WORD) if whole else _NO_WORDS
+        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        said = folding.answer(words, sizes, at, *tables, q, out, present, status)
+        return Block(out, present, status, times, said)
 
     def _windows_at(self, q: int) -> Ints:
         """The table of windows: the same for all of a minute."""
@@ -195,23 +199,29 @@ class PartialParts:
             self._windows = q // MINUTE, windows
         return windows
 
-    def others(self, block: Block, asked: Sequence[Asked], q: int) -> dict[str, Values]:
-        """The features that take IRs."""
+    def others(
+        self,
+        asked: Sequence[Asked],
+        answers: Sequence[Sequence[Sequence[Any]] | None],
+        times: Sequence[int | None],
+        q: int,
+    ) -> dict[str, Values]:
+        """The features that take IRs; `times` are those of the parts."""
         found: dict[str, Values] = {}
         opened: dict[int, tuple[Opened, Irs, list[int]]] = {}
         reduced: dict[tuple[int, int, int], list[Reduced]] = {}
         for number, feature, name in self._others:
             served, half = self.served[number], asked[number]
-            count = len(half.keys)
-            time = block.times[number]
+            count = len(half.keys.at)
+            time = times[number]
             low = start_of(feature.window, q)
             end = EVER_BEFORE if half.generation is None else half.generation.end
-            is_served = folding.is_served(low, end, SERVED, served.kept.alone_from(end), q)
+            is_served = folding.is_served(low, end, SERVED, served.kept.alone, q)
             if time is None or half.generation is None or not is_served:
                 found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
                 continue
             if number not in opened:
-                opened[number] = _opened(served.form, block.blocks[number])
+                opened[number] = _opened(served.form, served.blocks(half, answers[number]))
             place = served.kept.reductions.index(served.kept.reduction(feature))
             if (number, place, low) not in reduced:
                 reduced[number, place, low] = _reduced(served.kept, place, low, *opened[number], q)
@@ -226,13 +236,12 @@ _BROKEN = bytes(WORD)
 """What no kernel takes for a block."""
 
 
-def _complete_until(half: Asked, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
+def _complete_until(generation: Generation | None, answer: Sequence[Sequence[Any]] | None, q: int) -> int | None:
     """Until when the input of a part is complete: as far as its stream has come, at least its upload's end."""
-    if half.generation is None or answer is None:
+    if generation is None or answer is None:
         return None
     progress = answer[1][0]
-    end = half.generation.end
-    return end if progress is None else max(end, min(q, int.from_bytes(progress, "little")))
+    return generation.end if progress is None else max(generation.end, min(q, int.from_bytes(progress, "little")))
 
 
 def _row(kept: Kept, feature: Feature) -> tuple[int, ...]:
@@ -242,23 +251,7 @@ def _row(kept: Kept, feature: Feature) -> tuple[int, ...]:
     empty = empty_of(feature)
     default = 0 if empty is None else to_word(empty, feature.type)
     operation = _OPERATIONS[feature.operation][is_float]
-    return operation, count.at, state.at, int(is_float), int(empty is not None), default
-
-
-def _of_keys(half: Asked, answer: Sequence[Sequence[Any]] | None) -> list[list[Any]]:
-    """Of every row the blocks of its key."""
-    if answer is None or half.generation is None:
-        return [[] for _ in half.keys]
-    batch, tiles = answer
-    if len(half.keys) == 1:
-        return [[block for block in (*batch, *tiles[1:]) if block is not None]]
-    places = (len(tiles) - 1) // max(1, len(batch))
-    of: dict[bytes, list[Any]] = {}
-    some = dict.fromkeys(key for key in half.keys if key is not None)
-    for number, key in enumerate(some):
-        own = [batch[number], *tiles[1 + number * places : 1 + (number + 1) * places]]
-        of[key] = [block for block in own if block is not None]
-    return [[] if key is None else of[key] for key in half.keys]
+    return operation, count.at, state.at, is_float, empty is not None, default, feature.type.is_float
 
 
 def start_of(window: int | None, q: int) -> int:

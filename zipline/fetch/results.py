@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline.algebra.columnar.folding import ABSENT, INFINITE, TROUBLED
 from zipline.arrow import to_arrow
 from zipline.clock import to_datetime
 from zipline.errors import UsageError
@@ -23,6 +25,9 @@ Status: TypeAlias = Literal["ok", "default", "stale", "unavailable", "error"]
 STATUSES: tuple[Status, ...] = ("default", "ok", "stale", "unavailable", "error")
 """By number, from the least to the worst: what is computed of several features has the worst of their statuses."""
 OK = STATUSES.index("ok")
+_NO_TROUBLES: dict[str, Status] = {}
+_PATTERNS = 4096
+"""Rows of statuses that are kept as what is said of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,8 @@ class Values:
 class Block:
     """Features as words (rows x features), whether there is a value, and numbers of statuses.
 
-    `times` are of every part; `blocks` is what the parts were computed of, for the features that take more.
+    `times` are of every part. `said` is what a kernel knows of all values together (`folding.ABSENT` and so on), so
+    that nobody has to look at each; None where that is not known.
     """
 
     @classmethod
@@ -47,13 +53,17 @@ class Block:
         words, present, status = (
             np.concatenate([getattr(each, name) for each in blocks], axis=1) for name in ("words", "present", "status")
         )
-        return cls(words, present, status, [time for each in blocks for time in each.times], [])
+        return cls(words, present, status, [time for each in blocks for time in each.times])
 
     words: NDArray[np.int64]
     present: NDArray[np.bool_]
     status: NDArray[np.uint8]
     times: Sequence[int | None]
-    blocks: Sequence[Any]
+    said: int | None = None
+
+    def may(self, be: int) -> bool:
+        """Whether some of the values may be so."""
+        return self.said is None or bool(self.said & be)
 
 
 class Shape:
@@ -65,16 +75,21 @@ class Shape:
         self.place = {name: number for number, name in enumerate(names)}
         self.types = tuple(types)
         self.schema = pa.schema([(name, to_arrow(dtype)) for name, dtype in columns])
+        self.fields = [(field.name, field.type, self.place.get(field.name)) for field in self.schema]
         self.stored = [_stored(dtype) for dtype in types]
         self.read = {n: read for n, dtype in enumerate(self.types) if (read := reader_of(dtype)) is not None}
         self.floats = [n for n, dtype in enumerate(self.types) if dtype.is_float]
         self.chosen = frozenset(self.names)
         self.rest = [name for name in self.names if name not in self.place]
         self.doubtful = [name for name, dtype in self.columns if name in self.rest and _has_floats(dtype)]
+        self.troubles: dict[bytes, dict[str, Status]] = {}
+        self.times: dict[tuple[int | None, ...], tuple[int | None, ...]] = {}
         order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
+        self.is_in_order = order == list(range(len(names)))
         self.in_order: Callable[[Sequence[Any]], Any] = (
             itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[n] for n in order)
         )
+        self.unpack = struct.Struct("=" + "".join("d" if dtype.is_float else "q" for dtype in types)).iter_unpack
 
 
 class Result:
@@ -102,30 +117,32 @@ class Result:
     def rows(self) -> list[dict[str, Any]]:
         """Of every row its values by feature; instants are zoned datetimes."""
         shape, names = self._shape, self._shape.names
-        others = [self._others[name].values for name in shape.rest]
-        found = []
-        for number, values in enumerate(self._values()):
-            values += [column[number] for column in others]
-            found.append(dict(zip(names, shape.in_order(values), strict=True)))
-        return found
+        rows = self._values()
+        if shape.rest:
+            others = zip(*(self._others[name].values for name in shape.rest), strict=True)
+            rows = [(*values, *more) for values, more in zip(rows, others, strict=True)]
+        if not shape.is_in_order:
+            rows = map(shape.in_order, rows)
+        return [dict(zip(names, values, strict=True)) for values in rows]
 
-    def _values(self) -> list[list[Any]]:
+    def _values(self) -> Iterable[Sequence[Any]]:
         """Of every row the values that are words."""
         shape, block = self._shape, self._block
-        rows: list[list[Any]] = block.words.tolist()
-        floats = block.words.view(np.float64).tolist()
-        is_whole = block.present.all()
-        absent = [] if is_whole else np.argwhere(~block.present).tolist()
-        for values, doubles in zip(rows, floats, strict=True):
-            for place in shape.floats:
-                values[place] = doubles[place]
-        for row, place in absent:
-            rows[row][place] = None
+        if not shape.types:
+            return [()] * self._count
+        rows: Iterable[Sequence[Any]] = shape.unpack(block.words.tobytes())
+        if not shape.read and not block.may(ABSENT):
+            return rows
+        found = list(map(list, rows))
+        if block.may(ABSENT):
+            width = len(shape.types)
+            for number in np.flatnonzero(~block.present.ravel()).tolist():
+                found[number // width][number % width] = None
         for place, read in shape.read.items():
-            for values in rows:
+            for values in found:
                 if values[place] is not None:
                     values[place] = read(values[place])
-        return rows
+        return found
 
     def status(self, row: int, feature: str) -> Status:
         """`ok`, `default`, `stale`, `unavailable` or `error`."""
@@ -142,21 +159,35 @@ class Result:
             micros = self._other(feature).times[row]
         return None if micros is None else to_datetime(micros)
 
-    def troubles(self) -> Iterator[tuple[int, str, Status]]:
-        """(row, feature, status) of all that is not `ok`."""
-        names = list(self._shape.place)
-        block = self._block.status
-        for row, place in np.argwhere(block != OK).tolist():
-            if names[place] in self._shape.chosen:
-                yield row, names[place], STATUSES[block[row, place]]
+    def statuses(self) -> list[dict[str, Status]]:
+        """Of every row what is not `ok`, by feature. Rows share what is alike: it is not to be changed."""
+        known = self._shape.troubles
+        if self._block.may(TROUBLED):
+            status = self._block.status
+            found = [known[each] if each in known else self._told(each) for each in map(bytes, status)]
+        else:
+            found = [_NO_TROUBLES] * self._count
         for name in self._shape.rest:
             statuses = self._others[name].statuses
             if statuses.count("ok") != len(statuses):
-                yield from ((row, name, status) for row, status in enumerate(statuses) if status != "ok")
+                found = [each if s == "ok" else {**each, name: s} for each, s in zip(found, statuses, strict=True)]
+        return found
+
+    def _told(self, status: bytes) -> dict[str, Status]:
+        """What is not `ok` in a row with these numbers of statuses."""
+        shape = self._shape
+        names = zip(shape.place, status, strict=True)
+        found = {name: STATUSES[number] for name, number in names if number != OK and name in shape.chosen}
+        if len(shape.troubles) < _PATTERNS:
+            shape.troubles[status] = found
+        return found
 
     def count_statuses(self) -> list[int]:
         """How many values have each of STATUSES."""
-        found: list[int] = np.bincount(self._block.status.ravel(), minlength=len(STATUSES)).tolist()
+        if self._block.may(TROUBLED):
+            found: list[int] = np.bincount(self._block.status.ravel(), minlength=len(STATUSES)).tolist()
+        else:
+            found = [self._block.status.size if number == OK else 0 for number in range(len(STATUSES))]
         for name in self._shape.rest:
             statuses = self._others[name].statuses
             for number, status in enumerate(STATUSES):
@@ -171,39 +202,45 @@ class Result:
 
     def shared_times(self) -> tuple[int | None, ...] | None:
         """The data times of the features where they are those of all rows; None where rows differ."""
-        parts = self._block.times
-        if not self._shape.rest:
-            return tuple([parts[self._part_of[name]] for name in self._shape.names])
+        parts, shape = tuple(self._block.times), self._shape
+        if not shape.rest:
+            shared = shape.times.get(parts)
+            if shared is None:
+                shared = tuple([parts[self._part_of[name]] for name in shape.names])
+                shape.times = {parts: shared}  # the last one is that of all requests of a moment
+            return shared
         found = {name: parts[part] for name, part in self._part_of.items()}
-        for name in self._shape.rest:
+        for name in shape.rest:
             times = self._others[name].times
             if times and times.count(times[0]) != len(times):
                 return None
             found[name] = times[0] if times else None
-        return tuple([found[name] for name in self._shape.names])
+        return tuple([found[name] for name in shape.names])
 
     def has_infinities(self) -> bool:
         """Whether there may be an infinite value: there is none where this is False."""
-        if np.isinf(self._block.words.view(np.float64)[:, self._shape.floats]).any():
+        block = self._block
+        if block.may(INFINITE) and np.isinf(block.words.view(np.float64)[:, self._shape.floats]).any():
             return True
         return any(_is_infinite(value) for name in self._shape.doubtful for value in self._others[name].values)
 
     def columns(self) -> pa.Table:
         """The values as Arrow columns, a row for each of the request's."""
-        shape, block = self._shape, self._block
+        shape, block, count = self._shape, self._block, self._count
         words = np.ascontiguousarray(block.words.T)
-        bits = None
-        if not block.present.all():
-            bits = np.packbits(np.ascontiguousarray(block.present.T), axis=1, bitorder="little")
+        whole, size = pa.py_buffer(words), count * words.itemsize
+        bits, step = None, -(-count // 8)
+        if block.may(ABSENT):
+            bits = pa.py_buffer(np.packbits(np.ascontiguousarray(block.present.T), axis=1, bitorder="little"))
         arrays = []
-        for field in shape.schema:
-            place = shape.place.get(field.name)
+        for name, arrow, place in shape.fields:
             if place is None:
-                arrays.append(pa.array([_pairs(value) for value in self._others[field.name].values], field.type))
+                arrays.append(pa.array([_pairs(value) for value in self._others[name].values], arrow))
                 continue
-            data = shape.stored[place](words[place])
-            valid = None if bits is None else pa.py_buffer(bits[place])
-            arrays.append(pa.Array.from_buffers(field.type, self._count, [valid, pa.py_buffer(data)]))
+            stored = shape.stored[place]
+            data = whole.slice(place * size, size) if stored is None else pa.py_buffer(stored(words[place]))
+            valid = None if bits is None else bits.slice(place * step, step)
+            arrays.append(pa.Array.from_buffers(arrow, count, [valid, data]))
         return pa.Table.from_arrays(arrays, schema=shape.schema)
 
     def find(self, feature: str) -> Values | None:
@@ -245,13 +282,13 @@ def _is_infinite(value: Any) -> bool:
     return isinstance(value, list) and any(map(_is_infinite, value))
 
 
-def _stored(dtype: DataType) -> Callable[[NDArray[np.int64]], Any]:
-    """From words to what Arrow keeps of a column of this type."""
+def _stored(dtype: DataType) -> Callable[[NDArray[np.int64]], Any] | None:
+    """From words to what Arrow keeps of a column of this type; None where it keeps the words."""
     arrow = to_arrow(dtype)
     if dtype == BOOLEAN:
         return lambda words: np.packbits(words != 0, bitorder="little")
     if arrow.bit_width == _WORD_BITS:
-        return lambda words: words
+        return None
     if dtype.is_float:
         return lambda words: words.view(np.float64).astype(np.float32)
     narrow = np.dtype(f"i{arrow.bit_width // 8}")

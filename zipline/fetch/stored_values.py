@@ -9,13 +9,13 @@ import numpy as np
 
 from zipline.algebra.nested import from_algebra
 from zipline.clock import DAY
+from zipline.fetch.asked import Asked, RowKeys
 from zipline.fetch.online_values import to_word
-from zipline.fetch.partials import Asked, empty_of
+from zipline.fetch.partials import empty_of
 from zipline.fetch.results import STATUSES, Block, Status, Values
 from zipline.plan.online import Kept
 from zipline.plan.steps import GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
-from zipline.stores.keys import KeyWriter, key_writer
 
 _DEFAULT, _OK, _STALE, _UNAVAILABLE, _ERROR = range(len(STATUSES))
 
@@ -25,7 +25,6 @@ class ServedValues:
 
     def __init__(self, plan: GroupByPlan, space: str, called: Mapping[str, str]) -> None:
         self.space = space
-        self.key: KeyWriter = key_writer([dtype for _, dtype in plan.keys])
         self._form, self._fingerprint = Kept(plan).values, plan.fingerprint
         self._empty = {feature.name: empty_of(feature) for feature in plan.features}
         # Events of the day that goes on are missing at once; what is as of whole days is right until the day has ended.
@@ -40,11 +39,9 @@ class ServedValues:
         rest = [(place, *column) for place, column in enumerate(self._form.rest) if column[0] in called]
         self._rest = [(place, called[name], self._empty.get(name), dtype) for place, name, dtype in rest]
 
-    def asks(self, keys: Sequence[bytes | None], _q: int, generation: Generation | None) -> list[Ask]:
-        """What to ask the store for these keys (None: no key)."""
-        if generation is None:
-            return []
-        return [(Place(self.space, generation.name), list(dict.fromkeys(key for key in keys if key is not None)))]
+    def asks(self, keys: RowKeys, _q: int, generation: Generation | None) -> list[Ask]:
+        """What to ask the store for these keys."""
+        return [] if generation is None else [(Place(self.space, generation.name), keys.some)]
 
     def answered(
         self, asked: Asked, answers: Sequence[Sequence[Any]] | None, q: int
@@ -55,14 +52,14 @@ class ServedValues:
         definition; `stale` once the day after the uploaded one has ended, the latest row of events from the upload's
         end on.
         """
-        count, generation = len(asked.keys), asked.generation
+        count, generation = len(asked.keys.at), asked.generation
         if generation is None or answers is None:
             return self._unavailable(count)
-        some = dict.fromkeys(key for key in asked.keys if key is not None)
-        there = {key: blob for key, blob in zip(some, answers[0], strict=True) if blob is not None}
-        opened = self._form.opened(list(there.values()))
-        number = {key: place for place, key in enumerate(there)}
-        at = np.array([-1 if key is None else number.get(key, -1) for key in asked.keys], np.int64)
+        there = [place for place, blob in enumerate(answers[0]) if blob is not None]
+        opened = self._form.opened([answers[0][place] for place in there])
+        number = np.full(len(answers[0]) + 1, -1, np.int64)  # the last is that of rows without a key
+        number[there] = np.arange(len(there))
+        at = number[asked.keys.at]
         known = at >= 0
         # Under another definition's upload a key that is not there may be one that this definition has.
         wrong = np.full(count, generation.fingerprint != self._fingerprint)
@@ -86,11 +83,11 @@ class ServedValues:
                 values.append(value)
                 statuses.append("error" if is_wrong else "stale" if is_stale else "default" if value == empty else "ok")
             rest[name] = Values(values, statuses, [generation.end] * count)
-        return Block(words, present, status, [generation.end], []), rest
+        return Block(words, present, status, [generation.end]), rest
 
     def _unavailable(self, count: int) -> tuple[Block, dict[str, Values]]:
         shape = count, len(self.names)
         status = np.full(shape, _UNAVAILABLE, np.uint8)
         nothing = Values([None] * count, ["unavailable"] * count, [None] * count)
-        block = Block(np.zeros(shape, np.int64), np.zeros(shape, np.bool_), status, [None], [])
+        block = Block(np.zeros(shape, np.int64), np.zeros(shape, np.bool_), status, [None])
         return block, {name: nothing for _, name, _, _ in self._rest}

@@ -33,8 +33,8 @@ from zipline.values import dataclass
 
 SERVED = 2 * DAY
 """How long after its end an upload serves every window; after that some windows may begin inside its spans."""
-NEVER = 1 << 62
-"""After all time."""
+NEVER = 1 << 61
+"""Longer than all time."""
 
 
 class Reduction(NamedTuple):
@@ -162,10 +162,11 @@ class Kept:
                 found |= set(range(first, last + 1, step))
         return sorted(found)
 
-    def alone_from(self, end: int) -> int:
-        """Where windows begin that need tiles only beside the upload that ends at `end`. A change may be of any time,
-        so of changes there is none: after SERVED tiles of some may be gone, whatever the window."""
-        return NEVER if self.is_signed else end
+    @property
+    def alone(self) -> int:
+        """How long after an upload's end windows begin that need nothing but tiles, and are served ever after. A change
+        may be of a row of any time, so of changes none does: tiles that it needs may be gone, whatever the window."""
+        return NEVER if self.is_signed else 0
 
     def state(self, feature: Feature) -> tuple[State, State]:
         """(the count, the state) of one of the `fixed` features; COUNT has the first only, twice."""

@@ -62,21 +62,24 @@ class LmdbStore:
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
         self._let_go()
+        readers = self._of_thread("readers")
         # Tiles are read in one transaction of the whole question: what it gave of them holds until the next one.
         fresh: dict[Place, Any] = {}
-        return [self._found(place, keys, fresh) for place, keys in asks]
-
-    def _found(self, place: Place, keys: Sequence[bytes], fresh: dict[Place, Any]) -> list[Any]:
-        try:
-            if place.generation is not None:
-                read = self._reader(place)
-            else:
-                if place not in fresh:
-                    fresh[place] = self._fresh_reader(place)
-                read = fresh[place]
-            return [None] * len(keys) if read is None else [read(key) for key in keys]
-        except lmdb.Error as wrong:
-            raise PlaceError(f"{place.space} cannot be read: {wrong}", hint="is a file damaged? upload again") from None
+        found: list[list[Any]] = []
+        for place, keys in asks:
+            try:
+                if place.generation is None:
+                    if place not in fresh:
+                        fresh[place] = self._fresh_reader(place)
+                    read = fresh[place]
+                else:
+                    read = readers.get(place) or self._reader(place, readers)
+                found.append([None] * len(keys) if read is None else [read(key) for key in keys])
+            except lmdb.Error as wrong:
+                raise PlaceError(
+                    f"{place.space} cannot be read: {wrong}", hint="is a file damaged? upload again"
+                ) from None
+        return found
 
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
         return _Upload(self, self._of(space), space, end, fingerprint)
@@ -148,12 +151,9 @@ class LmdbStore:
                 del readers[place]
             self._local.forgotten = forgotten
 
-    def _reader(self, place: Place) -> Any:
+    def _reader(self, place: Place, readers: dict[Place, Any]) -> Any:
         """The function that reads a key of a generation, in one transaction for as long as it is there."""
-        readers = self._of_thread("readers")
-        read = readers.get(place)
-        if read is None:
-            read = readers[place] = self._generation(place).begin(buffers=True).get
+        read = readers[place] = self._generation(place).begin(buffers=True).get
         return read
 
     def _fresh_reader(self, place: Place) -> Any:

@@ -133,32 +133,37 @@ def record(own: Form, operation: str, value: Any, at: tuple[int, int]) -> Any:
 def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
     count = own.layout.state("count", "x")
     state = next((state for state in own.layout.states if state.kind != "count"), count)
-    features = np.array([[number_of(operation, is_float), count.at, state.at, int(is_float), 0, 0]], np.int64)
+    as_float = operation in ("AVERAGE", "VARIANCE", "SKEW", "KURTOSIS") or (is_float and operation != "COUNT")
+    features = np.array([[number_of(operation, is_float), count.at, state.at, is_float, 0, 0, as_float]], np.int64)
     windows = np.array([[EVER_BEFORE, 0, 1]], np.int64)
-    parts = np.array([[own.tag, own.layout.words, MINUTE, 0, DAY, 0, DAY, 0, 1]], np.int64)
+    parts = np.array([[own.tag, own.layout.words, MINUTE, DAY, 0, 0, 1]], np.int64)
+    asked = np.array([[0, DAY, 0, 1, 0]], np.int64)
     block = np.frombuffer(own.written(words, []), np.int64)
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
-    ends = np.array([0, len(block)])
-    folding.answer(
+    said = folding.answer(
         block,
-        block.view(np.float64),
-        ends,
+        np.array([block.nbytes]),
+        np.array([[0]]),
+        asked,
         parts,
         windows,
         features,
         DAY,
         out,
-        out.view(np.float64),
         present,
         status,
     )
+    assert bool(said & folding.ABSENT) == (not present[0, 0])
+    assert bool(said & folding.INFINITE) == (
+        as_float and bool(present[0, 0]) and math.isinf(out.view(np.float64)[0, 0])
+    )
+    assert bool(said & folding.TROUBLED) == (status[0, 0] != folding.OK)
     assert status[0, 0] != folding.UNAVAILABLE
     assert (status[0, 0] == folding.DEFAULTED) == (words[:, EVENTS].sum() == 0)
     if status[0, 0] == folding.WRONG:
         return "beyond"
     if not present[0, 0]:
         return None
-    as_float = operation in ("AVERAGE", "VARIANCE", "SKEW", "KURTOSIS") or (is_float and operation != "COUNT")
     return (out.view(np.float64) if as_float else out)[0, 0].item()
 
 

@@ -35,7 +35,7 @@ def test_columns_are_the_rows(missing: tuple[int, ...]) -> None:
     present = np.ones(words.shape, np.bool_)
     present[list(missing), 0:3] = False
     columns = [*zip(names, types, strict=True), ("text", STRING)]
-    block = Block(words, present, np.ones(words.shape, np.uint8), [0], [])
+    block = Block(words, present, np.ones(words.shape, np.uint8), [0])
     texts = Values([f"t{n}" for n in range(17)], ["ok"] * 17, [0] * 17)
     found = Result(Shape(columns, names, types), block, dict.fromkeys(names, 0), {"text": texts}, 17, "")
     table = found.columns()

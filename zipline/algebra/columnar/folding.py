@@ -18,25 +18,39 @@ import numpy as np
 
 import zipline.algebra.compiled  # noqa: F401 (makes `moments` callable from kernels)
 from zipline.algebra import moments
-from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments, plus
+from zipline.algebra.columnar.combining import LOW, end_of, extreme, merged_moments
 from zipline.algebra.columnar.kernel import kernel
 from zipline.algebra.columnar.sealing import checksum
-from zipline.algebra.layout import CHECKSUM, EVENTS, EVER_BEFORE, HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH
+from zipline.algebra.layout import (
+    CHECKSUM,
+    EVENTS,
+    EVER_BEFORE,
+    FIRST_STATE,
+    HEADER,
+    IR_BYTES,
+    RECORDS,
+    START,
+    TAG,
+    WIDTH,
+)
 from zipline.algebra.windows import TILE_LEVELS
 
 COUNT, SUM_INTEGERS, AVERAGE_INTEGERS, SUM_FLOATS, AVERAGE_FLOATS, LEAST, MOST, FIRST, LAST = range(9)
 VARIANCE, SKEW, KURTOSIS = range(9, 12)
 """What a feature is, by number."""
 
-OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT = range(6)
-"""Columns of the table of features: the last two are what a window without a value gives, null unless HAS_DEFAULT."""
+OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT, GIVES_FLOAT = range(7)
+"""Columns of the table of features: HAS_DEFAULT and DEFAULT are what a window without a value gives, else null;
+IS_FLOAT and GIVES_FLOAT whether values and results are doubles."""
 BEGIN, FIRST_FEATURE, END_FEATURE = range(3)
 """Of the table of windows: where it begins for this query (EVER_BEFORE: there is no bound), and its features."""
-PART = range(9)
-OF_TAG, RECORD_WORDS, TILE, UPLOADED, SERVED, ALONE_FROM, FRESH_UNTIL, FIRST_WINDOW, END_WINDOW = PART
-"""Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, when the upload
-ended (EVER_BEFORE: there is none), how long after that all windows are served, where those begin that are served ever
-after, until when nothing is stale, and its windows."""
+OF_TAG, RECORD_WORDS, TILE, SERVED, ALONE, FIRST_WINDOW, END_WINDOW = range(7)
+"""Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, how long after
+its end an upload serves all windows, how long after it those begin that are served ever after, and the part's
+windows."""
+UPLOADED, FRESH_UNTIL, IS_FOREIGN, KEYS, CHUNKS = range(5)
+"""Of the table of what was asked of each part: when the upload ended (EVER_BEFORE: there is none), until when nothing
+is stale, whether the upload is another definition's, how many keys were asked and how many chunks of tiles of each."""
 
 DEFAULTED, OK, STALE, UNAVAILABLE, WRONG = range(5)
 """Statuses, from the least to the worst."""
@@ -45,64 +59,104 @@ EMPTY, VALUE, BEYOND, UNDEFINED = range(4)
 """What is said of a feature: the window has no value, there is one, the total is beyond int64 (or doubles), or it is
 not defined for the values that there are."""
 
+ABSENT, INFINITE, TROUBLED = 1, 2, 4
+"""What is said of all results together: one is null, one is infinite, one is not OK."""
+CROOKED = -1
+"""Said instead where the size of a value is no whole number of words: nothing was computed."""
+
 _MINUTE, _FIVE, _HOUR, _SIX, _DAY = TILE_LEVELS
 
 
 @kernel
 def answer(
     words: Any,
-    floats: Any,
-    ends: Any,
+    sizes: Any,
+    at: Any,
+    asked: Any,
     parts: Any,
     windows: Any,
     features: Any,
     q: Any,
     out: Any,
-    out_floats: Any,
     present: Any,
     status: Any,
 ) -> Any:
-    """Fills values, whether there is one, and statuses (rows x features).
+    """Fills values, whether there is one, and statuses (rows x features); gives what is true of them (ABSENT, ...).
 
-    `words` (as integers; `floats` are the same as doubles) are blocks laid one behind the other, those of a part and
-    row from the next of `ends` on, part by part.
+    `words` are the values that a store gave, one behind the other, and `sizes` their bytes: of each part the upload's
+    blocks of its keys, then the chunks of the first key, of the second and so on; 0 for what is not there. `at` (parts
+    x rows) is the place of a row's key among the part's keys, -1 for a row without one.
     """
-    rows = len(out)
+    floats, out_floats = words.view(np.float64), out.view(np.float64)
+    begins = np.empty(len(sizes) + 1, np.int64)
+    begins[0] = 0
+    for number in range(len(sizes)):
+        if sizes[number] & 7:
+            return CROOKED
+        begins[number + 1] = begins[number] + (sizes[number] >> 3)
+    places, chosen = (
+        np.empty(len(words) // FIRST_STATE + 1, np.int64),
+        np.empty(len(words) // FIRST_STATE + 1, np.int64),
+    )
+    first = 0
     for part in range(len(parts)):
-        first, last = parts[part, FIRST_WINDOW], parts[part, END_WINDOW]
-        for row in range(rows):
-            begin, end = ends[part * rows + row], ends[part * rows + row + 1]
-            places = np.empty((end - begin) // parts[part, RECORD_WORDS] + 1, np.int64)
-            count = _records(words, begin, end, parts[part], places)
-            for window in range(first, last):
-                own = windows[window]
+        keys, chunks = asked[part, KEYS], asked[part, CHUNKS]
+        for row in range(len(out)):
+            key = at[part, row] if keys > 0 else -1
+            count = 0
+            if asked[part, IS_FOREIGN]:
+                count = -1
+            elif key >= 0:
+                count = _records(words, begins[first + key], begins[first + key + 1], parts, part, places, count)
+                chunk = first + keys + key * chunks
+                for number in range(chunk, chunk + chunks):
+                    if count >= 0:
+                        count = _records(words, begins[number], begins[number + 1], parts, part, places, count)
+            for window in range(parts[part, FIRST_WINDOW], parts[part, END_WINDOW]):
                 if count < 0:
-                    status[row, own[FIRST_FEATURE] : own[END_FEATURE]] = WRONG
+                    status[row, windows[window, FIRST_FEATURE] : windows[window, END_FEATURE]] = WRONG
                 else:
                     _window(
-                        words, floats, places[:count], parts[part], own, features, q,
-                        out[row], out_floats[row], present[row], status[row],
+                        words, floats, places, count, chosen, parts, asked, part, windows, window, features, q,
+                        row, out, out_floats, present, status,
                     )  # fmt: skip
+        first += keys * (1 + chunks)
+    return _said(out_floats, present, status, features)
 
 
 @kernel
-def _records(words: Any, begin: Any, end: Any, part: Any, places: Any) -> Any:
-    """Where the records of a span of blocks begin; -1 for what are no blocks of the part."""
-    count = 0
+def _said(out_floats: Any, present: Any, status: Any, features: Any) -> Any:
+    found = 0
+    for row in range(len(present)):
+        for number in range(len(features)):
+            if not present[row, number]:
+                found |= ABSENT
+            elif features[number, GIVES_FLOAT] and math.isinf(out_floats[row, number]):
+                found |= INFINITE
+            if status[row, number] != OK:
+                found |= TROUBLED
+    return found
+
+
+@kernel
+def _records(words: Any, begin: Any, end: Any, parts: Any, part: Any, places: Any, count: Any) -> Any:
+    """Adds where the records of a span of blocks begin to `places`, which has `count`; -1 for what are no blocks of the
+    part."""
+    width = parts[part, RECORD_WORDS]
     while begin < end:
-        if end - begin < HEADER or words[begin + TAG] != part[OF_TAG]:
+        if end - begin < HEADER or words[begin + TAG] != parts[part, OF_TAG]:
             return -1
         records, irs = words[begin + RECORDS], words[begin + IR_BYTES]
         if records < 0 or irs < 0 or records > end - begin or irs > 8 * (end - begin):
             return -1
-        last = begin + HEADER + records * part[RECORD_WORDS] + (irs + 7) // 8
+        last = begin + HEADER + records * width + (irs + 7) // 8
         if last > end or words[begin + CHECKSUM] != checksum(words, begin, last):
             return -1
         begin += HEADER
         for _ in range(records):
             places[count] = begin
             count += 1
-            begin += part[RECORD_WORDS]
+            begin += width
         begin = last
     return count
 
@@ -112,44 +166,52 @@ def _window(
     words: Any,
     floats: Any,
     places: Any,
+    records: Any,
+    chosen: Any,
+    parts: Any,
+    asked: Any,
     part: Any,
+    windows: Any,
     window: Any,
     features: Any,
     q: Any,
+    row: Any,
     out: Any,
     out_floats: Any,
     present: Any,
     status: Any,
 ) -> Any:
-    """The features of one window of one key."""
-    low = window[BEGIN]
-    if not is_served(low, part[UPLOADED], part[SERVED], part[ALONE_FROM], q):
-        status[window[FIRST_FEATURE] : window[END_FEATURE]] = UNAVAILABLE
+    """The features of one window of one key, of the first `records` of `places`."""
+    low, first, last = windows[window, BEGIN], windows[window, FIRST_FEATURE], windows[window, END_FEATURE]
+    if not is_served(low, asked[part, UPLOADED], parts[part, SERVED], parts[part, ALONE], q):
+        status[row, first:last] = UNAVAILABLE
         return
-    high = q - q % part[TILE] + part[TILE]
-    chosen = np.empty(len(places), np.int64)
+    high = q - q % parts[part, TILE] + parts[part, TILE]
     count, seen = 0, 0
-    for place in places:
-        if _is_seen(words[place + START], words[place + WIDTH], low, high):
-            chosen[count] = place
-            count += 1
-            seen += words[place + EVENTS]
-    for number in range(window[FIRST_FEATURE], window[END_FEATURE]):
-        found = _feature(words, floats, chosen[:count], features[number], out, out_floats, number)
+    for number in range(records):
+        place = places[number]
+        is_seen = _is_seen(words[place + START], words[place + WIDTH], low, high)
+        chosen[count] = place
+        count += is_seen
+        seen += is_seen * words[place + EVENTS]
+    said = STALE if q > asked[part, FRESH_UNTIL] else DEFAULTED if seen <= 0 else OK
+    seen_records = chosen[:count]
+    for number in range(first, last):
+        found = _feature(words, floats, seen_records, features, number, out, out_floats, row)
         if found == BEYOND:
-            status[number] = WRONG
+            status[row, number] = WRONG
             continue
-        status[number] = STALE if q > part[FRESH_UNTIL] else DEFAULTED if seen <= 0 else OK
-        present[number] = found == VALUE
+        status[row, number] = said
+        present[row, number] = found == VALUE
         if found == EMPTY and features[number, HAS_DEFAULT]:
-            out[number] = features[number, DEFAULT]
-            present[number] = True
+            out[row, number] = features[number, DEFAULT]
+            present[row, number] = True
 
 
 @kernel
-def is_served(low: Any, uploaded: Any, served: Any, alone_from: Any, q: Any) -> Any:
+def is_served(low: Any, uploaded: Any, served: Any, alone: Any, q: Any) -> Any:
     """Whether a window that begins at `low` is made of whole spans of the upload and of tiles."""
-    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= alone_from)
+    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= uploaded + alone)
 
 
 @kernel
@@ -169,85 +231,93 @@ def _is_seen(start: Any, width: Any, low: Any, high: Any) -> Any:
         return True
     if start + width > high:
         return False
-    if width == _DAY:
-        return True
-    above = _FIVE
-    if width == _FIVE:
-        above = _HOUR
+    # The divisors are written out: by a constant, a remainder is no division.
+    if width == _MINUTE:
+        begin, above = start - start % _FIVE, _FIVE
+    elif width == _FIVE:
+        begin, above = start - start % _HOUR, _HOUR
     elif width == _HOUR:
-        above = _SIX
+        begin, above = start - start % _SIX, _SIX
     elif width == _SIX:
-        above = _DAY
-    begin = start - start % above
+        begin, above = start - start % _DAY, _DAY
+    else:
+        return True
     return begin < low or begin + above > high
 
 
 @kernel
-def _feature(words: Any, floats: Any, chosen: Any, feature: Any, out: Any, out_floats: Any, number: Any) -> Any:
-    operation, at = feature[OPERATION], feature[STATE_AT]
+def _feature(
+    words: Any, floats: Any, chosen: Any, features: Any, number: Any, out: Any, out_floats: Any, row: Any
+) -> Any:
+    operation, at, count_at = features[number, OPERATION], features[number, STATE_AT], features[number, COUNT_AT]
     n = 0
     for record in chosen:
-        n += words[record + feature[COUNT_AT]]
+        n += words[record + count_at]
     if n <= 0:
         return EMPTY
     if operation == COUNT:
-        out[number] = n
+        out[row, number] = n
         return VALUE
     if operation <= AVERAGE_INTEGERS:
-        return _integers(words, chosen, at, n, operation == AVERAGE_INTEGERS, out, out_floats, number)
+        low, high = _integers(words, chosen, at)
+        if operation == AVERAGE_INTEGERS:
+            out_floats[row, number] = (math.ldexp(float(high), 32) + float(low)) / n
+            return VALUE
+        out[row, number] = (high << 32) | low
+        return BEYOND if high < -0x80000000 or high > 0x7FFFFFFF else VALUE
     if operation <= AVERAGE_FLOATS:
-        return _floats(words, floats, chosen, at, n, operation == AVERAGE_FLOATS, out_floats, number)
+        found, total = _floats(words, floats, chosen, at)
+        out_floats[row, number] = total / n if operation == AVERAGE_FLOATS else total
+        return found
     if operation >= VARIANCE:
-        return _moments(floats, chosen, at, operation, out_floats, number)
-    is_float, count_at = feature[IS_FLOAT] != 0, feature[COUNT_AT]
+        found, total = _moments(floats, chosen, at, operation)
+        out_floats[row, number] = total
+        return found
+    is_float = features[number, IS_FLOAT] != 0
     if operation <= MOST:
         best = extreme(words, floats, chosen, at, count_at, operation == MOST, is_float)
-        out[number] = words[best + at]
+        out[row, number] = words[best + at]
     else:
         best = end_of(words, floats, chosen, at, count_at, operation == LAST, is_float)
-        out[number] = words[best + at + 2]
+        out[row, number] = words[best + at + 2]
     return VALUE
 
 
 @kernel
-def _integers(words: Any, chosen: Any, at: Any, n: Any, average: Any, out: Any, out_floats: Any, number: Any) -> Any:
+def _integers(words: Any, chosen: Any, at: Any) -> Any:
+    """The sum, as its low 32 bits and what is above."""
     low, high = 0, 0
     for record in chosen:
         low += words[record + at]
         high += words[record + at + 1]
-    high += low >> 32
-    low &= LOW
-    if average:
-        out_floats[number] = (math.ldexp(float(high), 32) + float(low)) / n
-        return VALUE
-    if high < -0x80000000 or high > 0x7FFFFFFF:
-        return BEYOND
-    out[number] = (high << 32) | low
-    return VALUE
+    return low & LOW, high + (low >> 32)
 
 
 @kernel
-def _floats(words: Any, floats: Any, chosen: Any, at: Any, n: Any, average: Any, out_floats: Any, number: Any) -> Any:
+def _floats(words: Any, floats: Any, chosen: Any, at: Any) -> Any:
+    """(what is said of it, the sum). What each addition loses is summed by itself (Neumaier 1974)."""
     total, rest, positive, negative = 0.0, 0.0, 0, 0
     for record in chosen:
-        total, rest = plus(total, rest, floats[record + at])
-        total, rest = plus(total, rest, floats[record + at + 1])
+        value = floats[record + at]
+        sum_ = total + value
+        back = sum_ - total
+        rest += ((total - (sum_ - back)) + (value - back)) + floats[record + at + 1]
+        total = sum_
         positive += words[record + at + 2]
         negative += words[record + at + 3]
     if positive > 0 and negative > 0:
-        return UNDEFINED
+        return UNDEFINED, 0.0
     if positive > 0 or negative > 0:
-        out_floats[number] = math.inf if positive > 0 else -math.inf
-        return VALUE
+        return VALUE, math.inf if positive > 0 else -math.inf
     total += rest
     if math.isinf(total) or math.isnan(total):
-        return BEYOND
-    out_floats[number] = total / n if average else total
-    return VALUE
+        return BEYOND, 0.0
+    return VALUE, total
 
 
 @kernel
-def _moments(floats: Any, chosen: Any, at: Any, operation: Any, out_floats: Any, number: Any) -> Any:
+def _moments(floats: Any, chosen: Any, at: Any, operation: Any) -> Any:
+    """(what is said of it, the value)."""
     state, infinite = merged_moments(floats, chosen, at)
     n, _, _, gain, m2, m3, m4 = state
     value = moments.variance(n, gain, m2)
@@ -256,6 +326,5 @@ def _moments(floats: Any, chosen: Any, at: Any, operation: Any, out_floats: Any,
     elif operation == KURTOSIS:
         value = moments.kurtosis(n, m2, m4)
     if infinite > 0.0 or math.isnan(value):
-        return UNDEFINED
-    out_floats[number] = value
-    return VALUE
+        return UNDEFINED, 0.0
+    return VALUE, value

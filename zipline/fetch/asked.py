@@ -1,0 +1,60 @@
+"""Whose features are asked: the keys of a request's rows, as the store knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from zipline.errors import UsageError
+from zipline.stores.contract import Generation
+from zipline.stores.keys import key_writer
+from zipline.types import DataType
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+class RowKeys(NamedTuple):
+    """Keys of rows: `some` has each once; `at` is, of every row, the place of its key among them, -1 without a key."""
+
+    some: list[bytes]
+    at: list[int]
+
+
+class Asked(NamedTuple):
+    """One half of a fetch of a part: whose keys, and from which upload (None: nothing was uploaded)."""
+
+    keys: RowKeys
+    generation: Generation | None
+
+
+class Keys:
+    """Takes the keys of all parts that have them from the same columns, as the same types."""
+
+    def __init__(self, columns: Sequence[str], types: Sequence[DataType]) -> None:
+        self._columns, self._parts_of, self._write = columns, _parts_of(columns), key_writer(types)
+
+    def of(self, rows: Sequence[Row], valid: Sequence[str]) -> RowKeys:
+        """UsageError names the row that lacks a column of `valid`, DataError the value that is of another type."""
+        write, parts_of = self._write, self._parts_of
+        try:
+            keys = [write(parts_of(row)) for row in rows]
+        except KeyError as wrong:
+            number = next(n for n, row in enumerate(rows) if any(key not in row for key in self._columns))
+            raise UsageError(
+                f"rows[{number}] has no {wrong.args[0]!r}", asked=str(wrong.args[0]), valid=valid
+            ) from None
+        places: dict[bytes, int] = {}
+        at = [-1 if key is None else places.setdefault(key, len(places)) for key in keys]
+        return RowKeys(list(places), at)
+
+
+def _parts_of(names: Sequence[str]) -> Callable[[Row], Sequence[Any]]:
+    if len(names) == 1:
+        name = names[0]
+        return lambda row: (row[name],)
+    return itemgetter(*names) if names else _no_parts
+
+
+def _no_parts(_: Row) -> Sequence[Any]:
+    return ()
