@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import msgspec
 
 from serving.problems import Problem
-from zipline.api import EventSource
+from zipline.api import EntitySource, EventSource
 from zipline.errors import EventError, TableError, UsageError, ZiplineError
 from zipline.orchestration.events.posting import EventLog
 from zipline.plan.definitions import Definitions
@@ -74,4 +74,6 @@ def _teams(definitions: Definitions, table: str) -> set[str]:
 
 
 def _is_of(source: object, table: str) -> bool:
+    if isinstance(source, EntitySource):
+        return source.mutations_name == table
     return isinstance(source, EventSource) and source.table_name == table

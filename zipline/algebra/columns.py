@@ -44,6 +44,9 @@ class Scalars(Aggregator):
     def orphans(self, ir: Any) -> int:
         return self.operation.orphans(ir)
 
+    def stored(self, ir: Any) -> Any:
+        return self.operation.stored(ir)
+
 
 class Elements(Scalars):
     """An operation over a column of lists: each element counts, at the event's time."""
@@ -103,6 +106,9 @@ class Bucketed(Aggregator):
 
     def orphans(self, ir: dict[Any, Any]) -> int:
         return sum(self.inner.orphans(inner) for inner in ir.values())
+
+    def stored(self, ir: dict[Any, Any]) -> dict[Any, Any]:
+        return {bucket: self.inner.stored(inner) for bucket, inner in ir.items()}
 
     def _at(self, ir: dict[Any, Any], bucket: Any) -> Any:
         return ir[bucket] if bucket in ir else self.inner.empty()

@@ -59,6 +59,10 @@ class Operation(ABC):
         """How many reversals of values that are not there the IR shows; they lie in wait for as many equal values."""
         return 0
 
+    def stored(self, ir: Any) -> Any:
+        """What a store keeps of the IR: less than all of one that is beyond its declared size."""
+        return ir
+
 
 class Aggregator(ABC):
     """An operation over one column, as definitions declare it."""
@@ -89,6 +93,10 @@ class Aggregator(ABC):
     @abstractmethod
     def orphans(self, ir: Any) -> int:
         """How many reversals of events that are not there the IR shows, at least: totals see only their balance."""
+
+    @abstractmethod
+    def stored(self, ir: Any) -> Any:
+        """What a store keeps of the IR, which merges and finalizes as the IR does, or is too large ever after."""
 
     def prepare(self, value: Any, at: At) -> Any:
         """The IR of one event."""

@@ -51,6 +51,11 @@ their sum, how many are +inf and -inf; `least`, `most` the value; `first`, `last
 state of `zipline.algebra.moments` in its order, and how many are infinite."""
 
 
+SIGNED: frozenset[Kind] = frozenset({"count", "integers"})
+"""Kinds that take values back: the words of a reversal are those of its row, negative, and all sums are exact. `floats`
+is none of them, for a pair of doubles beside a huge value that is taken back later has lost what it was beside of."""
+
+
 @dataclass(frozen=True)
 class State:
     """The words of one kind over one column, from `at` on; `count` is where the number of its values stands."""

@@ -3,8 +3,10 @@
 The IR is a signed multiset of (t, known_at, value): inserts minus reversals, whatever the order in which they come. A
 reversal of a row that is not there lies in it as a negative count, without effect on others, until such a row comes.
 
-One key may hold LARGEST rows; beyond that its feature is an error. The size is looked at when the feature is computed
-and nowhere else, so that every split of the rows gives one answer, and a key that shrinks again has its feature again.
+One key may hold LARGEST rows; beyond that its feature is an error. The size is looked at when the feature is computed,
+so that every split of the rows gives one answer, and a key that shrinks again has its feature again. What is stored is
+bounded too: of a record with more rows than that nothing but their number is kept, and its key shrinks with the next
+upload only.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from zipline.algebra.contract import At, Operation, moment
 from zipline.algebra.distinct import change, missing
 from zipline.errors import DataError
 
-Rows: TypeAlias = dict[tuple[int, int, Any], int]
+Rows: TypeAlias = dict[tuple[Any, ...], int]
+"""(t, known_at, value) -> how often"""
+
+_UNTOLD = ()
+"""Stands for rows of which nothing but their number is kept."""
 
 LARGEST = 100_000
 """The declared size of a signed multiset: rows of one key, inserts and unmatched reversals together."""
@@ -64,6 +70,10 @@ class Recomputed(Operation):
 
     def orphans(self, ir: Rows) -> int:
         return missing(ir)
+
+    def stored(self, ir: Rows) -> Rows:
+        rows = size(ir)
+        return ir if rows <= LARGEST else {_UNTOLD: rows}
 
     def finalize(self, ir: Rows) -> Any:
         rows = size(ir)

@@ -127,7 +127,7 @@ class EventSource(Definition):
 
 @definition
 class EntitySource(Definition):
-    """The state of entities: a daily dump, and optionally the changes between dumps."""
+    """The state of entities: a daily dump, and optionally the changes between dumps, which a topic may carry too."""
 
     snapshots: str | StagingQuery = checked(_table)
     query: Query = checked(_query, Query())
@@ -143,6 +143,11 @@ class EntitySource(Definition):
             raise self.wrong("mutations and query.mutation_time go together: the changes, and when each was made")
         if self.mutations and not self.query.is_before:
             raise self.wrong("mutations need query.is_before: true on the row that a change took away")
+        if self.topic and not self.mutations:
+            raise self.wrong(
+                "the topic of an entity carries its changes, and it has none",
+                hint='say where they are kept: EntitySource(mutations="...")',
+            )
         if self.query.known_at:
             raise self.wrong(
                 "an entity has no known_at: a snapshot is known at its day's end, a change at its mutation_time"

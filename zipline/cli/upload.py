@@ -51,8 +51,9 @@ def command(
 
 def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> UploadReport:
     """Uploads a group-by of the project, as a run of the registry."""
-    from zipline.api import EventSource, GroupBy
+    from zipline.api import GroupBy
     from zipline.orchestration.events.opening import append_posted
+    from zipline.orchestration.events.sources import event_tables_of
     from zipline.orchestration.runs import recorded_run
     from zipline.orchestration.upload import upload_day
     from zipline.plan.build import plan_group_by
@@ -63,8 +64,7 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
 
     definitions = load_definitions(project)
     definition = definitions.find(name, GroupBy)
-    tables = [source.table_name for source in definition.sources if isinstance(source, EventSource)]
-    append_posted(project, definitions, open_catalog(project=project), tables)
+    append_posted(project, definitions, open_catalog(project=project), event_tables_of(definition))
     catalog = open_catalog(project=project)
     plan = plan_group_by(definition, lambda table: catalog.table(table).schema)
     space = space_of(project, plan.name)

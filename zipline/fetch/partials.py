@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from zipline.fetch.asked import Answered, Asked, RowKeys
 from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Found, Status, Values
 from zipline.fetch.words import BROKEN, computed
-from zipline.plan.online import SERVED, Kept, reduction
+from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 from zipline.stores.tiles import PROGRESS, chunks
@@ -49,7 +49,7 @@ _OPERATIONS = {
 """Operation -> what the kernel calls it over integers, and over doubles."""
 STALLED = MINUTE
 """A stream whose progress is older than this has stalled, where no `freshness` is declared."""
-_MAY_BE_UNDEFINED = ("VARIANCE", "SKEW", "KURTOSIS")
+_MAY_BE_UNDEFINED = ("SUM", "AVERAGE", "VARIANCE", "SKEW", "KURTOSIS")
 """Null of values that there are; of all others the empty value says that there are none."""
 
 
@@ -84,11 +84,11 @@ class Served:
         whole minutes."""
         high = floor(q, self.kept.tile) + self.kept.tile
         starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
-        return chunks(generation.end, q, high, starts)
+        return chunks(generation.end, q, high, starts, ahead=self.kept.is_signed)
 
     def is_foreign(self, generation: Generation | None) -> bool:
         """Whether the upload is another definition's: a key that is not in it may be one that this definition has."""
-        return generation is not None and generation.fingerprint != self.kept.group_by.fingerprint
+        return generation is not None and generation.fingerprint != self.kept.fingerprint
 
     def blocks(self, half: Asked, answer: Answered) -> list[list[Any]]:
         """Of every row the blocks of its key; what is broken where the upload is another definition's."""
@@ -103,6 +103,16 @@ class Served:
             for number, uploaded in enumerate(batch)
         ]
         return [of[place] if place >= 0 else [] for place in half.keys.at]
+
+
+class Reduced(NamedTuple):
+    """What the algebra makes of a window of a key: its value, whether its IR is that of nothing, how many events it has
+    seen; or that it could not be computed."""
+
+    value: Any
+    is_empty: bool
+    seen: int
+    is_wrong: bool
 
 
 class PartialParts:
@@ -128,8 +138,8 @@ class PartialParts:
                         self.names.append(called[feature.name])
                 windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
-            parts.append((kept.tag, kept.layout.words, kept.tile, SERVED, first_window, len(windows)))
-        self._parts = np.array(parts, np.int64).reshape(-1, 6)
+            parts.append((kept.tag, kept.layout.words, kept.tile, SERVED, kept.alone, first_window, len(windows)))
+        self._parts = np.array(parts, np.int64).reshape(-1, 7)
         self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 7)
 
@@ -173,20 +183,24 @@ class PartialParts:
         """The features that take IRs; `times` are those of the parts."""
         found: dict[str, Values] = {}
         opened: dict[int, tuple[Opened, Irs, list[int]]] = {}
+        reduced: dict[tuple[int, int, int], list[Reduced]] = {}
         for number, feature, name in self._others:
             served, half = self.served[number], asked[number]
             count = len(half.keys.at)
             time = times[number]
             low = start_of(feature.window, q)
             end = EVER_BEFORE if half.generation is None else half.generation.end
-            if time is None or half.generation is None or not folding.is_served(low, end, SERVED, q):
+            is_served = folding.is_served(low, end, SERVED, served.kept.alone, q)
+            if time is None or half.generation is None or not is_served:
                 found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
                 continue
             if number not in opened:
                 opened[number] = _opened(served.form, served.blocks(half, answers[number]))
-            records, irs, wrong = opened[number]
+            place = served.kept.reductions.index(served.kept.reduction(feature))
+            if (number, place, low) not in reduced:
+                reduced[number, place, low] = _reduced(served.kept, place, low, *opened[number], q)
             is_stale = q > time + served.lag(time, half.generation)
-            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, wrong, is_stale=is_stale)
+            found[name] = _by_algebra(served.kept, feature, reduced[number, place, low], time, is_stale=is_stale)
         return found
 
 
@@ -227,35 +241,37 @@ def _opened(form: Form, blocks: Sequence[Sequence[Any]]) -> tuple[Opened, Irs, l
     return records, form.irs_of(records.packed), wrong
 
 
-def _by_algebra(
-    kept: Kept, feature: Feature, opened: Opened, irs: Irs, q: int, time: int, wrong: Sequence[int], *, is_stale: bool
-) -> Values:
-    place = kept.reductions.index(reduction(feature))
-    aggregator = kept.aggregators[place]
-    low, high = start_of(feature.window, q), floor(q, kept.tile) + kept.tile
-    values: list[Any] = []
-    statuses: list[Status] = []
+def _reduced(kept: Kept, place: int, low: int, opened: Opened, irs: Irs, wrong: Sequence[int], q: int) -> list[Reduced]:
+    """Of every row the IR of this place in a window that begins at `low`, reduced."""
+    aggregator, high = kept.aggregators[place], floor(q, kept.tile) + kept.tile
+    nothing = aggregator.empty()
+    found: list[Reduced] = []
     for row, (first, last) in enumerate(pairwise(opened.offsets.tolist())):
-        if row in wrong:
-            values.append(None)
-            statuses.append("error")
-            continue
         words = opened.words[first:last]
         chosen = np.flatnonzero(folding.select(words, low, high))
-        seen = int(words[chosen, EVENTS].sum())
         try:
             merged = aggregator.merge_all(irs[first + record][place] for record in chosen.tolist())
-            value = aggregator.finalize(merged)
+            value, is_wrong = aggregator.finalize(merged), row in wrong
         except ZiplineError:
+            merged, value, is_wrong = nothing, None, True
+        found.append(Reduced(value, merged == nothing, int(words[chosen, EVENTS].sum()), is_wrong))
+    return found
+
+
+def _by_algebra(kept: Kept, feature: Feature, reduced: Sequence[Reduced], time: int, *, is_stale: bool) -> Values:
+    values: list[Any] = []
+    statuses: list[Status] = []
+    for each in reduced:
+        if each.is_wrong:
             values.append(None)
             statuses.append("error")
             continue
-        is_nothing = value == empty_value(feature.operation, bucketed=feature.bucket is not None)
-        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or merged == aggregator.empty()):
+        is_nothing = each.value == empty_value(feature.operation, bucketed=feature.bucket is not None)
+        if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or each.is_empty):
             values.append(empty_of(feature))
         else:
-            values.append(from_algebra(value, feature.type))
-        statuses.append("stale" if is_stale else "ok" if seen > 0 else "default")
+            values.append(from_algebra(kept.value(feature, each.value), feature.type))
+        statuses.append("stale" if is_stale else "ok" if each.seen > 0 else "default")
     return Values(values, statuses, [time] * len(values))
 
 

@@ -8,6 +8,7 @@
     platform.assert_online_equals_offline("departures", "2024-03-02T00:30:00Z")
 
 What is published is in its table and, at once, in the tiles of the group-bys over it; time goes on only by `advance`.
+Changes of an entity are published to its table of mutations, its snapshots to theirs, for the next upload to read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from zipline.api import GroupBy, Join
 from zipline.arrow import TIMESTAMP_ARROW, to_arrow
-from zipline.clock import DAY, to_micros
+from zipline.clock import DAY, day_text, to_micros
 from zipline.engines.local.run import run_group_by, run_join
 from zipline.engines.local.session import connect, query
 from zipline.engines.local.tiles import TileWriter
@@ -35,6 +36,7 @@ from zipline.plan.steps import GroupByPlan, JoinPlan, Projection
 from zipline.stores.contract import Generation, Store
 from zipline.stores.memory import MemoryStore
 from zipline.tables.catalog import Catalog, open_catalog
+from zipline.tables.columns import quoted
 from zipline.tables.rows import to_table
 from zipline.types import ArrayType, DataType, MapType
 
@@ -111,7 +113,8 @@ class LocalPlatform:
     ) -> int:
         """Fetches `keys` (by default those of the left rows) and compares each part's features with a backfill.
 
-        The backfill sees what had arrived: of what is stamped before the upload's end, what the upload read. Features
+        The backfill sees what had arrived: of what became available before the upload's end, what the upload read, and
+        the snapshots of that day and before. Features
         that are `stale` or `unavailable` are permitted to differ, and are not compared. Values are equal, floats to
         1e-9 of the greater. Gives the number of values compared; AssertionError names the first that differs.
         """
@@ -147,10 +150,14 @@ class LocalPlatform:
             return self._catalog()
         end, before = self._uploaded[plan.name]
         tables = dict(self._tables)
-        for source in plan.sources:
-            if source.table in before and source.kind == "events":
+        kept = Kept(plan)
+        for source in kept.streams if kept.has_tiles or not plan.is_entity else ():
+            if source.table in before:
                 later = tables[source.table].slice(before[source.table].num_rows)
                 tables[source.table] = pa.concat_tables([before[source.table], _available_from(source, later, end)])
+        for source in plan.sources if kept.is_signed else ():
+            if source.table in before:
+                tables[source.table] = _snapshots_before(source, before[source.table], end)
         return open_catalog(tables)
 
     def _all_keys(self, plan: JoinPlan) -> list[Mapping[str, Any]]:
@@ -181,7 +188,7 @@ class LocalPlatform:
     def _write_tiles(self, kept: Kept) -> None:
         """From now on tiles of the group-by are written, of what was published so far too. A join's output is no
         stream here: what is over one is as of its upload, and `stale` from then on."""
-        name, sources = kept.group_by.name, kept.group_by.sources
+        name, sources = kept.group_by.name, kept.streams
         if not kept.has_tiles or name in self._writers or any(source.parent for source in sources):
             return
         self._writers[name] = writer = TileWriter(kept, self._store, name)
@@ -196,12 +203,21 @@ class LocalPlatform:
 
 def _available_from(source: Projection, rows: pa.Table, start: int) -> pa.Table:
     """The rows of a source's table that became available at `start` or later."""
+    asked = (source.mutation_time,) if source.mutation_time else (source.time, source.known_at)
+    clocks = [f"CAST({clock.sql('duckdb')} AS TIMESTAMPTZ)" for clock in asked if clock]
+    return _filtered(source, rows, f"greatest({', '.join(clocks)}) >= make_timestamptz({start})")
+
+
+def _snapshots_before(source: Projection, rows: pa.Table, end: int) -> pa.Table:
+    """The rows of the snapshots of the days before the midnight `end`."""
+    return _filtered(source, rows, f"CAST({quoted(source.partition or '')} AS DATE) < DATE '{day_text(end)}'")
+
+
+def _filtered(source: Projection, rows: pa.Table, condition: str) -> pa.Table:
     connection = connect()
     try:
         connection.register("arrived", rows)
-        clocks = [f"CAST({clock.sql('duckdb')} AS TIMESTAMPTZ)" for clock in (source.time, source.known_at) if clock]
-        sql = f"SELECT * FROM arrived WHERE greatest({', '.join(clocks)}) >= make_timestamptz({start})"
-        return query(connection, sql, source.table).cast(rows.schema)
+        return query(connection, f"SELECT * FROM arrived WHERE {condition}", source.table).cast(rows.schema)
     finally:
         connection.close()
 

@@ -51,7 +51,7 @@ def upload_day(
 
 def publish_upload(kept: Kept, catalog: Catalog, store: Store, space: str, end: int) -> Generation:
     """Uploads the group-by as of the midnight `end`, whatever its sources have."""
-    with store.upload(space, end=end, fingerprint=kept.group_by.fingerprint) as writing:
+    with store.upload(space, end=end, fingerprint=kept.fingerprint) as writing:
         writing.put(uploaded(kept, catalog, end))
         return writing.publish()
 

@@ -60,6 +60,7 @@ def _project(subject: GroupBy, source: EntitySource, snapshots: Projection, sche
         made_by=fingerprint(source.mutations) if isinstance(source.mutations, StagingQuery) else None,
         mutation_time=scope.instant(query.mutation_time),
         is_before=scope.condition(query.is_before, "is_before"),
+        is_streamed=source.topic is not None,
     )
 
 

@@ -2,37 +2,51 @@
 
 `Kept` is derived from the plan alone, so that uploads, streams and fetches agree without asking each other: the layout
 of its records, the IRs that have no fixed size, the tile, and the spans into which an upload is cut. `tag` is the first
-eight bytes of the group-by's fingerprint: a block of another definition is told by it.
+eight bytes of the fingerprint of what is stored: a block of another definition, or form, is told by it.
 
-A TEMPORAL group-by over events is served from an upload and the tiles since. All others (SNAPSHOT, and entities) are
-served as the values that they had at the end of the uploaded day.
+A TEMPORAL group-by whose rows come as a stream is served from an upload and the tiles since: one over events, and one
+over entities whose changes have a topic. All others are served as the values that they had at the end of the uploaded
+day.
+
+Over entities everything is *signed*, upload and tiles alike: a reversal is a row that counts -1. Of the words of a
+record only those remain that take rows back without a trace (`layout.SIGNED`): counts and totals of integers. Totals of
+doubles are IRs, which are exact: a pair of doubles is not once something huge has come and gone. All that has no
+inverse, a lookup too, is an IR of the rows themselves (`zipline.algebra.signed`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, NamedTuple
 
 from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.columnar.value_blocks import ValueForm
 from zipline.algebra.contract import Aggregator
-from zipline.algebra.layout import EVER_BEFORE, Layout, State, element_of, kinds_of
+from zipline.algebra.layout import EVER_BEFORE, SIGNED, Kind, Layout, State, element_of, kinds_of
 from zipline.algebra.operations import aggregator
+from zipline.algebra.rows import Latest
 from zipline.algebra.windows import floor, hop, tile_hop
 from zipline.clock import DAY
-from zipline.plan.steps import Feature, GroupByPlan
+from zipline.plan.steps import Feature, GroupByPlan, Projection
 from zipline.values import dataclass
 
 SERVED = 2 * DAY
 """How long after its end an upload serves every window; after that some windows may begin inside its spans."""
+NEVER = 1 << 61
+"""Longer than all time."""
 
-Reduction: TypeAlias = tuple[str, str, "str | None", "int | None", "tuple[float, ...] | None"]
-"""(operation, input, bucket, k, percentiles): features that differ in their window only share an IR."""
 
+class Reduction(NamedTuple):
+    """What of a feature is kept, whatever its window: features that differ in nothing else share an IR.
 
-def reduction(feature: Feature) -> Reduction:
-    """What of a feature is kept, whatever its window."""
-    return feature.operation, feature.input, feature.bucket, feature.k, feature.percentiles
+    Its values are those of `columns`: of one column as they are, of several (bucket and input, or a row) as tuples.
+    """
+
+    operation: str
+    columns: tuple[str, ...]
+    k: int | None
+    percentiles: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +55,28 @@ class Kept:
 
     group_by: GroupByPlan
 
+    @cached_property
+    def is_signed(self) -> bool:
+        """Whether rows are taken back: it is served from partials over entities."""
+        changes = [source.mutations for source in self.group_by.sources]
+        return self.group_by.accuracy == "TEMPORAL" and all(each is not None and each.is_streamed for each in changes)
+
     @property
     def has_tiles(self) -> bool:
         """Whether the group-by is served from partials: else from values as of the end of a day."""
         plan = self.group_by
-        return plan.accuracy == "TEMPORAL" and not plan.is_entity and not plan.lookup
+        return self.is_signed or (plan.accuracy == "TEMPORAL" and not plan.is_entity and not plan.lookup)
+
+    @property
+    def streams(self) -> tuple[Projection, ...]:
+        """What arrives of each source, row by row: events, or changes."""
+        return tuple(source.mutations or source for source in self.group_by.sources)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what is stored: the group-by's own, but of signed partials one that no blocks of values have."""
+        own = self.group_by.fingerprint
+        return hashlib.sha256(f"{own} signed".encode()).hexdigest() if self.is_signed else own
 
     @property
     def tag(self) -> int:
@@ -53,40 +84,50 @@ class Kept:
         return int.from_bytes(self._fingerprint[:8], "little", signed=True)
 
     @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What a fetch computes: of a lookup each column, as a feature of all rows."""
+        plan = self.group_by
+        looked_up = (
+            Feature(name, "LAST", name, None, None, None, None, None, dtype, None, dtype) for name, dtype in plan.lookup
+        )
+        return plan.features or tuple(looked_up)
+
+    @cached_property
     def fixed(self) -> tuple[Feature, ...]:
         """The features that a kernel computes from the words of records."""
-        return tuple(feature for feature in self.group_by.features if _is_fixed(feature))
+        return tuple(feature for feature in self.features if self._kinds(feature) is not None)
 
     @cached_property
     def others(self) -> tuple[Feature, ...]:
         """The features that the algebra computes from IRs."""
-        return tuple(feature for feature in self.group_by.features if not _is_fixed(feature))
+        return tuple(feature for feature in self.features if self._kinds(feature) is None)
 
     @cached_property
     def layout(self) -> Layout:
         """Of the words of a record."""
         wanted = []
         for feature in self.fixed:
-            element = element_of(feature.input_type)
-            kinds = kinds_of(feature.operation, element) or ()
-            wanted += [(kind, feature.input, element) for kind in ("count", *kinds)]
+            kinds: tuple[Kind, ...] = ("count", *(self._kinds(feature) or ()))
+            wanted += [(kind, feature.input, element_of(feature.input_type)) for kind in kinds]
         return Layout.of(wanted)
 
     @cached_property
     def reductions(self) -> tuple[Reduction, ...]:
         """The IRs of a record, in order."""
-        return tuple(dict.fromkeys(map(reduction, self.others)))
+        return tuple(dict.fromkeys(map(self.reduction, self.others)))
 
     @cached_property
     def aggregators(self) -> tuple[Aggregator, ...]:
         """Of each IR."""
-        of = {reduction(feature): feature for feature in self.others}
-        return tuple(_aggregator(of[each]) for each in self.reductions)
+        if self.group_by.lookup:
+            return (Latest([dtype for _, dtype in self.group_by.lookup]),)
+        of = {self.reduction(feature): feature for feature in self.others}
+        return tuple(_aggregator(of[each], signed=self.is_signed) for each in self.reductions)
 
     @cached_property
     def windows(self) -> tuple[int | None, ...]:
         """All windows, each once."""
-        return tuple(dict.fromkeys(feature.window for feature in self.group_by.features))
+        return tuple(dict.fromkeys(feature.window for feature in self.features))
 
     @cached_property
     def tile(self) -> int:
@@ -101,13 +142,12 @@ class Kept:
     @cached_property
     def values(self) -> ValueForm:
         """What its blocks of values look like, where it has no tiles."""
-        plan = self.group_by
-        columns = plan.lookup or tuple((feature.name, feature.type) for feature in plan.features)
+        columns = tuple((feature.name, feature.type) for feature in self.features)
         return ValueForm(self.tag, self._fingerprint, columns)
 
     @property
     def _fingerprint(self) -> bytes:
-        return bytes.fromhex(self.group_by.fingerprint)
+        return bytes.fromhex(self.fingerprint)
 
     def cuts(self, end: int) -> list[int]:
         """Where the spans of an upload begin that ends at the midnight `end`, ascending; the last ends there.
@@ -122,22 +162,43 @@ class Kept:
                 found |= set(range(first, last + 1, step))
         return sorted(found)
 
+    @property
+    def alone(self) -> int:
+        """How long after an upload's end windows begin that need nothing but tiles, and are served ever after. A change
+        may be of a row of any time, so of changes none does: tiles that it needs may be gone, whatever the window."""
+        return NEVER if self.is_signed else 0
+
     def state(self, feature: Feature) -> tuple[State, State]:
         """(the count, the state) of one of the `fixed` features; COUNT has the first only, twice."""
         count = self.layout.state("count", feature.input)
-        kinds = kinds_of(feature.operation, element_of(feature.input_type)) or ()
+        kinds = self._kinds(feature) or ()
         return count, self.layout.state(kinds[0], feature.input) if kinds else count
 
+    def reduction(self, feature: Feature) -> Reduction:
+        """What is kept of one of the `others`; of a lookup the whole row."""
+        columns = (feature.bucket, feature.input) if feature.bucket else (feature.input,)
+        row = tuple(name for name, _ in self.group_by.lookup)
+        return Reduction(feature.operation, row or columns, feature.k, feature.percentiles)
 
-def _is_fixed(feature: Feature) -> bool:
-    return feature.bucket is None and kinds_of(feature.operation, element_of(feature.input_type)) is not None
+    def value(self, feature: Feature, found: Any) -> Any:
+        """One of the `others`, of what its reduction gives: of a lookup a column of the row."""
+        is_row = found is not None and self.group_by.lookup
+        return found[self.reduction(feature).columns.index(feature.name)] if is_row else found
+
+    def _kinds(self, feature: Feature) -> tuple[Kind, ...] | None:
+        """The kinds of words, beside the count, of which a feature is made; None where it takes an IR."""
+        kinds = kinds_of(feature.operation, element_of(feature.input_type))
+        if feature.bucket is not None or kinds is None:
+            return None
+        return None if self.is_signed and not SIGNED.issuperset(kinds) else kinds
 
 
-def _aggregator(feature: Feature) -> Aggregator:
+def _aggregator(feature: Feature, *, signed: bool) -> Aggregator:
     return aggregator(
         feature.operation,
         feature.input_type,
         k=feature.k,
         percentiles=feature.percentiles,
         bucket=feature.bucket_type if feature.bucket else None,
+        signed=signed,
     )

@@ -33,7 +33,8 @@ class Projection:
 
     Snapshots of an entity with changes carry the projection of these as `mutations`. Both then select all columns of
     the source's select, needed or not: a reversal takes back a row that is equal in all of them. `mutation_time` and
-    `is_before` say when a change was made and whether it took its row away; other kinds have neither.
+    `is_before` say when a change was made and whether it took its row away; other kinds have neither. Changes that
+    come by a topic too are `is_streamed`.
     """
 
     table: str
@@ -52,6 +53,7 @@ class Projection:
     mutation_time: Expression | None = None
     is_before: Expression | None = None
     mutations: Projection | None = None
+    is_streamed: bool = False
 
     @cached_property
     def columns(self) -> Mapping[str, Expression]:

@@ -5,7 +5,8 @@ stand in one chunk for the coarse ones (1 h, 6 h, 1 d) and one for each hour of 
 is a block of records (`zipline.algebra.layout`), so a reader takes from it what its windows see, and nothing is listed.
 
 So a fetch reads, for each day since the upload, the coarse chunk; the fine chunk of the query's own hour; and that of
-each hour in which a window begins. The hours between are covered by coarse tiles.
+each hour in which a window begins. The hours between are covered by coarse tiles. What became available on a day has
+happened by its end; but a change may be of a row whose time is yet to come, so of changes later hours are read too.
 """
 
 from __future__ import annotations
@@ -55,18 +56,16 @@ def behind(key: bytes) -> bytes:
     return key[:-SUFFIX] + b"\xff" * SUFFIX
 
 
-def chunks(first_day: int, q: int, high: int, starts: Iterable[int]) -> list[bytes]:
+def chunks(first_day: int, q: int, high: int, starts: Iterable[int], *, ahead: bool = False) -> list[bytes]:
     """What stands behind the keys of all chunks that a query at `q` needs of what became available from `first_day` on.
 
-    `high` is where its finest tile ends, `starts` are where its windows begin.
+    `high` is where its finest tile ends, `starts` are where its windows begin. With `ahead` a row may have become
+    available before it happens.
     """
-    edges = sorted({start // HOUR * HOUR for start in starts if start % HOUR})
+    edges = {start // HOUR * HOUR for start in starts if start % HOUR}
+    edges |= {high - high % HOUR} if high % HOUR else set()
     found = []
     for day in range(first_day, q - q % DAY + 1, DAY):
         found.append(coarse(day))
-        hours = [edge for edge in edges if edge < day + DAY]
-        last = high - high % HOUR
-        if high % HOUR and day <= last < day + DAY and last not in hours:
-            hours.append(last)
-        found += [fine(day, hour) for hour in hours]
+        found += [fine(day, hour) for hour in sorted(edges) if ahead or hour < day + DAY]
     return found

@@ -136,7 +136,7 @@ def folded(own: Form, operation: str, words: Any, is_float: bool) -> Any:
     as_float = operation in ("AVERAGE", "VARIANCE", "SKEW", "KURTOSIS") or (is_float and operation != "COUNT")
     features = np.array([[number_of(operation, is_float), count.at, state.at, is_float, 0, 0, as_float]], np.int64)
     windows = np.array([[EVER_BEFORE, 0, 1]], np.int64)
-    parts = np.array([[own.tag, own.layout.words, MINUTE, DAY, 0, 1]], np.int64)
+    parts = np.array([[own.tag, own.layout.words, MINUTE, DAY, 0, 0, 1]], np.int64)
     asked = np.array([[0, DAY, 0, 1, 0]], np.int64)
     block = np.frombuffer(own.written(words, []), np.int64)
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)

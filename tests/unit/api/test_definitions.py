@@ -150,6 +150,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: Query(select={}), "selects no column"),
     (lambda: EventSource("sales", Query(mutation_time="at")), "belong to an EntitySource"),
     (lambda: EntitySource("users", mutations="user_changes"), "go together"),
+    (
+        lambda: EntitySource("users", topic=Topic("changes")),
+        "the topic of an entity carries its changes, and it has none",
+    ),
     (lambda: Topic("sales", lateness="soon"), "is not a duration"),
     (lambda: Join(EventSource("visits"), []), "has no time"),
     (

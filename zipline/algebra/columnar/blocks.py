@@ -48,7 +48,7 @@ class Form:
     def _some_written(self, words: Ints, irs: Irs, bounds: Ints) -> list[bytes]:
         """The same, all laid out in one buffer."""
         spans = pairwise(bounds.tolist() if self.aggregators else [])
-        packed = [pack(self.fingerprint, [ir for record in irs[first:last] for ir in record]) for first, last in spans]
+        packed = [pack(self.fingerprint, self._stored(irs[first:last])) for first, last in spans]
         counts = np.diff(bounds)
         sizes = np.array([len(each) for each in packed], np.int64) if packed else np.zeros_like(counts)
         ends = np.append(0, np.cumsum(HEADER + counts * self.layout.words + -(-sizes // WORD)))
@@ -63,6 +63,10 @@ class Form:
         sealing.seal(out, ends)
         whole = out.tobytes()
         return [whole[begin * WORD : end * WORD] for begin, end in pairwise(places)]
+
+    def _stored(self, irs: Irs) -> list[Any]:
+        """The IRs of records one behind the other, as a store keeps them."""
+        return [a.stored(ir) for record in irs for a, ir in zip(self.aggregators, record, strict=True)]
 
     def is_own(self, block: Any) -> bool:
         """Whether there is a block and it is not another definition's."""

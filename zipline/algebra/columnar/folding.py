@@ -44,9 +44,10 @@ OPERATION, COUNT_AT, STATE_AT, IS_FLOAT, HAS_DEFAULT, DEFAULT, GIVES_FLOAT = ran
 IS_FLOAT and GIVES_FLOAT whether values and results are doubles."""
 BEGIN, FIRST_FEATURE, END_FEATURE = range(3)
 """Of the table of windows: where it begins for this query (EVER_BEFORE: there is no bound), and its features."""
-OF_TAG, RECORD_WORDS, TILE, SERVED, FIRST_WINDOW, END_WINDOW = range(6)
+OF_TAG, RECORD_WORDS, TILE, SERVED, ALONE, FIRST_WINDOW, END_WINDOW = range(7)
 """Of the table of parts: the tag of its blocks, the words of a record, the width of the finest tiles, how long after
-its end an upload serves all windows, and the part's windows."""
+its end an upload serves all windows, how long after it those begin that are served ever after, and the part's
+windows."""
 UPLOADED, FRESH_UNTIL, IS_FOREIGN, KEYS, CHUNKS = range(5)
 """Of the table of what was asked of each part: when the upload ended (EVER_BEFORE: there is none), until when nothing
 is stale, whether the upload is another definition's, how many keys were asked and how many chunks of tiles of each."""
@@ -183,7 +184,7 @@ def _window(
 ) -> Any:
     """The features of one window of one key, of the first `records` of `places`."""
     low, first, last = windows[window, BEGIN], windows[window, FIRST_FEATURE], windows[window, END_FEATURE]
-    if not is_served(low, asked[part, UPLOADED], parts[part, SERVED], q):
+    if not is_served(low, asked[part, UPLOADED], parts[part, SERVED], parts[part, ALONE], q):
         status[row, first:last] = UNAVAILABLE
         return
     high = q - q % parts[part, TILE] + parts[part, TILE]
@@ -209,9 +210,9 @@ def _window(
 
 
 @kernel
-def is_served(low: Any, uploaded: Any, served: Any, q: Any) -> Any:
+def is_served(low: Any, uploaded: Any, served: Any, alone: Any, q: Any) -> Any:
     """Whether a window that begins at `low` is made of whole spans of the upload and of tiles."""
-    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= uploaded)
+    return uploaded != EVER_BEFORE and (q <= uploaded + served or low >= uploaded + alone)
 
 
 @kernel

@@ -98,7 +98,7 @@ def _folding() -> None:
     words = np.zeros((2, layout.words), np.int64)
     form.merged(words, [], np.arange(2))
     block = np.frombuffer(form.written(words, []), np.int64)
-    asked, part, window, feature = (np.zeros((1, columns), np.int64) for columns in (5, 6, 3, 7))
+    asked, part, window, feature = (np.zeros((1, columns), np.int64) for columns in (5, 7, 3, 7))
     out, present, status = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.bool_), np.zeros((1, 1), np.uint8)
     sizes, at = np.array([0]), np.array([[0]])
     tables = asked, part, window, feature
@@ -107,7 +107,7 @@ def _folding() -> None:
     values.opened(list(values.written(pa.table({"x": _FLOATS}))))
     asked, part, columns = (np.zeros((1, width), np.int64) for width in (4, 5, 4))
     value_reading.answer(block, sizes, at, asked, part, columns, out, present, status)
-    folding.is_served(0, 0, 0, 0)
+    folding.is_served(0, 0, 0, 0, 0)
     folding.select(form.opened([[form.written(words, [])]]).words, 0, 0)
     offsets, integers_ = np.arange(3), np.arange(2)
     combining.sums_of_runs(integers_ + 0.5, offsets, words.view(np.float64), words, 3)

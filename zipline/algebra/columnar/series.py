@@ -46,7 +46,8 @@ class Series:
 
     `known` is None where there is one clock. `data` are floats as they are, of all else integers in the values' own
     order; `restore` gives the values back. `died` is when each is taken back, None where nothing is; then `known` only
-    says from when each is there, and ties are in the order of the values alone. Each value counts `weight` times.
+    says from when each is there, and ties are in the order of the values alone. Each value counts `weight` times; a
+    value that is taken back -1 times, and then ties are in no order.
     """
 
     offsets: Ints

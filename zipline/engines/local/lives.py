@@ -21,7 +21,7 @@ from zipline.algebra.columnar.values import values_of
 from zipline.clock import DAY, to_text
 from zipline.engines.local.keys import KeyIndex
 from zipline.engines.local.read import Rows
-from zipline.engines.local.stream import BEGINNING, FOREVER, UNTIMED, ranks
+from zipline.engines.local.stream import BEGINNING, FOREVER, UNTIMED, ranks, signs
 from zipline.errors import DataError
 from zipline.plan.steps import Projection
 from zipline.types import NULL, DataType
@@ -45,6 +45,7 @@ def live_rows(snapshots: Rows, changes: Rows, source: Projection, asked: Asked) 
     """Every copy of every row of the states asked for, with its life. Counts the `orphans` of the changes."""
     assert source.mutations is not None
     assert changes.changed is not None
+    assert changes.is_before is not None
     old, old_day = _of_snapshots(snapshots, source, asked)
     new, new_day = _of_changes(changes, source.mutations, asked)
     columns = {
@@ -59,7 +60,7 @@ def live_rows(snapshots: Rows, changes: Rows, source: Projection, asked: Asked) 
         t = np.concatenate([_at(snapshots.t, old), _at(changes.t, new)])
     row = _numbered(columns, source, day, t)
     at = np.concatenate([np.full(len(old), BEGINNING), _at(changes.changed, new)])
-    found = _lives(row, at, np.concatenate([np.ones(len(old), np.int64), _signs(changes, new)]))
+    found = _lives(row, at, np.concatenate([np.ones(len(old), np.int64), signs(changes.is_before.take(new))]))
     changes.orphans = max(changes.orphans, found.orphans)
     rows = pa.array(found.rows)
     return Rows(
@@ -90,7 +91,7 @@ def _of_snapshots(rows: Rows, source: Projection, asked: Asked) -> tuple[pa.Arra
 def _of_changes(rows: Rows, changes: Projection, asked: Asked) -> tuple[pa.Array, Ints]:
     assert rows.changed is not None
     kept = _kept(rows, changes)
-    _refuse_unsigned(rows, changes, kept)
+    refuse_unsigned(rows, changes, kept)
     day = asked.days[np.searchsorted(asked.days, rows.changed // DAY, side="left") - 1]
     places = np.flatnonzero(kept & np.isin(day, asked.seen) & _has_key(rows, changes, asked))
     return pa.array(places), day[places]
@@ -106,7 +107,8 @@ def _has_key(rows: Rows, source: Projection, asked: Asked) -> Bools:
     return asked.index.lookup([rows.pieces(source, key) for key in asked.keys], rows.rows) >= 0
 
 
-def _refuse_unsigned(rows: Rows, changes: Projection, kept: Bools) -> None:
+def refuse_unsigned(rows: Rows, changes: Projection, kept: Bools) -> None:
+    """DataError names the first of the changes, of those that are kept, that does not say which way it goes."""
     assert rows.is_before is not None
     assert rows.changed is not None
     if not rows.is_before.null_count:
@@ -123,11 +125,6 @@ def _refuse_unsigned(rows: Rows, changes: Projection, kept: Bools) -> None:
         hint="true takes a row away, false adds one; "
         f'mend the rows, or say what null means: is_before="coalesce({text}, FALSE)"',
     )
-
-
-def _signs(rows: Rows, places: pa.Array) -> Ints:
-    assert rows.is_before is not None
-    return 1 - 2 * _ints(rows.is_before.take(places).cast(pa.int8()))
 
 
 def _numbered(columns: dict[str, pa.Array], source: Projection, day: Ints, t: Ints) -> NDArray[np.int32]:

@@ -1,8 +1,8 @@
 """Rows of a group-by's sources as records of partials (`zipline.algebra.layout`): what uploads and tiles are made of.
 
-`read_available` gives the rows that have a key and a time and were available in a span; `records` lays the rows of
+`read_available` and `read_state` give the rows that have a key and were available in a span; `records` lays the rows of
 each key, group and start together. A group is whatever the caller tells apart: the day of availability, for tiles.
-Rows are put in order once, by key and time, which is the order of their records too.
+Rows are put in order once, by key and time, which is the order of their records too. Changes count with their sign.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.columnar.series import Series, moments_of_runs
 from zipline.algebra.columnar.values import whole
 from zipline.algebra.layout import EVENTS, START, WIDTH, State
+from zipline.clock import DAY, day_text
 from zipline.engines.local import read
-from zipline.engines.local.group_by import needed_columns
 from zipline.engines.local.keys import Codes, KeyIndex
+from zipline.engines.local.lives import refuse_unsigned
+from zipline.engines.local.ranges import snapshot_days
 from zipline.engines.local.session import connect
-from zipline.engines.local.stream import Stream, make_stream
-from zipline.plan.online import Kept, Reduction
-from zipline.plan.steps import GroupByPlan, PartPlan, Projection, SourceRead
+from zipline.engines.local.stream import Stream, make_stream, times_of
+from zipline.plan.online import Kept
+from zipline.plan.steps import GroupByPlan, Projection, SourceRead
 from zipline.stores.key_columns import ordered_keys
 from zipline.tables.catalog import Catalog
 from zipline.tables.contract import Table
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 _STATE = ("n", "hi", "lo", "gain", "m2", "m3", "m4", "infinite")
 
 
@@ -57,14 +60,11 @@ class Records:
 
 @dataclass(frozen=True, eq=False)
 class Available:
-    """Rows of all sources of a group-by, with their times and when each became available."""
+    """Rows of a group-by's sources, with their times and when each became available; `sources` are what was read."""
 
     plan: GroupByPlan
+    sources: tuple[Projection, ...]
     readings: tuple[read.Rows, ...]
-
-    @property
-    def t(self) -> Ints:
-        return np.concatenate([np.zeros(0, np.int64), *(_time(rows) for rows in self.readings)])
 
     @property
     def available(self) -> Ints:
@@ -72,46 +72,88 @@ class Available:
 
 
 def read_available(
-    plan: GroupByPlan,
+    kept: Kept,
     catalog: Catalog,
     *,
     low: int | None = None,
     before: int | None = None,
     only: str | None = None,
 ) -> Available:
-    """The rows of all sources, or of those over one table, with `low` <= time and availability < `before`."""
-    part = PartPlan(plan, tuple(key for key, _ in plan.keys), "", tuple(dict(plan.columns)))
+    """What arrived of all streams, or of those over one table, with `low` <= time and availability < `before`."""
     readings = []
-    for source in plan.sources:
+    for source in kept.streams:
         is_read = only is None or source.table == only
-        readings.append(_read(part, catalog.table(source.table) if is_read else None, source, low, before))
-    return Available(plan, tuple(readings))
+        readings.append(_read(kept, catalog.table(source.table) if is_read else None, source, low, before))
+    return Available(kept.group_by, kept.streams, tuple(readings))
 
 
-def _read(part: PartPlan, table: Table | None, source: Projection, low: int | None, before: int | None) -> read.Rows:
+def read_state(kept: Kept, catalog: Catalog, *, low: int | None, high: int, before: int) -> Available:
+    """The states of entities at the midnight `before`, of rows with `low` <= time < `high`: of each source its newest
+    snapshot from before then, and the changes since that one's day; without a snapshot all changes."""
+    sources: list[Projection] = []
+    readings: list[read.Rows] = []
+    for source in kept.group_by.sources:
+        assert source.mutations is not None
+        table, changes = catalog.table(source.table), catalog.table(source.mutations.table)
+        days = snapshot_days(table, source) if table.schema else np.zeros(0, np.int64)
+        newest = days[days < before // DAY][-1:]
+        since = int(newest[0] + 1) * DAY if len(newest) else None
+        day = day_text(since - DAY) if since is not None else None
+        sources += [source, source.mutations]
+        readings.append(_read(kept, table if day else None, source, None, None, partitions=(day, day) if day else None))
+        readings.append(_read(kept, changes, source.mutations, since, before))
+    rows = (_between(each, low, high) for each in readings)
+    return Available(kept.group_by, tuple(sources), tuple(rows))
+
+
+def _between(rows: read.Rows, low: int | None, high: int) -> read.Rows:
+    """The rows of these times."""
+    t = times_of(rows)
+    return _only(rows, (t < high) if low is None else (low <= t) & (t < high))
+
+
+def _read(
+    kept: Kept,
+    table: Table | None,
+    source: Projection,
+    low: int | None,
+    before: int | None,
+    partitions: tuple[str, str] | None = None,
+) -> read.Rows:
+    """The rows that are ever seen of those that happened (of changes: were made) from `low` on."""
     asked = SourceRead((source,), (), None, 0)
     if table is None or not table.schema:
         return read.empty_rows(asked)
-    needed = {source: needed_columns(part, source)}
+    needed = {source: _needed(kept) if source.is_before is None else frozenset(source.columns)}
     connection = connect()
     try:
-        rows = read.read_source(connection, table, asked, needed=needed, low=low, high=before)
+        rows = read.read_source(connection, table, asked, needed=needed, low=low, high=before, partitions=partitions)
     finally:
         connection.close()
-    available = _available(rows)
-    kept = np.ones(rows.rows, np.bool_) if rows.seen is None else rows.seen.copy()
+    seen = np.ones(rows.rows, np.bool_) if rows.seen is None else rows.seen.copy()
+    if source.is_before is not None:
+        refuse_unsigned(rows, source, seen)
     if before is not None:
-        kept &= available < before
-    return rows if kept.all() else rows.take(pa.array(np.flatnonzero(kept)))
+        seen &= _available(rows) < before
+    if rows.changed is not None and low is not None:
+        seen &= rows.changed >= low
+    return _only(rows, seen)
 
 
-def _time(rows: read.Rows) -> Ints:
-    assert rows.t is not None, "only rows with a time have records"
-    return rows.t
+def _needed(kept: Kept) -> frozenset[str]:
+    """The columns of which records are made."""
+    columns = [feature.input for feature in kept.features] + [f.bucket for f in kept.features if f.bucket]
+    return frozenset([*columns, *(key for key, _ in kept.group_by.keys)])
+
+
+def _only(rows: read.Rows, chosen: Bools) -> read.Rows:
+    return rows if chosen.all() else rows.take(pa.array(np.flatnonzero(chosen)))
 
 
 def _available(rows: read.Rows) -> Ints:
-    return _time(rows) if rows.known is None else np.maximum(_time(rows), rows.known)
+    if rows.changed is not None:
+        return rows.changed
+    return times_of(rows) if rows.known is None else np.maximum(times_of(rows), rows.known)
 
 
 def records(
@@ -133,7 +175,8 @@ def records(
     firsts = np.flatnonzero(fresh)
     of_run = np.repeat(np.arange(len(key)), np.diff(np.searchsorted(firsts, stream.offsets)))
     stream = replace(stream, offsets=np.append(firsts, len(starts)))
-    return Records(keys, key[of_run], group[of_run], _words(kept, stream, starts[firsts], width), _irs(kept, stream))
+    words = _words(kept, rows.sources, stream, starts[firsts], width)
+    return Records(keys, key[of_run], group[of_run], words, _irs(kept, rows.sources, stream))
 
 
 def _keys(rows: Available) -> tuple[list[bytes], Codes]:
@@ -163,18 +206,18 @@ def _grouped(keys: Codes, groups: Ints | None, count: int) -> tuple[Ints, Ints, 
 
 
 def _column(rows: Available, name: str) -> pa.Array:
-    sources = rows.plan.sources
-    return whole(pa.chunked_array([r.column(s, name) for r, s in zip(rows.readings, sources, strict=True)]))
+    pairs = zip(rows.readings, rows.sources, strict=True)
+    return whole(pa.chunked_array([reading.column(source, name) for reading, source in pairs]))
 
 
-def _words(kept: Kept, stream: Stream, starts: Ints, width: int) -> Ints:
+def _words(kept: Kept, sources: tuple[Projection, ...], stream: Stream, starts: Ints, width: int) -> Ints:
     """The words of every run."""
     words = np.zeros((len(starts), kept.layout.words), np.int64)
     words[:, START], words[:, WIDTH] = starts, width
-    words[:, EVENTS] = np.diff(stream.offsets)
-    types = {feature.input: feature.input_type for feature in kept.group_by.features}
+    words[:, EVENTS] = _counts(stream.offsets, stream.weight)
+    types = {feature.input: feature.input_type for feature in kept.fixed}
     for state in kept.layout.states:
-        series = stream.series(kept.group_by.sources, state.input, types[state.input])
+        series = stream.series(sources, state.input, types[state.input])
         _write(state, series, words, words.view(np.float64))
     return words
 
@@ -184,12 +227,11 @@ def _write(state: State, series: Series, words: Ints, floats: NDArray[np.float64
     at, offsets = state.at, series.offsets
     lengths = np.diff(offsets)
     if state.kind == "count":
-        words[:, at] = lengths
+        words[:, at] = _counts(offsets, series.weight)
     elif state.kind == "integers":
         data: Any = series.data
         for column, part in ((at, data & 0xFFFFFFFF), (at + 1, data >> 32)):
-            totals = np.concatenate([[0], np.cumsum(part)])
-            words[:, column] = totals[offsets[1:]] - totals[offsets[:-1]]
+            words[:, column] = _totals(part if series.weight is None else part * series.weight, offsets)
     elif state.kind == "floats":
         combining.sums_of_runs(series.floats, offsets, floats, words, at)
     elif state.kind in ("least", "most"):
@@ -208,28 +250,43 @@ def _write(state: State, series: Series, words: Ints, floats: NDArray[np.float64
         target[some, at + 2] = series.data[places]
 
 
-def _irs(kept: Kept, stream: Stream) -> Irs:
+def _counts(offsets: Ints, weight: Ints | None) -> Ints:
+    """How many there are in each run, what is taken back counted -1."""
+    return np.diff(offsets) if weight is None else _totals(weight, offsets)
+
+
+def _totals(values: Ints, offsets: Ints) -> Ints:
+    """Of each run."""
+    totals = np.concatenate([[0], np.cumsum(values)])
+    found: Ints = totals[offsets[1:]] - totals[offsets[:-1]]
+    return found
+
+
+def _irs(kept: Kept, sources: tuple[Projection, ...], stream: Stream) -> Irs:
     """The IRs of every run, event by event."""
     if not kept.reductions:
         return []
-    sources = kept.group_by.sources
-    names = dict.fromkeys(name for _, column, bucket, _, _ in kept.reductions for name in (column, bucket))
-    columns = {name: stream.column(sources, name).to_pylist() for name in names if name is not None}
-    pairs = list(zip(kept.reductions, kept.aggregators, strict=True))
+    columns = {
+        name: stream.column(sources, name).to_pylist()
+        for name in dict.fromkeys(name for reduction in kept.reductions for name in reduction.columns)
+    }
+    values = [[columns[name] for name in reduction.columns] for reduction in kept.reductions]
+    takes = list(zip(values, kept.aggregators, strict=True))
     t, known = stream.t.tolist(), None if stream.known is None else stream.known.tolist()
+    taken_back = None if stream.weight is None else (stream.weight < 0).tolist()
     places, bounds = stream.permutation.tolist(), stream.offsets.tolist()
     found: Irs = []
     for first, last in pairwise(bounds):
         irs = [each.empty() for each in kept.aggregators]
         for place in range(first, last):
             at = t[place], None if known is None else known[place]
-            for n, (reduction, aggregator) in enumerate(pairs):
-                irs[n] = aggregator.update(irs[n], _value(reduction, columns, places[place]), at)
+            for n, (of_column, aggregator) in enumerate(takes):
+                change = aggregator.remove if taken_back is not None and taken_back[place] else aggregator.update
+                irs[n] = change(irs[n], _value(of_column, places[place]), at)
         found.append(irs)
     return found
 
 
-def _value(reduction: Reduction, columns: dict[str, list[Any]], row: int) -> Any:
-    _, column, bucket, _, _ = reduction
-    value = columns[column][row]
-    return value if bucket is None else (columns[bucket][row], value)
+def _value(columns: list[list[Any]], row: int) -> Any:
+    """Of one column as it is, of several as a tuple."""
+    return columns[0][row] if len(columns) == 1 else tuple([column[row] for column in columns])

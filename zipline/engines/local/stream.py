@@ -66,7 +66,8 @@ class Stream:
     """Rows in runs. `permutation` are their places in the reading.
 
     `known` orders ties; a stream that is not `delayed` (a label's) sees events whether or not they were known. Rows of
-    an entity with mutations are there from `born` until `died`, and neither of these orders ties.
+    an entity with mutations are there from `born` until `died`, and neither of these orders ties. Changes themselves
+    have a `weight`, -1 of rows that are taken back.
     """
 
     readings: tuple[Rows, ...]
@@ -77,6 +78,7 @@ class Stream:
     delayed: bool = True
     born: Ints | None = None
     died: Ints | None = None
+    weight: Ints | None = None
     _series: dict[tuple[object, ...], Series | Bucketed] = field(default_factory=dict)
     _making: dict[tuple[object, ...], threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -138,11 +140,15 @@ class Stream:
         return self._settled(values, offsets, places)
 
     def _settled(self, values: Values, offsets: Ints, places: Ints | None) -> Series:
-        """The series of values that are in order but for ties; `places` are theirs among the rows (None: all)."""
+        """The series of values that are in order but for ties; `places` are theirs among the rows (None: all).
+
+        Changes are added up and nothing else, so their ties stay as they are.
+        """
         t, known = _at(self.t, places), _at(self.known, places)
         born, died = _at(self.born, places), _at(self.died, places)
+        weight = _at(self.weight, places)
         data, clock = values.data, _NONE if known is None else known
-        if order.has_ties(offsets, t, clock):
+        if weight is None and order.has_ties(offsets, t, clock):
             ordinals = values.ordinals
             if born is not None and died is not None:
                 by_value = _by_value(offsets, t, ordinals, born, died)
@@ -151,7 +157,7 @@ class Stream:
                 order.sort_ties(offsets, t, clock, ordinals)
             data = floats_of(ordinals) if values.type.is_float else ordinals
         since = self._delay(known) if died is None else born
-        return Series(offsets, t, since, data, values.type, values.restore, died)
+        return Series(offsets, t, since, data, values.type, values.restore, died, weight)
 
     def _delay(self, known: Ints | None) -> Ints | None:
         return known if self.delayed else None
@@ -315,7 +321,7 @@ def make_stream(readings: tuple[Rows, ...], codes: list[Codes], runs: int, *, de
     """
     hidden = [_hidden(rows, code, delayed) for rows, code in zip(readings, codes, strict=True)]
     joined = np.concatenate(hidden) if len(hidden) > 1 else hidden[0]
-    times = [_times(rows) for rows in readings]
+    times = [times_of(rows) for rows in readings]
     t = np.concatenate(times) if len(times) > 1 else times[0]
     known = None
     if any(rows.known is not None for rows in readings):
@@ -323,7 +329,8 @@ def make_stream(readings: tuple[Rows, ...], codes: list[Codes], runs: int, *, de
         known = np.concatenate([rows.known if rows.known is not None else at for rows, at in pairs])
     permutation, offsets, ordered, ordered_known = order.arrange(joined, runs, t, known)
     born, died = (_at(ends, permutation) for ends in _lives(readings))
-    return Stream(readings, permutation, offsets, ordered, ordered_known, delayed, born, died)
+    weight = _at(_weights(readings), permutation)
+    return Stream(readings, permutation, offsets, ordered, ordered_known, delayed, born, died, weight)
 
 
 def _lives(readings: tuple[Rows, ...]) -> tuple[Ints | None, Ints | None]:
@@ -335,7 +342,20 @@ def _lives(readings: tuple[Rows, ...]) -> tuple[Ints | None, Ints | None]:
     return np.concatenate(born), np.concatenate(died)
 
 
-def _times(rows: Rows) -> Ints:
+def _weights(readings: tuple[Rows, ...]) -> Ints | None:
+    """How often each row counts: a reversal -1 times. None where there are no changes."""
+    if all(rows.is_before is None for rows in readings):
+        return None
+    return np.concatenate([np.ones(r.rows, np.int64) if r.is_before is None else signs(r.is_before) for r in readings])
+
+
+def signs(is_before: pa.Array) -> Ints:
+    """1 of each row that a change adds, -1 of each that it takes away."""
+    taken = np.asarray(is_before.to_numpy(zero_copy_only=False))
+    return 1 - 2 * taken.astype(np.int64)
+
+
+def times_of(rows: Rows) -> Ints:
     """The rows' own time, UNTIMED of those that have none."""
     return rows.t if rows.t is not None else np.full(rows.rows, UNTIMED)
 

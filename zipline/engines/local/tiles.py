@@ -21,7 +21,7 @@ from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.layout import START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
-from zipline.engines.local.records import Available, read_available, records
+from zipline.engines.local.records import Available, Records, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
 from zipline.stores.tiles import PROGRESS, coarse, fine
@@ -39,7 +39,7 @@ class TileWriter:
 
     def add(self, table: str, arrived: pa.Table) -> int:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""
-        return self.take(read_available(self._kept.group_by, open_catalog({table: arrived}), only=table))
+        return self.take(read_available(self._kept, open_catalog({table: arrived}), only=table))
 
     def progress(self, until: int, also: Sequence[Item] = ()) -> None:
         """Says that all events before `until` are in the tiles."""
@@ -88,8 +88,7 @@ class TileWriter:
             if width > finest:
                 level = Tiles(*self._form.merged(_as_tiles(level.words, width), level.irs, level.chunk))
                 found.append(level)
-        every = Tiles(*_together(found))
-        return every.at(np.argsort(every.chunk, kind="stable"))
+        return _by_chunk(found)
 
     def _items(self, names: list[bytes], tiles: Tiles) -> Iterator[Item]:
         bounds = np.searchsorted(tiles.chunk, np.arange(len(names) + 1))
@@ -115,12 +114,33 @@ class Tiles(NamedTuple):
         return Tiles(self.words[places], [self.irs[n] for n in places.tolist()] if self.irs else [], self.chunk[places])
 
 
+def with_tiles_from(end: int, kept: Kept, found: Records) -> Records:
+    """Records of which those that begin at `end` or later are tiles of the finest level, with the levels above."""
+    ahead = np.flatnonzero(found.words[:, START] >= end)
+    if not len(ahead):
+        return found
+    found.words[ahead, WIDTH] = kept.tile
+    level = Tiles(found.words, found.irs, found.key).at(ahead)
+    every = [Tiles(found.words, found.irs, found.key)]
+    for width in TILE_LEVELS:
+        if width > kept.tile:
+            level = Tiles(*kept.form.merged(_as_tiles(level.words, width), level.irs, level.chunk))
+            every.append(level)
+    words, irs, key = _by_chunk(every)
+    return Records(found.keys, key, np.zeros(len(key), np.int64), words, irs)
+
+
 _HOURLY = TILE_LEVELS.index(HOUR)
 
 
 def _together(tiles: Sequence[Tiles]) -> Tiles:
     irs = [ir for each in tiles for ir in each.irs]
     return Tiles(np.concatenate([each.words for each in tiles]), irs, np.concatenate([each.chunk for each in tiles]))
+
+
+def _by_chunk(tiles: Sequence[Tiles]) -> Tiles:
+    every = _together(tiles)
+    return every.at(np.argsort(every.chunk, kind="stable"))
 
 
 def _runs(*columns: Ints) -> tuple[Ints, Ints]:

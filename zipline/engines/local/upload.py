@@ -1,7 +1,8 @@
 """What an upload holds: of every key its partials, or its values, as of the end of a day.
 
 Partials are cut where the windows of the next two days may begin (`Kept.cuts`). Of what became available before the
-midnight `end` nothing is left out, of what came later nothing is in it.
+midnight `end` nothing is left out, of what came later nothing is in it. A state may have rows of times that are yet to
+come: those of the next two days lie in it as tiles, of all levels, for a query sees some of them.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import whole
 from zipline.algebra.layout import EVER_BEFORE
+from zipline.algebra.windows import floor
 from zipline.arrow import to_arrow
 from zipline.clock import DAY
 from zipline.engines.local import read
-from zipline.engines.local.records import read_available, records
+from zipline.engines.local.records import read_available, read_state, records
 from zipline.engines.local.run import run_group_by, run_join
 from zipline.engines.local.session import connect
+from zipline.engines.local.tiles import with_tiles_from
 from zipline.errors import UsageError
 from zipline.plan.chaining import Span, wanted_parents
-from zipline.plan.online import Kept
+from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import GroupByPlan, PartPlan, SourceRead
 from zipline.stores.contract import Item
 from zipline.stores.key_columns import ordered_keys
 from zipline.tables.catalog import Catalog
+
+Ints = NDArray[np.int64]
 
 
 def uploaded(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
@@ -48,9 +54,16 @@ def _with_parents(plan: GroupByPlan, catalog: Catalog, end: int) -> Catalog:
 
 def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
     cuts = np.array(kept.cuts(end), np.int64)
-    low = int(cuts[0])
-    rows = read_available(kept.group_by, catalog, low=None if low == EVER_BEFORE else low, before=end)
-    found = records(kept, rows, lambda t: cuts[np.searchsorted(cuts, t, side="right") - 1], 0)
+    low = None if cuts[0] == EVER_BEFORE else int(cuts[0])
+    if kept.is_signed:
+        rows = read_state(kept, catalog, low=low, high=end + SERVED, before=end)
+    else:
+        rows = read_available(kept, catalog, low=low, before=end)
+
+    def start_of(t: Ints) -> Ints:
+        return np.where(t < end, cuts[np.searchsorted(cuts, t, side="right") - 1], floor(t, kept.tile))
+
+    found = with_tiles_from(end, kept, records(kept, rows, start_of, 0))
     return zip(found.keys, kept.form.all_written(found.words, found.irs, found.bounds), strict=True)
 
 

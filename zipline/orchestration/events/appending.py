@@ -101,12 +101,16 @@ class Appender:
         return self._with_day(pa.concat_tables(tables)), reached, is_all
 
     def _timed(self, rows: pa.Table) -> pa.Table:
-        """Without rows whose time cannot be evaluated: they would stand in the way of every reader of the table."""
+        """Without rows that cannot be evaluated: they would stand in the way of every reader of the table."""
         try:
-            self._times(rows)
+            self._evaluate(rows)
         except ZiplineError:
-            return without(rows, failing(self._times, rows))
+            return without(rows, failing(self._evaluate, rows))
         return rows
+
+    def _evaluate(self, rows: pa.Table) -> None:
+        self._times(rows)
+        self._table.check(rows)
 
     def _times(self, rows: pa.Table) -> NDArray[np.int64]:
         """When each row happened, in microseconds; of one that has no time, now."""

@@ -3,8 +3,8 @@
 The one rule: a value is of its column's type as JSON writes it. Integers for integers (1.0 is none, neither is "12"),
 within their width; numbers for floats and decimals (decimals also as text); text; true and false; ISO 8601 text, or
 whole microseconds, for instants, where no zone is UTC; ISO dates; base64 for bytes; lists; objects for maps and
-structs. Null is allowed but in the columns that say when the event happened; a column left out is null; a column that
-the table does not have is an error. NaN and infinities are no JSON.
+structs. Null is allowed but in the columns that say when the event happened, or which way a change goes; a column left
+out is null; a column that the table does not have is an error. NaN and infinities are no JSON.
 
 The partition column is not part of an event: it is the day on which the event happened.
 """
@@ -143,7 +143,9 @@ class Intake:
         if named is not None and "unknown field" in said:
             return self._unknown(named[1], path)
         if named is not None and "missing required field" in said:
-            return EventError("is missing: it says when the event happened", path=f"{path}.{named[1]}")
+            return EventError(
+                "is missing: it says when the event happened, or which way a change goes", path=f"{path}.{named[1]}"
+            )
         return EventError(said.replace("`", ""), path=path, subject=self.table)
 
     def _unknown(self, name: str, path: str) -> EventError:

@@ -1,7 +1,8 @@
 """What takes events: the tables of the sources that have a topic, and the group-bys whose tiles see them.
 
-Events reach a group-by's tiles where it is online, TEMPORAL, over events, and aggregates. They are appended to a table
-that this environment writes itself: a Delta table of its warehouse that no staging query makes.
+The events of an entity are its changes: they are rows of its table of mutations, and happen when they are made. Events
+reach a group-by's tiles where it is online, TEMPORAL, and aggregates events or is over entities. They are appended to a
+table that this environment writes itself: a Delta table of its warehouse that no staging query makes.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
-from zipline.api import EventSource, GroupBy, StagingQuery
+import pyarrow as pa
+
+from zipline.api import EntitySource, EventSource, GroupBy, JoinSource
 from zipline.api.fields import duration_micros
+from zipline.api.sources import Source
 from zipline.clock import DAY
-from zipline.errors import TableError, UsageError
+from zipline.errors import DataError, TableError, UsageError
 from zipline.expressions import Expression
+from zipline.expressions.nodes import Column
+from zipline.orchestration.events.arrived import values_of
 from zipline.orchestration.events.intake import Intake
 from zipline.orchestration.events.journal import Journal
 from zipline.plan.build import Planned
@@ -25,9 +32,11 @@ from zipline.plan.steps import Projection
 from zipline.project import EMBEDDED, Project
 from zipline.tables.catalog import Catalog
 from zipline.tables.delta_source import DeltaSource
-from zipline.types import DataType
+from zipline.types import BOOLEAN, DataType
 from zipline.values import dataclass
 
+Streamed: TypeAlias = tuple[EventSource | EntitySource, Projection]
+"""A source that has a topic, and what is read of the rows that this carries."""
 EXACTLY_ONCE, AT_LEAST_ONCE = "exactly-once", "at-least-once"
 
 
@@ -37,7 +46,7 @@ class EventTable:
 
     name: str
     schema: Mapping[str, DataType]
-    sources: tuple[tuple[EventSource, Projection], ...]
+    sources: tuple[Streamed, ...]
     uri: str | None
     refused: str
 
@@ -53,8 +62,8 @@ class EventTable:
     @property
     def time(self) -> Expression:
         """When an event happened; of several sources the first says it."""
-        found = self.sources[0][1].time
-        assert found is not None, "a group-by over events has a time"
+        found = _clock(self.sources[0][1])
+        assert found is not None, "events and changes have a time"
         return found
 
     @property
@@ -68,6 +77,12 @@ class EventTable:
         has_all = all(each.event_id is not None for _, each in self.sources)
         return next(iter(ids.values())) if has_all and len(ids) == 1 else None
 
+    def check(self, rows: pa.Table) -> None:
+        """DataError where a change does not say which way it goes: no reader could take it."""
+        for is_before in {each.is_before.text: each.is_before for _, each in self.sources if each.is_before}.values():
+            if values_of(is_before, rows, self.name, BOOLEAN).null_count:
+                raise DataError(f"{is_before.text} is null", subject=self.name)
+
     @property
     def delivery(self) -> str:
         """What a sender can rely on who sends again what was not answered."""
@@ -76,8 +91,8 @@ class EventTable:
     @cached_property
     def intake(self) -> Intake:
         """What checks its events."""
-        times = [each.time.columns for _, each in self.sources if each.time is not None]
-        required = frozenset.intersection(*times) if times else frozenset()
+        each = [_required(projection) for _, projection in self.sources]
+        required = frozenset.intersection(*each) if each else frozenset[str]()
         return Intake(self.name, self.schema, required, self.partition)
 
     def check_appendable(self) -> str:
@@ -108,21 +123,22 @@ def event_sources(
     project: Project, definitions: Definitions, catalog: Catalog, only: Sequence[str] = ()
 ) -> EventSources:
     """What of a project takes events. With `only` these tables, and those beside them in a group-by."""
-    of = [(group_by, _sources_of(group_by)) for group_by in definitions.group_bys]
-    names = list(dict.fromkeys(source.table_name for _, sources in of for source in sources))
+    of = [(group_by, event_tables_of(group_by)) for group_by in definitions.group_bys]
+    names = list(dict.fromkeys(table for _, tables in of for table in tables))
     _check_known(only, names)
-    wanted = _closed(only, [sources for _, sources in of]) if only else set(names)
+    wanted = _closed(only, [tables for _, tables in of]) if only else set(names)
     planned = Planned(lambda table: catalog.table(table).schema)
-    found: dict[str, list[tuple[EventSource, Projection]]] = {name: [] for name in names if name in wanted}
+    found: dict[str, list[Streamed]] = {name: [] for name in names if name in wanted}
     fed: list[Kept] = []
-    for group_by, sources in of:
-        if not any(source.table_name in wanted for source in sources):
+    for group_by, tables_of in of:
+        if wanted.isdisjoint(tables_of):
             continue
         kept = Kept(planned.group_by(group_by))
-        for source, projection in zip(group_by.sources, kept.group_by.sources, strict=True):
-            if isinstance(source, EventSource) and source.topic is not None:
-                found[source.table_name].append((source, projection))
-        if group_by.online and kept.has_tiles and len(sources) == len(group_by.sources):
+        streams = list(zip(group_by.sources, kept.streams, strict=True))
+        for source, projection in streams:
+            if not isinstance(source, JoinSource) and source.topic is not None:
+                found[projection.table].append((source, projection))
+        if group_by.online and kept.has_tiles and len(tables_of) == len(streams):
             fed.append(kept)
     tables = {name: _table(project, catalog, name, sources) for name, sources in found.items()}
     return EventSources(tables, tuple(fed))
@@ -130,8 +146,31 @@ def event_sources(
 
 def tables_with_topics(definitions: Definitions) -> list[str]:
     """The names of the tables that take events, of which nothing is looked at yet."""
-    sources = (source for group_by in definitions.group_bys for source in _sources_of(group_by))
-    return list(dict.fromkeys(source.table_name for source in sources))
+    return list(dict.fromkeys(name for group_by in definitions.group_bys for name in event_tables_of(group_by)))
+
+
+def event_tables_of(group_by: GroupBy) -> list[str]:
+    """Of each of its sources that have a topic, the table of the rows that this carries."""
+    found = (_event_table(source) for source in group_by.sources)
+    return [name for name in found if name is not None]
+
+
+def _event_table(source: Source) -> str | None:
+    if isinstance(source, JoinSource) or source.topic is None:
+        return None
+    return source.table_name if isinstance(source, EventSource) else source.mutations_name
+
+
+def _clock(projection: Projection) -> Expression | None:
+    """When a row became an event."""
+    return projection.mutation_time or projection.time
+
+
+def _required(projection: Projection) -> frozenset[str]:
+    """The columns that may not be null: those of the clock, and the one that says which way a change goes."""
+    clock, way = _clock(projection), projection.is_before
+    found: frozenset[str] = clock.columns if clock is not None else frozenset()
+    return found | way.columns if way is not None and isinstance(way.node, Column) else found
 
 
 def journal_of(project: Project, table: str) -> Journal:
@@ -153,24 +192,21 @@ def _check_known(names: Iterable[str], valid: Iterable[str]) -> None:
                 f"there is no source {name!r} that takes events",
                 asked=name,
                 valid=known,
-                hint="a source takes events where it has a topic: EventSource(table, topic=Topic(...))",
+                hint="a source takes events where it has a topic: EventSource(table, topic=Topic(...)), "
+                "an entity those of its mutations",
             )
 
 
-def _sources_of(group_by: GroupBy) -> list[EventSource]:
-    return [source for source in group_by.sources if isinstance(source, EventSource) and source.topic is not None]
-
-
-def _closed(only: Iterable[str], groups: Iterable[list[EventSource]]) -> set[str]:
+def _closed(only: Iterable[str], groups: Iterable[list[str]]) -> set[str]:
     """The tables, and those that a group-by needs beside them: its progress is the least of all its sources."""
     wanted = set(only)
-    sets = [{source.table_name for source in sources} for sources in groups]
+    sets = [set(tables) for tables in groups]
     while more := {name for each in sets if each & wanted for name in each} - wanted:
         wanted |= more
     return wanted
 
 
-def _table(project: Project, catalog: Catalog, name: str, sources: list[tuple[EventSource, Projection]]) -> EventTable:
+def _table(project: Project, catalog: Catalog, name: str, sources: list[Streamed]) -> EventTable:
     table = catalog.table(name)
     if not table.schema:
         raise TableError(
@@ -178,7 +214,7 @@ def _table(project: Project, catalog: Catalog, name: str, sources: list[tuple[Ev
             hint="write it with its columns first",
         )
     uri, refused = project.table_uri(name), ""
-    if any(isinstance(source.table, StagingQuery) for source, _ in sources):
+    if any(projection.made_by for _, projection in sources):
         refused = "a staging query makes it"
     elif not isinstance(table, DeltaSource) or table.uri.rstrip("/") != uri:
         refused = f"it is no Delta table that the environment {project.environment!r} writes itself ({uri})"

@@ -73,7 +73,7 @@ class Feed:
 
     @property
     def tables(self) -> frozenset[str]:
-        return frozenset(source.table for source in self.kept.group_by.sources)
+        return frozenset(source.table for source in self.kept.streams)
 
     def position(self, log: str) -> Position:
         """How far a log has been read."""
@@ -87,7 +87,7 @@ class Feed:
             return True
         before = _stored(found, self.space)
         self._stored = found
-        if before is None or (before.fingerprint == self.kept.group_by.fingerprint and before.logs is not None):
+        if before is None or (before.fingerprint == self.kept.fingerprint and before.logs is not None):
             self._begin(None, before.logs or {} if before else {})
             return False
         self._begin(set(), {})
@@ -130,7 +130,7 @@ class Feed:
         self._seen = [
             (identity, Seen(self._store, self.space, number, identity.type, own))
             for number, identity in enumerate(
-                {s.event_id.text: s.event_id for s in self.kept.group_by.sources if s.event_id is not None}.values()
+                {s.event_id.text: s.event_id for s in self.kept.streams if s.event_id is not None}.values()
             )
         ]
 
@@ -149,7 +149,7 @@ class Feed:
         """The position, to be written with what it is the position of."""
         if self._own is not None and logs is not None:
             return []
-        self._stored = msgspec.json.encode(_Stored(self.kept.group_by.fingerprint, logs))
+        self._stored = msgspec.json.encode(_Stored(self.kept.fingerprint, logs))
         return [(POSITION, self._stored)]
 
     def _read(self, table: str, rows: pa.Table) -> tuple[Available, list[Item], int]:
@@ -165,13 +165,14 @@ class Feed:
 
     def _available(self, table: str, rows: pa.Table, masks: Mapping[str, NDArray[np.bool_]]) -> Available:
         """The rows of each source over the table: of one that declares an id, those whose id is new."""
-        plan = self.kept.group_by
-        texts = [source.event_id.text if source.event_id is not None else "" for source in plan.sources]
+        sources = self.kept.streams
+        texts = [source.event_id.text if source.event_id is not None else "" for source in sources]
         readings: dict[str, Available] = {}
         for text in dict.fromkeys(texts):
             some = rows.filter(pa.array(masks[text])) if text in masks else rows
-            readings[text] = read_available(plan, open_catalog({table: some}), only=table)
-        return Available(plan, tuple(readings[text].readings[n] for n, text in enumerate(texts)))
+            readings[text] = read_available(self.kept, open_catalog({table: some}), only=table)
+        found = tuple(readings[text].readings[n] for n, text in enumerate(texts))
+        return Available(self.kept.group_by, sources, found)
 
     def _evaluate(self, table: str, rows: pa.Table) -> None:
         """Whether the rows can be evaluated, ids and all."""
@@ -181,7 +182,7 @@ class Feed:
         self._available(table, rows, {})
 
     def _identities(self, table: str) -> set[str]:
-        return {s.event_id.text for s in self.kept.group_by.sources if s.table == table and s.event_id is not None}
+        return {s.event_id.text for s in self.kept.streams if s.table == table and s.event_id is not None}
 
     def _ids(self, identity: Expression, rows: pa.Table, table: str) -> list[Any]:
         return [to_algebra(each, identity.type) for each in values_of(identity, rows, table).to_pylist()]
