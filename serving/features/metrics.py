@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from zipline.clock import SECOND, monotonic, now
 from zipline.fetch.results import STATUSES, Result
-from zipline.stores.contract import Ask, Store, StoreError
+from zipline.stores.contract import Ask, Generation, Store, StoreError
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -110,10 +110,24 @@ class _Uploads:
 
 
 class _Measured:
-    """A store whose reads are timed. Everything else is the store's own."""
+    """A store whose reads are timed, and whose failures are counted. Everything else is the store's own."""
 
     def __init__(self, store: Store, seconds: Any, failures: Any) -> None:
         self._store, self._seconds, self._failures = store, seconds, failures
+
+    def current(self, space: str) -> Generation | None:
+        try:
+            return self._store.current(space)
+        except StoreError:
+            self._failures.inc()
+            raise
+
+    def generations(self, space: str) -> list[Generation]:
+        try:
+            return self._store.generations(space)
+        except StoreError:
+            self._failures.inc()
+            raise
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
         began = monotonic()

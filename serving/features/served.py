@@ -152,7 +152,7 @@ class Definitions:
 def _warm(fetch: JoinFetch) -> None:
     """One fetch of nobody's key, so that the first request need not load kernels."""
     with suppress(ZiplineError):
-        answered(fetch.fetch([{name: None for name, _ in fetch.given}], now()))
+        answered(fetch.fetch([{name: None for name, _ in fetch.given}], now(), True))
 
 
 def digest_of(folder: Path) -> str:

@@ -47,7 +47,7 @@ class Fetcher:
 
     def fetch(self, join_name: str, keys: Sequence[Mapping[str, Any]], *, at: Instant | None = None) -> Result:
         """The features of these rows of keys (and of whatever else the join takes from a request), by default now."""
-        return self.join(join_name).fetch(keys, now() if at is None else to_micros(at))
+        return self.join(join_name).fetch(keys, now() if at is None else to_micros(at), at is None)
 
     async def afetch(self, join_name: str, keys: Sequence[Mapping[str, Any]], *, at: Instant | None = None) -> Result:
         """The same beside other work."""

@@ -20,6 +20,7 @@ from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
 from zipline.fetch.partials import Asked, PartialParts, Served
 from zipline.fetch.results import STATUSES, Block, Result, Shape, Status, Values
 from zipline.fetch.stored_values import ServedValues
+from zipline.fetch.troubles import TROUBLES
 from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
 from zipline.plan.steps import Column, JoinPlan
@@ -99,9 +100,10 @@ class JoinFetch:
         names = dict.fromkeys((*self.keys, *types))
         return tuple((name, types[name]) for name in names if name != "ts")
 
-    def fetch(self, rows: Sequence[Row], q: int) -> Result:
-        """The features of these rows at `q` (microseconds)."""
-        steps = self.steps(rows, q)
+    def fetch(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Result:
+        """The features of these rows at `q` (microseconds). With `is_now` that is the present by this machine's clock:
+        then an upload that has not ended yet is no fault of the caller, but of a clock."""
+        steps = self.steps(rows, q, is_now)
         question = next(steps)
         while True:
             try:
@@ -127,17 +129,19 @@ class JoinFetch:
             return self._store.get(reads)
         except PlaceError:
             return [self._read_alone(read) for read in reads]
-        except StoreError:
+        except StoreError as wrong:
+            TROUBLES.tell(wrong)
             return [None] * len(reads)
 
     def _read_alone(self, read: Ask) -> Sequence[Any] | None:
         try:
             # A copy: what a store gives holds until it is asked again.
             return [None if value is None else bytes(value) for value in self._store.get([read])[0]]
-        except StoreError:
+        except StoreError as wrong:
+            TROUBLES.tell(wrong)
             return None
 
-    def steps(self, rows: Sequence[Row], q: int) -> Generator[Question, Reply, Result]:
+    def steps(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Generator[Question, Reply, Result]:
         """See the module."""
         asked: list[tuple[Asked, slice]] = []
         reads: list[Ask] = []
@@ -145,9 +149,10 @@ class JoinFetch:
         for each in self._parts:
             generation = None
             try:
-                generation = self._generation(each.served.space, each.part, q) if is_there else None
-            except StoreError:
-                is_there = False
+                generation = self._generation(each.served.space, each.part, q, is_now) if is_there else None
+            except StoreError as wrong:
+                TROUBLES.tell(wrong)
+                is_there = isinstance(wrong, PlaceError)
             keys = self._keys(each, rows)
             asks = each.served.asks(keys, q, generation)
             asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks))))
@@ -183,12 +188,15 @@ class JoinFetch:
             found[derived.name] = _derived(derived, result, found, rows, {})
         return result
 
-    def _generation(self, space: str, part: PartPlan, q: int) -> Generation | None:
+    def _generation(self, space: str, part: PartPlan, q: int, is_now: bool) -> Generation | None:
         """The newest upload that ended at or before `q`; None before the first."""
         current = self._store.current(space)
         if current is None or current.end <= q:
             return current
         kept = [each for each in self._store.generations(space) if each.end <= q]
+        if not kept and is_now:
+            what = f"the upload of {space} ends at {to_text(current.end)}, and this machine's clock says {to_text(q)}"
+            raise PlaceError(what, hint="is the clock right?")
         if not kept:
             raise UsageError(
                 f"{part.group_by.name} is kept from {to_text(current.end)} on, not at {to_text(q)}",

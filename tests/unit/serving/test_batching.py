@@ -39,11 +39,11 @@ class Watched:
     def __init__(self, fetch: JoinFetch) -> None:
         self.fetch, self.calls = fetch, list[int]()
 
-    def __call__(self, rows: Sequence[dict[str, Any]], q: int) -> Any:
+    def __call__(self, rows: Sequence[dict[str, Any]], q: int, is_now: bool) -> Any:
         self.calls.append(len(rows))
         if any(row["k"] == "bad" for row in rows):
             raise DataError("a text is no integer")
-        return self.fetch.fetch(rows, q)
+        return self.fetch.fetch(rows, q, is_now)
 
 
 def asked(batches: Batches, *requests: Request, until: float | None = None) -> list[Any]:
@@ -126,9 +126,9 @@ def test_one_request_above_the_bound_is_answered_where_nothing_waits(fetch: Join
 def test_a_store_over_the_network_is_read_in_threads(fetch: JoinFetch) -> None:
     threads = set()
 
-    def noted(rows: Sequence[dict[str, Any]], q: int) -> Any:
+    def noted(rows: Sequence[dict[str, Any]], q: int, is_now: bool) -> Any:
         threads.add(threading.current_thread().name)
-        return fetch.fetch(rows, q)
+        return fetch.fetch(rows, q, is_now)
 
     with ThreadPoolExecutor(2, thread_name_prefix="reader") as executor:
         batches = Batches(noted, waiting=100, executor=executor)
@@ -139,7 +139,7 @@ def test_a_store_over_the_network_is_read_in_threads(fetch: JoinFetch) -> None:
 def test_what_is_no_fault_of_a_request_is_an_internal_problem(
     fetch: JoinFetch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(rows: Sequence[dict[str, Any]], q: int) -> Any:
+    def broken(rows: Sequence[dict[str, Any]], q: int, is_now: bool) -> Any:
         raise RuntimeError("of the server")
 
     assert asked(Batches(broken, waiting=100), request(1)) == [500]
