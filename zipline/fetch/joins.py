@@ -195,7 +195,7 @@ class JoinFetch:
             return current
         kept = [each for each in self._store.generations(space) if each.end <= q]
         if not kept and is_now:
-            what = f"the upload of {space} ends at {to_text(current.end)}, and this machine's clock says {to_text(q)}"
+            what = f"the upload of {space} ends at {to_text(current.end)}, which has not come by this machine's clock"
             raise PlaceError(what, hint="is the clock right?")
         if not kept:
             raise UsageError(

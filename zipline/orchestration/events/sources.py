@@ -78,7 +78,7 @@ class EventTable:
         """What checks its events."""
         times = [each.time.columns for _, each in self.sources if each.time is not None]
         required = frozenset.intersection(*times) if times else frozenset()
-        return Intake(self.name, self.schema, required, self.partition)
+        return Intake(self.name, self.schema, required, self.partition, [each for _, each in self.sources])
 
     def check_appendable(self) -> str:
         """Where events are appended; TableError says why they cannot be."""
