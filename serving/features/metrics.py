@@ -41,6 +41,9 @@ class Metrics:
         self._reads = Histogram(
             "zipline_store_read_seconds", "Time of a read of the store.", ("store",), buckets=_FAST, registry=registry
         )
+        self._cached = Counter(
+            "zipline_cache_lookups", "Keys looked for in caches.", ("group_by", "outcome"), registry=registry
+        )
         self._failures = Counter("zipline_store_failures", "Reads that failed.", ("store",), registry=registry)
         self.reloads = Counter("zipline_reloads", "Changed definitions taken up.", ("outcome",), registry=registry)
         self.logged = Counter("zipline_log_rows", "Rows for the request log.", ("outcome",), registry=registry)
@@ -71,6 +74,13 @@ class Metrics:
         for child, count in zip(of_status, result.count_statuses(), strict=True):
             if count:
                 child.inc(count)
+
+    def looked(self, group_by: str, hits: int, misses: int) -> None:
+        """Keys of a group-by that a cache had, and that it had not."""
+        if hits:
+            self._cached.labels(group_by, "hit").inc(hits)
+        if misses:
+            self._cached.labels(group_by, "miss").inc(misses)
 
     def measured(self, store: Store, kind: str) -> Store:
         """The store, its reads timed."""

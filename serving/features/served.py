@@ -24,6 +24,7 @@ from serving.features.responses import answered
 from serving.problems import Problem
 from zipline.clock import now
 from zipline.errors import ZiplineError
+from zipline.fetch.caching import FetchCache
 from zipline.fetch.fetcher import Fetcher
 from zipline.fetch.joins import JoinFetch
 from zipline.fetch.results import Result
@@ -90,6 +91,8 @@ class Definitions:
     ) -> None:
         self._project, self._store, self._metrics = project, store, metrics
         self._readers, self._is_local = readers, is_local
+        prefix = len(project.key_prefix)
+        self._cache = FetchCache(counted=lambda space, *counts: metrics.looked(space[prefix:], *counts))
         self.current: Served | None = None
         self.wrong: str | None = None
         self._seen = ""
@@ -132,7 +135,7 @@ class Definitions:
 
     def _made(self, digest: str) -> Served:
         definitions = load(Path(self._project.root) / self._project.configs)
-        fetcher = Fetcher(self._project, store=self._store, definitions=definitions)
+        fetcher = Fetcher(self._project, store=self._store, definitions=definitions, cache=self._cache)
         joins = {}
         for join in definitions.joins:
             if join.online:

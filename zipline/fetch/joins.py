@@ -2,12 +2,13 @@
 
 A fetch is a generator: it yields what to read and whom to ask, is sent what came of it, and returns the result. What
 stands between, a call or an await, is the driver's. The failure of one part's reads makes its own features
-`unavailable` and touches no other's.
+`unavailable` and touches no other's. Of group-bys that declare a `cache`, what was read a moment ago is not read again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from zipline.algebra.nested import from_algebra
 from zipline.api import Join
 from zipline.clock import to_datetime, to_text
 from zipline.errors import UsageError, ZiplineError
+from zipline.fetch.caching import Cached, FetchCache
 from zipline.fetch.external import Answer
 from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
 from zipline.fetch.partials import Asked, PartialParts, Served
@@ -61,9 +63,15 @@ class JoinFetch:
     """Fetches one join."""
 
     def __init__(
-        self, plan: JoinPlan, parts: Sequence[OnlinePart], store: Store, externals: Sequence[OnlineExternal] = ()
+        self,
+        plan: JoinPlan,
+        parts: Sequence[OnlinePart],
+        store: Store,
+        externals: Sequence[OnlineExternal] = (),
+        cache: FetchCache | None = None,
     ) -> None:
         self._plan, self._parts, self._store, self._externals = plan, tuple(parts), store, tuple(externals)
+        self._cache = FetchCache() if cache is None else cache
         self.columns: tuple[Column, ...] = (
             *plan.feature_columns,
             *((derived.name, derived.type) for derived in plan.derivations),
@@ -102,7 +110,7 @@ class JoinFetch:
 
     def fetch(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Result:
         """The features of these rows at `q` (microseconds). With `is_now` that is the present by this machine's clock:
-        then an upload that has not ended yet is no fault of the caller, but of a clock."""
+        then an upload that has not ended yet is no fault of the caller, but of a clock; and caches are used."""
         steps = self.steps(rows, q, is_now)
         question = next(steps)
         while True:
@@ -143,24 +151,32 @@ class JoinFetch:
 
     def steps(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Generator[Question, Reply, Result]:
         """See the module."""
-        asked: list[tuple[Asked, slice]] = []
+        asked: list[tuple[Asked, slice, Cached | None]] = []
         reads: list[Ask] = []
         is_there = True
         for each in self._parts:
-            generation = None
+            generation, is_known = None, is_there
             try:
                 generation = self._generation(each.served.space, each.part, q, is_now) if is_there else None
             except StoreError as wrong:
                 TROUBLES.tell(wrong)
-                is_there = isinstance(wrong, PlaceError)
-            keys = self._keys(each, rows)
-            asks = each.served.asks(keys, q, generation)
-            asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks))))
+                is_there, is_known = isinstance(wrong, PlaceError), False
+            keys, cached = self._keys(each, rows), None
+            if is_now and each.part.group_by.cache is not None:
+                generation = self._remembered(each, generation, q, is_known=is_known)
+                cached = self._cached(each, generation, keys, q)
+            wanted = keys if cached is None or not cached.missing else cached.missing
+            asks = [] if cached is not None and cached.is_whole else each.served.asks(wanted, q, generation)
+            asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks)), cached))
             reads += asks
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
-        own = [_complete(reply.reads[place]) for _, place in asked]
-        halves = [half for half, _ in asked]
+        own = [_complete(reply.reads[place]) for _, place, _ in asked]
+        halves = [half for half, _, _ in asked]
+        for number, (_, _, cached) in enumerate(asked):
+            if cached is not None:
+                own[number], unread = cached.together(own[number])
+                halves[number] = replace(halves[number], unread=unread)
         of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
         kernel_halves = [halves[n] for n in of_kernel]
         block = self._kernel.answered(kernel_halves, [own[n] for n in of_kernel], len(rows), q)
@@ -204,6 +220,28 @@ class JoinFetch:
             )
         return kept[-1]
 
+    def _remembered(
+        self, each: OnlinePart, generation: Generation | None, q: int, *, is_known: bool
+    ) -> Generation | None:
+        """The generation, for a part with a cache; while the store does not say which is current, that of before."""
+        space, bound = each.served.space, each.part.group_by.cache
+        assert bound is not None
+        if generation is not None:
+            self._cache.saw(space, generation)
+        if is_known:
+            return generation
+        before = self._cache.seen(space, bound)
+        return before if before is not None and before.end <= q else None
+
+    def _cached(
+        self, each: OnlinePart, generation: Generation | None, keys: Sequence[bytes | None], q: int
+    ) -> Cached | None:
+        bound = each.part.group_by.cache
+        if generation is None or bound is None:
+            return None
+        served = each.served
+        return Cached(self._cache, bound, served.space, generation, served.suffixes(q, generation), keys)
+
     def _keys(self, each: OnlinePart, rows: Sequence[Row]) -> list[bytes | None]:
         """The keys as bytes. UsageError names the row that lacks one, DataError the value that is of another type."""
         write, parts_of = each.served.key, each.parts_of
@@ -224,8 +262,10 @@ class JoinFetch:
             found[part.prefix + derived.name] = _derived(derived, result, found, rows, names)
 
 
-def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str], str]) -> JoinFetch:
-    """What fetches a join; `space_of` names the space of a group-by."""
+def join_fetch(
+    plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str], str], cache: FetchCache | None = None
+) -> JoinFetch:
+    """What fetches a join; `space_of` names the space of a group-by. A cache may serve many joins of one store."""
     parts = []
     for part in plan.parts:
         if part.external is not None:  # its group-by stands for it offline alone
@@ -234,7 +274,7 @@ def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str
         has_tiles = Kept(plan_of).has_tiles
         served = Served(plan_of, space) if has_tiles else ServedValues(plan_of, space, _called(part))
         parts.append(OnlinePart(part, served, _parts_of(part.left_keys)))
-    return JoinFetch(plan, parts, store, online_externals(plan, join))
+    return JoinFetch(plan, parts, store, online_externals(plan, join), cache)
 
 
 def _complete(answers: Answers) -> list[Sequence[Any]] | None:

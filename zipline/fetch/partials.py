@@ -23,7 +23,7 @@ from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
 from zipline.fetch.online_values import to_word
-from zipline.fetch.results import Block, Status, Values
+from zipline.fetch.results import STATUSES, Block, Status, Values
 from zipline.plan.online import SERVED, Kept, reduction
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
@@ -98,10 +98,12 @@ class Served:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One half of a fetch of a part: whose keys, and from which upload."""
+    """One half of a fetch of a part: whose keys, from which upload, and the rows whose keys could not be read while
+    others could."""
 
     keys: Sequence[bytes | None]
     generation: Generation | None
+    unread: Sequence[int] = ()
 
 
 class PartialParts:
@@ -115,9 +117,10 @@ class PartialParts:
         parts: list[tuple[int, ...]] = []
         windows: list[tuple[int, ...]] = []
         rows: list[tuple[int, ...]] = []
+        self._columns: list[slice] = []
         for number, (each, called) in enumerate(zip(served, names, strict=True)):
             kept = each.kept
-            first_window = len(windows)
+            first_window, first_row = len(windows), len(rows)
             for window in kept.windows:
                 first = len(rows)
                 for feature in kept.fixed:
@@ -129,6 +132,7 @@ class PartialParts:
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
             fixed = kept.tag, kept.layout.words, kept.tile, EVER_BEFORE, SERVED, EVER_BEFORE
             parts.append((*fixed, first_window, len(windows)))
+            self._columns.append(slice(first_row, len(rows)))
         self._parts = np.array(parts, np.int64).reshape(-1, 8)
         self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 6)
@@ -173,6 +177,9 @@ class PartialParts:
             present,
             status,
         )
+        for half, columns in zip(asked, self._columns, strict=True):
+            if half.unread:
+                present[half.unread, columns], status[half.unread, columns] = False, STATUSES.index("unavailable")
         return Block(out, present, status, times, blocks)
 
     def _windows_at(self, q: int) -> Ints:
@@ -201,7 +208,8 @@ class PartialParts:
                 opened[number] = _opened(served.form, block.blocks[number])
             records, irs, wrong = opened[number]
             is_stale = q > time + served.lag(time, half.generation)
-            found[name] = _by_algebra(served.kept, feature, records, irs, q, time, wrong, is_stale=is_stale)
+            values = _by_algebra(served.kept, feature, records, irs, q, time, wrong, is_stale=is_stale)
+            found[name] = values.without(half.unread)
         return found
 
 

@@ -33,6 +33,17 @@ class Values:
     statuses: Sequence[Status]
     times: Sequence[int | None]
 
+    def without(self, rows: Sequence[int]) -> Values:
+        """The same, but for rows that could not be read."""
+        if not rows:
+            return self
+        unread = set(rows)
+        values = [None if number in unread else value for number, value in enumerate(self.values)]
+        statuses: list[Status] = [
+            "unavailable" if number in unread else status for number, status in enumerate(self.statuses)
+        ]
+        return Values(values, statuses, self.times)
+
 
 @dataclass(frozen=True, eq=False)
 class Block:

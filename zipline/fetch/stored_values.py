@@ -40,6 +40,10 @@ class ServedValues:
         rest = [(place, *column) for place, column in enumerate(self._form.rest) if column[0] in called]
         self._rest = [(place, called[name], self._empty.get(name), dtype) for place, name, dtype in rest]
 
+    def suffixes(self, _q: int, _generation: Generation) -> list[bytes]:
+        """There are no chunks."""
+        return []
+
     def asks(self, keys: Sequence[bytes | None], _q: int, generation: Generation | None) -> list[Ask]:
         """What to ask the store for these keys (None: no key)."""
         if generation is None:
@@ -77,6 +81,8 @@ class ServedValues:
         if is_stale:
             status[:] = _STALE
         present[wrong], status[wrong] = False, _ERROR
+        if asked.unread:
+            present[asked.unread], status[asked.unread] = False, _UNAVAILABLE
         rest: dict[str, Values] = {}
         for place, name, empty, dtype in self._rest:
             statuses: list[Status] = []
@@ -85,7 +91,7 @@ class ServedValues:
                 value = None if is_wrong else empty if n < 0 else from_algebra(opened.rest[n][place], dtype)
                 values.append(value)
                 statuses.append("error" if is_wrong else "stale" if is_stale else "default" if value == empty else "ok")
-            rest[name] = Values(values, statuses, [generation.end] * count)
+            rest[name] = Values(values, statuses, [generation.end] * count).without(asked.unread)
         return Block(words, present, status, [generation.end], []), rest
 
     def _unavailable(self, count: int) -> tuple[Block, dict[str, Values]]:

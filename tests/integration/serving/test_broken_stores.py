@@ -29,10 +29,10 @@ SPENT, SOLD = "spent_amount_sum_7d", "sold_amount_max_30d"
 JSON = {"content-type": "application/json"}
 
 
-def ask(server: Server, user: str = "u1", timeout: float = 10) -> tuple[int, dict[str, Any], dict[str, str]]:
+def ask(server: Server, user: str = "u1", client: Any = httpx) -> tuple[int, dict[str, Any], dict[str, str]]:
     """(status of HTTP, values, statuses but for `ok`) of one row."""
     body = json.dumps({"rows": rows_of((user, "a"))})
-    answer = httpx.post(f"{server.url}/v1/features/{JOIN}", content=body, headers=JSON, timeout=timeout)
+    answer = client.post(f"{server.url}/v1/features/{JOIN}", content=body, headers=JSON, timeout=10)
     (row,) = answer.json().get("rows") or [{"values": {}, "status": {}}]
     return answer.status_code, row["values"], row.get("status", {})
 
@@ -124,17 +124,18 @@ def test_a_redis_that_hangs_holds_up_nobody_for_longer_than_its_timeout(in_redis
     is_over = threading.Event()
 
     def asks(server: Server, number: int) -> None:
-        while not is_over.is_set():
-            began = time.monotonic()
-            code, _, statuses = ask(server, f"u{number}")
-            answers.append((began, time.monotonic() - began, code, statuses.get(SPENT, "ok")))
+        with httpx.Client() as client:
+            while not is_over.wait(0.01):
+                began = time.monotonic()
+                code, _, statuses = ask(server, f"u{number}", client)
+                answers.append((began, time.monotonic() - began, code, statuses.get(SPENT, "ok")))
 
     def lasts(path: str) -> float:
         began = time.monotonic()
-        httpx.get(server.url + path, timeout=10)
+        other.get(server.url + path, timeout=10)
         return time.monotonic() - began
 
-    with running_redis(port, data) as (_, redis), serving(in_redis) as server:
+    with running_redis(port, data) as (_, redis), serving(in_redis) as server, httpx.Client() as other:
         until(lambda: state(server) == ALL_THERE)
         asking = [threading.Thread(target=asks, args=(server, number)) for number in range(8)]
         for thread in asking:
@@ -150,8 +151,8 @@ def test_a_redis_that_hangs_holds_up_nobody_for_longer_than_its_timeout(in_redis
         for thread in asking:
             thread.join()
         assert {code for _, _, code, _ in answers} == {200}
-        assert max(seconds for _, seconds, _, _ in answers) < 2 * TIMEOUT + 0.5
-        assert slowest < 2 * TIMEOUT + 0.5
+        assert max(seconds for _, seconds, _, _ in answers) < 2 * TIMEOUT + 1.0
+        assert slowest < 2 * TIMEOUT + 1.0
         later = [(seconds, status) for began, seconds, _, status in answers if hung + 2 < began < mended - 1]
         assert {status for _, status in later} == {"unavailable"}
         assert sum(seconds < TIMEOUT / 2 for seconds, _ in later) > 0.9 * len(later)
