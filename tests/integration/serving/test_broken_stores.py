@@ -159,6 +159,23 @@ def test_a_redis_that_hangs_holds_up_nobody_for_longer_than_its_timeout(in_redis
         assert counted(server, 'zipline_store_failures_total{store="redis"}') > len(later)
 
 
+def test_what_a_cache_has_is_answered_while_redis_is_down(in_redis: Path, port: int, data: Path) -> None:
+    config = in_redis / "configs" / "shop" / "orders.py"
+    config.write_text(config.read_text().replace('freshness="3d"', 'freshness="3d", cache="10m"'))
+    with running_redis(port, data) as (_, redis):
+        upload(in_redis, "shop.orders.spent")
+        with serving(in_redis) as server:
+            until(lambda: state(server) == ALL_THERE)
+            redis.send_signal(signal.SIGKILL)
+            redis.wait()
+            assert state(server) == (30.0, "ok", None, "unavailable")
+            assert state(server, "u3") == UNAVAILABLE
+            assert state(server) == (30.0, "ok", None, "unavailable")
+            assert counted(server, 'zipline_cache_lookups_total{group_by="shop.orders.spent",outcome="hit"}') >= 2
+            assert counted(server, 'zipline_cache_lookups_total{group_by="shop.orders.spent",outcome="miss"}') >= 2
+            assert counted(server, 'zipline_cache_lookups_total{group_by="shop.orders.sold"') == 0
+
+
 # LMDB
 
 
