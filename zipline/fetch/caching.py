@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from zipline.clock import SECOND, monotonic
@@ -160,7 +160,7 @@ class Cached:
             return [blobs], rows
         nothing = (None,) * len(self._suffixes)
         tiles = [value for entry in of for value in (nothing if entry is None else entry.tiles)]
-        return [blobs, [_least(entry.progress for entry in entries.values()), *tiles]], rows
+        return [blobs, [_least({entry.progress for entry in entries.values()}), *tiles]], rows
 
     def _keep(self, answer: Sequence[Sequence[Any]]) -> dict[bytes, Entry]:
         blobs = [_copied(value) for value in answer[0]]
@@ -179,9 +179,9 @@ def _copied(value: Any) -> bytes | None:
     return None if value is None else bytes(value)
 
 
-def _least(progress: Iterable[bytes | None]) -> bytes | None:
+def _least(progress: Collection[bytes | None]) -> bytes | None:
     """None, which says that no stream has come, is the least of all."""
-    found = list(progress)
-    if any(each is None for each in found):
+    some = [each for each in progress if each is not None]
+    if len(some) < len(progress):
         return None
-    return min((each for each in found if each is not None), key=lambda each: int.from_bytes(each, "little"))
+    return min(some, key=lambda each: int.from_bytes(each, "little"))
