@@ -30,7 +30,7 @@ from zipline.fetch.joins import JoinFetch
 from zipline.fetch.results import Result
 from zipline.plan.definitions import load
 from zipline.project import Project
-from zipline.stores.contract import Store, StoreError
+from zipline.stores.contract import PlaceError, Store, StoreError
 from zipline.values import dataclass
 
 LOOK_EVERY = 2.0
@@ -68,12 +68,17 @@ class Served:
         return found
 
     def ages(self, store: Store) -> dict[str, int | None]:
-        """When the upload of each group-by ended."""
-        found: dict[str, int | None] = {}
-        for each in self.joins.values():
-            for name, space in each.fetch.spaces.items():
-                if name not in found:
-                    found[name] = _end(store, space)
+        """When the upload of each group-by ended; None where there is none, or it cannot be known."""
+        spaces = {name: space for join in self.joins.values() for name, space in join.fetch.spaces.items()}
+        found: dict[str, int | None] = dict.fromkeys(spaces)
+        for name, space in spaces.items():
+            try:
+                generation = store.current(space)
+            except PlaceError:
+                continue
+            except StoreError:  # the others would wait for it too
+                break
+            found[name] = None if generation is None else generation.end
         return found
 
 
@@ -171,11 +176,3 @@ def digest_of(folder: Path) -> str:
                     continue
                 found.append((place, name, facts.st_size, facts.st_mtime_ns))
     return str(hash(tuple(found)))
-
-
-def _end(store: Store, space: str) -> int | None:
-    try:
-        generation = store.current(space)
-    except StoreError:
-        return None
-    return None if generation is None else generation.end
