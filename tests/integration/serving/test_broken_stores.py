@@ -212,10 +212,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def uploaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that nobody serves: who serves it holds locks, which a copy would have too."""
+    return project(tmp_path_factory.mktemp("uploaded"))
+
+
 @pytest.fixture
-def shop_copy(shop: Path, tmp_path: Path) -> Path:
+def shop_copy(uploaded: Path, tmp_path: Path) -> Path:
     """A project of its own, uploaded."""
-    return Path(shutil.copytree(shop, tmp_path / "copy"))
+    return Path(shutil.copytree(uploaded, tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
