@@ -59,6 +59,23 @@ class OnlinePart:
     parts_of: Callable[[Row], Sequence[Any]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """What was asked of a part, where its answers stand among all reads, and what a cache has of it."""
+
+    asked: Asked
+    place: slice
+    cached: Cached | None
+
+    def ended(self, reads: Answers) -> tuple[Asked, Sequence[Sequence[Any]] | None]:
+        """(what was asked, what was there of it, kept or read; None where it could not be read)."""
+        answer = _complete(reads[self.place])
+        if self.cached is None:
+            return self.asked, answer
+        together, unread = self.cached.together(answer)
+        return replace(self.asked, unread=unread), together
+
+
 class JoinFetch:
     """Fetches one join."""
 
@@ -151,32 +168,11 @@ class JoinFetch:
 
     def steps(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Generator[Question, Reply, Result]:
         """See the module."""
-        asked: list[tuple[Asked, slice, Cached | None]] = []
-        reads: list[Ask] = []
-        is_there = True
-        for each in self._parts:
-            generation, is_known = None, is_there
-            try:
-                generation = self._generation(each.served.space, each.part, q, is_now) if is_there else None
-            except StoreError as wrong:
-                TROUBLES.tell(wrong)
-                is_there, is_known = isinstance(wrong, PlaceError), False
-            keys, cached = self._keys(each, rows), None
-            if is_now and each.part.group_by.cache is not None:
-                generation = self._remembered(each, generation, q, is_known=is_known)
-                cached = self._cached(each, generation, keys, q)
-            wanted = keys if cached is None or not cached.missing else cached.missing
-            asks = [] if cached is not None and cached.is_whole else each.served.asks(wanted, q, generation)
-            asked.append((Asked(keys, generation), slice(len(reads), len(reads) + len(asks)), cached))
-            reads += asks
+        begun, reads = self._begun(rows, q, is_now)
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
-        own = [_complete(reply.reads[place]) for _, place, _ in asked]
-        halves = [half for half, _, _ in asked]
-        for number, (_, _, cached) in enumerate(asked):
-            if cached is not None:
-                own[number], unread = cached.together(own[number])
-                halves[number] = replace(halves[number], unread=unread)
+        ended = [each.ended(reply.reads) for each in begun]
+        halves, own = [half for half, _ in ended], [answer for _, answer in ended]
         of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
         kernel_halves = [halves[n] for n in of_kernel]
         block = self._kernel.answered(kernel_halves, [own[n] for n in of_kernel], len(rows), q)
@@ -203,6 +199,28 @@ class JoinFetch:
         for derived in self._plan.derivations:
             found[derived.name] = _derived(derived, result, found, rows, {})
         return result
+
+    def _begun(self, rows: Sequence[Row], q: int, is_now: bool) -> tuple[list[_Begun], list[Ask]]:
+        """What is asked of each part, and all that is to be read."""
+        begun: list[_Begun] = []
+        reads: list[Ask] = []
+        is_there = True
+        for each in self._parts:
+            generation, is_known = None, is_there
+            try:
+                generation = self._generation(each.served.space, each.part, q, is_now) if is_there else None
+            except StoreError as wrong:
+                TROUBLES.tell(wrong)
+                is_there, is_known = isinstance(wrong, PlaceError), False
+            keys, cached = self._keys(each, rows), None
+            if is_now and each.part.group_by.cache is not None:
+                generation = self._remembered(each, generation, q, is_known=is_known)
+                cached = self._cached(each, generation, keys, q)
+            wanted = keys if cached is None or not cached.missing else cached.missing
+            asks = [] if cached is not None and cached.is_whole else each.served.asks(wanted, q, generation)
+            begun.append(_Begun(Asked(keys, generation), slice(len(reads), len(reads) + len(asks)), cached))
+            reads += asks
+        return begun, reads
 
     def _generation(self, space: str, part: PartPlan, q: int, is_now: bool) -> Generation | None:
         """The newest upload that ended at or before `q`; None before the first."""
