@@ -32,7 +32,7 @@ JSON = {"content-type": "application/json"}
 def ask(server: Server, user: str = "u1", client: Any = httpx) -> tuple[int, dict[str, Any], dict[str, str]]:
     """(status of HTTP, values, statuses but for `ok`) of one row."""
     body = json.dumps({"rows": rows_of((user, "a"))})
-    answer = client.post(f"{server.url}/v1/features/{JOIN}", content=body, headers=JSON, timeout=10)
+    answer = client.post(f"{server.url}/v1/features/{JOIN}", content=body, headers=JSON, timeout=60)
     (row,) = answer.json().get("rows") or [{"values": {}, "status": {}}]
     return answer.status_code, row["values"], row.get("status", {})
 
@@ -50,19 +50,19 @@ SPENT_UNAVAILABLE = (None, "unavailable", 10.0, "ok")
 
 
 def ready(server: Server) -> tuple[int, str]:
-    answer = httpx.get(f"{server.url}/v2/health/ready", timeout=10)
+    answer = httpx.get(f"{server.url}/v2/health/ready", timeout=60)
     return answer.status_code, " ".join(answer.json()["reasons"])
 
 
 def counted(server: Server, name: str) -> float:
-    page = httpx.get(f"{server.url}/metrics", timeout=10).text
+    page = httpx.get(f"{server.url}/metrics", timeout=60).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(name))
 
 
 def post(server: Server, user: str, amount: float) -> httpx.Response:
     event = bought(user, amount)
     body = json.dumps({"events": [event | {"t": event["t"].isoformat()}]})
-    return httpx.post(f"{server.url}/v1/events/orders", content=body, headers=JSON, timeout=20)
+    return httpx.post(f"{server.url}/v1/events/orders", content=body, headers=JSON, timeout=60)
 
 
 # Redis
@@ -132,7 +132,7 @@ def test_a_redis_that_hangs_holds_up_nobody_for_longer_than_its_timeout(in_redis
 
     def lasts(path: str) -> float:
         began = time.monotonic()
-        other.get(server.url + path, timeout=10)
+        other.get(server.url + path, timeout=60)
         return time.monotonic() - began
 
     with running_redis(port, data) as (_, redis), serving(in_redis) as server, httpx.Client() as other:

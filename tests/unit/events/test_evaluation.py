@@ -32,6 +32,13 @@ def event(**values: Any) -> dict[str, Any]:
     return {"key": "a", "text": "1", "t": "2024-05-05T00:00:00Z"} | values
 
 
+@pytest.fixture(params=["in Python", "by DuckDB"], autouse=True)
+def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows and many are computed by different means, and the same is said of them."""
+    if request.param == "by DuckDB":
+        monkeypatch.setattr("zipline.orchestration.events.evaluation.FEW", 0)
+
+
 CAST = {"select": {"key": "key", "n": "CAST(text AS BIGINT)"}}
 
 

@@ -3,11 +3,13 @@
 A row that a CAST of a `select` cannot take would make every backfill, upload and stream fail that reads it, so it is
 refused at the door, whoever brings it. What counts is what reading the table computes: clocks and ids of every row, the
 other columns of rows that the source's conditions keep. What cannot fail (columns, comparisons, text) is not tried.
+A few rows are computed in Python, whose expressions are the same, for a statement costs as much as hundreds of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,15 +23,28 @@ from zipline.plan.steps import Projection
 from zipline.types import BOOLEAN, DATE, INTEGERS, STRING, TIMESTAMP, DataType
 from zipline.values import dataclass
 
+FEW = 32
+"""Rows that are computed in Python."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Computed:
-    """What is computed of a row: the author's text, the columns that it reads, SQL, and the columns that this reads."""
+    """What is computed of a row: the author's text, the columns that it reads, SQL, and the columns that this reads.
+
+    `parts` are computed one after the other in Python, the last where all before it are true.
+    """
 
     text: str
     columns: frozenset[str]
     sql: str
     needed: frozenset[str]
+    parts: tuple[Expression, ...]
+
+    def of(self, row: Mapping[str, Any]) -> None:
+        """DataError where it cannot be."""
+        for part in self.parts:
+            if part.python()(row) is not True:
+                return
 
 
 class Evaluation:
@@ -77,6 +92,11 @@ class Evaluation:
     def _run(self, rows: pa.Table, computed: Sequence[Computed]) -> None:
         if not computed or not rows.num_rows:
             return
+        if rows.num_rows <= FEW:
+            for row in rows.to_pylist():
+                for each in computed:
+                    each.of(row)
+            return
         connection = connect()
         try:
             connection.register("arrived", rows)
@@ -90,14 +110,14 @@ def _computed(source: Projection) -> Iterator[Computed]:
     """What of a source's expressions can fail."""
     for clock in (source.time, source.known_at, source.event_id):
         if clock is not None and may_fail(clock):
-            yield Computed(clock.text, clock.columns, clock.sql("duckdb"), clock.columns)
-    guard = all_of(source.where) if source.where else ""
+            yield Computed(clock.text, clock.columns, clock.sql("duckdb"), clock.columns, (clock,))
+    guard, conditions = all_of(source.where) if source.where else "", tuple(sorted(source.where, key=may_fail))
     of_guard = frozenset[str]().union(*(each.columns for each in source.where))
     if any(may_fail(each) for each in source.where):
-        yield Computed(" AND ".join(each.text for each in source.where), of_guard, guard, of_guard)
+        yield Computed(" AND ".join(each.text for each in source.where), of_guard, guard, of_guard, conditions)
     for each in source.columns.values():
         if may_fail(each):
-            yield Computed(each.text, each.columns, guarded(each, guard), each.columns | of_guard)
+            yield Computed(each.text, each.columns, guarded(each, guard), each.columns | of_guard, (*conditions, each))
 
 
 def may_fail(expression: Expression) -> bool:
