@@ -41,6 +41,7 @@ bench: $(VENV)/.dev
 
 bench-online: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.online
+	$(BIN)/python -m tests.performance.caching
 	$(BIN)/python -m tests.performance.serving
 
 bench-spark: $(VENV)/.dev

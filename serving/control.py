@@ -15,7 +15,7 @@ from serving.features.openapi import with_joins
 from serving.features.served import Definitions, Served, ServedJoin
 from serving.problems import Problem
 from zipline.clock import to_text
-from zipline.stores.contract import Store, StoreError
+from zipline.stores.contract import PlaceError, Store, StoreError
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -46,22 +46,28 @@ def _health(app: FastAPI, definitions: Definitions, store: Store) -> None:
 
     @app.get("/v2/health/ready", tags=["health"], responses={503: {"description": "Not ready: the reasons"}})
     def ready() -> JSONResponse:
-        """Whether features can be asked for: the definitions are loaded and the store is there."""
-        reasons = _missing(definitions, store)
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        """Whether features can be asked for: the definitions are loaded and the store is there.
+
+        A group-by that cannot be read while others can is told as a reason, and takes nobody out of service.
+        """
+        is_ready, reasons = _state(definitions, store)
+        return JSONResponse({"ready": is_ready, "reasons": reasons}, 200 if is_ready else 503)
 
 
-def _missing(definitions: Definitions, store: Store) -> list[str]:
+def _state(definitions: Definitions, store: Store) -> tuple[bool, list[str]]:
+    """(whether it is ready, what is wrong)."""
     served = definitions.current
     if served is None:
-        return [definitions.wrong or "the definitions are not loaded yet"]
-    for join in served.joins.values():
-        for space in join.fetch.spaces.values():
-            try:
-                store.current(space)
-            except StoreError as wrong:
-                return [wrong.what]
-    return []
+        return False, [definitions.wrong or "the definitions are not loaded yet"]
+    damaged: list[str] = []
+    for space in dict.fromkeys(space for join in served.joins.values() for space in join.fetch.spaces.values()):
+        try:
+            store.current(space)
+        except PlaceError as wrong:
+            damaged.append(wrong.what)
+        except StoreError as wrong:
+            return False, [wrong.what]
+    return True, damaged
 
 
 def _facts(

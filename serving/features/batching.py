@@ -25,7 +25,8 @@ from zipline.errors import UsageError, ZiplineError
 from zipline.fetch.results import Result, Status
 from zipline.values import dataclass
 
-Fetch: TypeAlias = Callable[[Sequence[dict[str, Any]], int], Result]
+Fetch: TypeAlias = Callable[[Sequence[dict[str, Any]], int, bool], Result]
+"""(rows, instant, whether that is the present) -> features"""
 MOST_ROWS = 256
 """Rows of one fetch, unless one request has more."""
 _log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class Batches:
         at = self._present() if asked is None else asked
         rows = [row for each in batch for row in each.request.rows] if len(batch) > 1 else batch[0].request.rows
         try:
-            result = self._fetch(rows, at)
+            result = self._fetch(rows, at, asked is None)
             if self._seen is not None:
                 self._seen(result, len(batch))
             found = answered(result)

@@ -15,12 +15,15 @@ import msgspec
 from serving.problems import Problem
 from zipline.api import EntitySource, EventSource
 from zipline.errors import EventError, TableError, UsageError, ZiplineError
+from zipline.orchestration.events.journal import JournalFullError
 from zipline.orchestration.events.posting import EventLog
 from zipline.plan.definitions import Definitions
 from zipline.project import Project
 from zipline.stores.contract import Store
 
 EVENTS = "/v1/events/"
+FULL = 30
+"""Seconds until it is worth to try again whether a full disk has room."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +64,10 @@ class Events:
             raise Problem(409, "not_appendable", wrong.what, hint=wrong.hint) from None
         except UsageError as wrong:
             raise Problem(400, "invalid_request", wrong.what, hint=wrong.hint) from None
+        except JournalFullError as wrong:
+            _log.error("events of %s were not accepted: %s", source, wrong.what)
+            what = "the disk of the server is full: nothing of the batch was kept"
+            raise Problem(507, "disk_full", what, hint="make room, then send it again", retry_after=FULL) from None
         except ZiplineError as wrong:
             _log.error("events of %s were not accepted: %s", source, wrong.what)
             raise Problem(503, "not_accepted", "the events could not be kept", retry_after=1) from None

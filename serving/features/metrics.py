@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from zipline.clock import SECOND, monotonic, now
 from zipline.fetch.results import STATUSES, Result
-from zipline.stores.contract import Ask, Store, StoreError
+from zipline.stores.contract import Ask, Generation, Store, StoreError
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -40,6 +40,9 @@ class Metrics:
         self._batches = Counter("zipline_fetches", "Fetches, each of all that waited.", labels, registry=registry)
         self._reads = Histogram(
             "zipline_store_read_seconds", "Time of a read of the store.", ("store",), buckets=_FAST, registry=registry
+        )
+        self._cached = Counter(
+            "zipline_cache_lookups", "Keys looked for in caches.", ("group_by", "outcome"), registry=registry
         )
         self._failures = Counter("zipline_store_failures", "Reads that failed.", ("store",), registry=registry)
         self.reloads = Counter("zipline_reloads", "Changed definitions taken up.", ("outcome",), registry=registry)
@@ -71,6 +74,13 @@ class Metrics:
         for child, count in zip(of_status, result.count_statuses(), strict=True):
             if count:
                 child.inc(count)
+
+    def looked(self, group_by: str, hits: int, misses: int) -> None:
+        """Keys of a group-by that a cache had, and that it had not."""
+        if hits:
+            self._cached.labels(group_by, "hit").inc(hits)
+        if misses:
+            self._cached.labels(group_by, "miss").inc(misses)
 
     def measured(self, store: Store, kind: str) -> Store:
         """The store, its reads timed."""
@@ -110,11 +120,24 @@ class _Uploads:
 
 
 class _Measured:
-    """A store whose reads are timed. Everything else is the store's own."""
+    """A store whose reads are timed, and whose failures are counted. Everything else is the store's own."""
 
     def __init__(self, store: Store, seconds: Any, failures: Any) -> None:
         self._store, self._seconds, self._failures = store, seconds, failures
-        self.current = store.current  # asked of every part of every fetch
+
+    def current(self, space: str) -> Generation | None:
+        try:
+            return self._store.current(space)
+        except StoreError:
+            self._failures.inc()
+            raise
+
+    def generations(self, space: str) -> list[Generation]:
+        try:
+            return self._store.generations(space)
+        except StoreError:
+            self._failures.inc()
+            raise
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
         began = monotonic()

@@ -24,12 +24,13 @@ from serving.features.responses import answered
 from serving.problems import Problem
 from zipline.clock import now
 from zipline.errors import ZiplineError
+from zipline.fetch.caching import FetchCache
 from zipline.fetch.fetcher import Fetcher
 from zipline.fetch.joins import JoinFetch
 from zipline.fetch.results import Result
 from zipline.plan.definitions import load
 from zipline.project import Project
-from zipline.stores.contract import Store, StoreError
+from zipline.stores.contract import PlaceError, Store, StoreError
 from zipline.values import dataclass
 
 LOOK_EVERY = 2.0
@@ -67,12 +68,17 @@ class Served:
         return found
 
     def ages(self, store: Store) -> dict[str, int | None]:
-        """When the upload of each group-by ended."""
-        found: dict[str, int | None] = {}
-        for each in self.joins.values():
-            for name, space in each.fetch.spaces.items():
-                if name not in found:
-                    found[name] = _end(store, space)
+        """When the upload of each group-by ended; None where there is none, or it cannot be known."""
+        spaces = {name: space for join in self.joins.values() for name, space in join.fetch.spaces.items()}
+        found: dict[str, int | None] = dict.fromkeys(spaces)
+        for name, space in spaces.items():
+            try:
+                generation = store.current(space)
+            except PlaceError:
+                continue
+            except StoreError:  # the others would wait for it too
+                break
+            found[name] = None if generation is None else generation.end
         return found
 
 
@@ -90,6 +96,8 @@ class Definitions:
     ) -> None:
         self._project, self._store, self._metrics = project, store, metrics
         self._readers, self._is_local = readers, is_local
+        prefix = len(project.key_prefix)
+        self._cache = FetchCache(counted=lambda space, *counts: metrics.looked(space[prefix:], *counts))
         self.current: Served | None = None
         self.wrong: str | None = None
         self._seen = ""
@@ -132,7 +140,7 @@ class Definitions:
 
     def _made(self, digest: str) -> Served:
         definitions = load(Path(self._project.root) / self._project.configs)
-        fetcher = Fetcher(self._project, store=self._store, definitions=definitions)
+        fetcher = Fetcher(self._project, store=self._store, definitions=definitions, cache=self._cache)
         joins = {}
         for join in definitions.joins:
             if join.online:
@@ -152,7 +160,7 @@ class Definitions:
 def _warm(fetch: JoinFetch) -> None:
     """One fetch of nobody's key, so that the first request need not load kernels."""
     with suppress(ZiplineError):
-        answered(fetch.fetch([{name: None for name, _ in fetch.given}], now()))
+        answered(fetch.fetch([{name: None for name, _ in fetch.given}], now(), True))
 
 
 def digest_of(folder: Path) -> str:
@@ -168,11 +176,3 @@ def digest_of(folder: Path) -> str:
                     continue
                 found.append((place, name, facts.st_size, facts.st_mtime_ns))
     return str(hash(tuple(found)))
-
-
-def _end(store: Store, space: str) -> int | None:
-    try:
-        generation = store.current(space)
-    except StoreError:
-        return None
-    return None if generation is None else generation.end

@@ -42,8 +42,9 @@ def events(first: int, last: int, count: int, keys: int, seed: int) -> pa.Table:
     )
 
 
-def joined() -> Join:
+def joined(cache: str | None = None) -> Join:
     """Ten features of each group-by: sums, averages, extremes and counts of an hour to 30 days."""
+    stem = "g" if cache is None else "cached"
     parts = []
     for number in range(GROUP_BYS):
         query = Query(select=["key", "x", "n"], time="t")
@@ -54,7 +55,8 @@ def joined() -> Join:
             Aggregation("n", Operation.MAX, windows=["1d", "7d"]),
             Aggregation("n", Operation.COUNT, windows=["1d", "30d"]),
         ]
-        parts.append(JoinPart(GroupBy(["key"], [source], aggregations, online=True, name=f"g{number}")))
+        name = f"{stem}{number}"
+        parts.append(JoinPart(GroupBy(["key"], [source], aggregations, online=True, cache=cache, name=name)))
     return Join(left=EventSource("asked", query=Query(select=["key"], time="t")), parts=parts, name="join", online=True)
 
 

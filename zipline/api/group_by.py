@@ -110,6 +110,9 @@ class GroupBy(Definition):
 
     With aggregations, one column for each operation, window and bucket; without, the selected columns of the latest
     row (a lookup). `keys=[]` is one global key. Errors name the author's line.
+
+    Online, `freshness` is by how much the input may lag before features are `stale`, and `cache` for how long what was
+    read of a key may be used again by fetches of the present (None: never).
     """
 
     keys: Sequence[str] = checked(fields.several(fields.text, distinct=True))

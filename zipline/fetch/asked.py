@@ -24,10 +24,12 @@ class RowKeys(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One half of a fetch of a part: whose keys, and from which upload (None: nothing was uploaded)."""
+    """One half of a fetch of a part: whose keys, from which upload (None: there is none), and the rows whose keys
+    could not be read while others could."""
 
     keys: RowKeys
     generation: Generation | None
+    unread: Sequence[int] = ()
 
 
 class Keys:

@@ -25,6 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from zipline.api import ExternalSource
 from zipline.api.fields import duration_micros
+from zipline.breaker import TOLERATED, Breaker
 from zipline.clock import monotonic, to_datetime, to_micros
 from zipline.errors import ZiplineError
 from zipline.types import ArrayType, DataType, parse_type
@@ -35,8 +36,6 @@ Handler = Callable[[Sequence[Row]], Sequence["Row | None"]]
 Status = Literal["ok", "default", "unavailable", "error"]
 
 THREADS = 16
-TOLERATED, PAUSE = 5, 1.0
-"""Failures in a row after which a source is spared, and seconds between two trials."""
 _LOG = logging.getLogger("zipline.fetch.external")
 _RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 
@@ -59,7 +58,7 @@ class ExternalClient:
         self._seconds = duration_micros(source.timeout) / 1_000_000
         self._handler = _of_url(source.handler, self._seconds) if isinstance(source.handler, str) else source.handler
         self._workers = _Workers(source.title)
-        self._breaker = _Breaker()
+        self._breaker = Breaker()
         self.failures = 0
 
     def ask(self, rows: Sequence[Row]) -> list[Answer]:
@@ -167,33 +166,6 @@ def _reason(wrong: BaseException, timeout: str) -> str:
     if isinstance(wrong, TimeoutError):
         return f"no answer within {timeout}"
     return f"{type(wrong).__name__}: {wrong}"
-
-
-class _Breaker:
-    """Spares a source that fails: after TOLERATED failures in a row it is asked once in PAUSE seconds."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._failures, self._next = 0, 0.0
-
-    def may_ask(self) -> bool:
-        with self._guard:
-            if self._failures < TOLERATED:
-                return True
-            clock = monotonic()
-            if clock < self._next:
-                return False
-            self._next = clock + PAUSE
-            return True
-
-    def failed(self) -> None:
-        with self._guard:
-            self._failures += 1
-            self._next = monotonic() + PAUSE
-
-    def answered(self) -> None:
-        with self._guard:
-            self._failures = 0
 
 
 class _Workers:

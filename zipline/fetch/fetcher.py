@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from zipline.api import Join
 from zipline.clock import now, to_micros
+from zipline.fetch.caching import FetchCache
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
 from zipline.plan.build import plan_join
@@ -30,7 +31,10 @@ Instant: TypeAlias = dt.datetime | dt.date | str | int
 
 
 class Fetcher:
-    """See the module. Without a project it is that of the current folder; `store` is by default the project's."""
+    """See the module. Without a project it is that of the current folder; `store` is by default the project's.
+
+    `cache` serves the group-bys that declare one; by default it is this fetcher's own.
+    """
 
     def __init__(
         self,
@@ -39,15 +43,17 @@ class Fetcher:
         store: Store | None = None,
         definitions: Definitions | None = None,
         catalog: Catalog | None = None,
+        cache: FetchCache | None = None,
     ) -> None:
         self.project = project if isinstance(project, Project) else load_project(project)
         self.store = store or open_store(self.project)
         self._definitions, self._catalog = definitions, catalog
+        self._cache = FetchCache() if cache is None else cache
         self._joins: dict[str, JoinFetch] = {}
 
     def fetch(self, join_name: str, keys: Sequence[Mapping[str, Any]], *, at: Instant | None = None) -> Result:
         """The features of these rows of keys (and of whatever else the join takes from a request), by default now."""
-        return self.join(join_name).fetch(keys, now() if at is None else to_micros(at))
+        return self.join(join_name).fetch(keys, now() if at is None else to_micros(at), at is None)
 
     async def afetch(self, join_name: str, keys: Sequence[Mapping[str, Any]], *, at: Instant | None = None) -> Result:
         """The same beside other work."""
@@ -61,7 +67,7 @@ class Fetcher:
             catalog = self._catalog or open_catalog(project=self.project)
             join = definitions.find(name, Join)
             plan = plan_join(join, lambda table: catalog.table(table).schema)
-            found = self._joins[name] = join_fetch(plan, join, self.store, partial(space_of, self.project))
+            found = self._joins[name] = join_fetch(plan, join, self.store, partial(space_of, self.project), self._cache)
         return found
 
     def close(self) -> None:

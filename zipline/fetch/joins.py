@@ -2,24 +2,26 @@
 
 A fetch is a generator: it yields what to read and whom to ask, is sent what came of it, and returns the result. What
 stands between, a call or an await, is the driver's. The failure of one part's reads makes its own features
-`unavailable` and touches no other's.
+`unavailable` and touches no other's. Of group-bys that declare a `cache`, what was read a moment ago is not read again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from zipline.algebra.nested import from_algebra
 from zipline.api import Join
 from zipline.clock import to_datetime, to_text
 from zipline.errors import UsageError, ZiplineError
-from zipline.fetch.asked import Asked, Keys, Row
+from zipline.fetch.asked import Answered, Asked, Keys, Row, RowKeys
+from zipline.fetch.caching import Cached, FetchCache
 from zipline.fetch.external import Answer
 from zipline.fetch.online_externals import Key, OnlineExternal, online_externals
 from zipline.fetch.partials import PartialParts, Served
 from zipline.fetch.results import STATUSES, Block, Result, Shape, Status, Values
 from zipline.fetch.stored_values import ServedValues, ValueParts
+from zipline.fetch.troubles import TROUBLES
 from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
 from zipline.plan.steps import Column, JoinPlan
@@ -54,13 +56,35 @@ class OnlinePart:
     served: Served | ServedValues
 
 
+class _Begun(NamedTuple):
+    """What was asked of a part, where its answers stand among all reads, and what a cache has of it."""
+
+    asked: Asked
+    place: slice
+    cached: Cached | None
+
+    def ended(self, reads: Answers) -> tuple[Asked, Answered]:
+        """(what was asked, what was there of it, kept or read)."""
+        answer = _complete(reads[self.place])
+        if self.cached is None:
+            return self.asked, answer
+        together, unread = self.cached.together(answer)
+        return self.asked._replace(unread=unread), together
+
+
 class JoinFetch:
     """Fetches one join."""
 
     def __init__(
-        self, plan: JoinPlan, parts: Sequence[OnlinePart], store: Store, externals: Sequence[OnlineExternal] = ()
+        self,
+        plan: JoinPlan,
+        parts: Sequence[OnlinePart],
+        store: Store,
+        externals: Sequence[OnlineExternal] = (),
+        cache: FetchCache | None = None,
     ) -> None:
         self._plan, self._parts, self._store, self._externals = plan, tuple(parts), store, tuple(externals)
+        self._cache = FetchCache() if cache is None else cache
         self.columns: tuple[Column, ...] = (
             *plan.feature_columns,
             *((derived.name, derived.type) for derived in plan.derivations),
@@ -97,9 +121,10 @@ class JoinFetch:
         names = dict.fromkeys((*self.keys, *types))
         return tuple((name, types[name]) for name in names if name != "ts")
 
-    def fetch(self, rows: Sequence[Row], q: int) -> Result:
-        """The features of these rows at `q` (microseconds)."""
-        steps = self.steps(rows, q)
+    def fetch(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Result:
+        """The features of these rows at `q` (microseconds). With `is_now` that is the present by this machine's clock:
+        then an upload that has not ended yet is no fault of the caller, but of a clock; and caches are used."""
+        steps = self.steps(rows, q, is_now)
         question = next(steps)
         while True:
             try:
@@ -127,34 +152,28 @@ class JoinFetch:
             return self._store.get(reads)
         except PlaceError:
             return [self._read_alone(read) for read in reads]
-        except StoreError:
+        except StoreError as wrong:
+            TROUBLES.tell(wrong)
             return [None] * len(reads)
 
     def _read_alone(self, read: Ask) -> Sequence[Any] | None:
         try:
             # A copy: what a store gives holds until it is asked again.
             return [None if value is None else bytes(value) for value in self._store.get([read])[0]]
-        except StoreError:
+        except StoreError as wrong:
+            TROUBLES.tell(wrong)
             return None
 
-    def steps(self, rows: Sequence[Row], q: int) -> Generator[Question, Reply, Result]:
+    def steps(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Generator[Question, Reply, Result]:
         """See the module."""
-        keys = [each.of(rows, self.keys) for each in self._own_keys]
-        generations = self._generations(q)
-        halves = [Asked(keys[own], each) for own, each in zip(self._keys_of, generations, strict=True)]
-        reads: list[Ask] = []
-        places: list[slice] = []
-        for each, half in zip(self._parts, halves, strict=True):
-            asks = each.served.asks(half.keys, q, half.generation)
-            places.append(slice(len(reads), len(reads) + len(asks)))
-            reads += asks
+        begun, reads = self._begun(rows, q, is_now)
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
-        own = [_complete(reply.reads[place]) for place in places]
+        ended = [each.ended(reply.reads) for each in begun]
         found: dict[str, Values] = {}
         blocks: list[Block] = []
         for kernel, numbers in self._kernels:
-            asked, answers = [halves[number] for number in numbers], [own[number] for number in numbers]
+            asked, answers = zip(*[ended[number] for number in numbers], strict=True) if numbers else ((), ())
             words, rest = kernel.answered(asked, answers, len(rows), q)
             blocks.append(words)
             found |= rest
@@ -174,28 +193,67 @@ class JoinFetch:
             found[derived.name] = _derived(derived, result, found, rows, {})
         return result
 
-    def _generations(self, q: int) -> list[Generation | None]:
-        """Of every part its newest upload that ended at or before `q`; None before the first, or of all parts from the
-        one on whose store cannot be reached."""
-        found: list[Generation | None] = []
-        try:
-            for each in self._parts:
-                current = self._store.current(each.served.space)
-                is_kept = current is None or current.end <= q
-                found.append(current if is_kept else self._earlier(each, q))
-        except StoreError:
-            found += [None] * (len(self._parts) - len(found))
-        return found
+    def _begun(self, rows: Sequence[Row], q: int, is_now: bool) -> tuple[list[_Begun], list[Ask]]:
+        """What is asked of each part, and all that is to be read."""
+        keys = [each.of(rows, self.keys) for each in self._own_keys]
+        begun: list[_Begun] = []
+        reads: list[Ask] = []
+        is_there = True
+        for each, own in zip(self._parts, self._keys_of, strict=True):
+            generation, is_known, cached = None, is_there, None
+            try:
+                generation = self._generation(each, q, is_now) if is_there else None
+            except StoreError as wrong:
+                TROUBLES.tell(wrong)
+                is_there, is_known = isinstance(wrong, PlaceError), False
+            asked = keys[own]
+            wanted = asked.some
+            if is_now and each.part.group_by.cache is not None:
+                generation = self._remembered(each, generation, q, is_known=is_known)
+                cached = self._cached(each, generation, asked, q)
+                wanted = wanted if cached is None else cached.missing
+            asks = [] if cached is not None and cached.is_whole else each.served.asks(wanted, q, generation)
+            begun.append(_Begun(Asked(asked, generation), slice(len(reads), len(reads) + len(asks)), cached))
+            reads += asks
+        return begun, reads
 
-    def _earlier(self, each: OnlinePart, q: int) -> Generation:
-        generations = self._store.generations(each.served.space)
+    def _generation(self, each: OnlinePart, q: int, is_now: bool) -> Generation | None:
+        """The newest upload that ended at or before `q`; None before the first."""
+        space = each.served.space
+        current = self._store.current(space)
+        if current is None or current.end <= q:
+            return current
+        generations = self._store.generations(space)
         kept = [generation for generation in generations if generation.end <= q]
+        if not kept and is_now:
+            what = f"the upload of {space} ends at {to_text(current.end)}, which has not come by this machine's clock"
+            raise PlaceError(what, hint="is the clock right?")
         if not kept:
             raise UsageError(
                 f"{each.part.group_by.name} is kept from {to_text(generations[0].end)} on, not at {to_text(q)}",
                 hint="ask for a later time, or make a backfill",
             )
         return kept[-1]
+
+    def _remembered(
+        self, each: OnlinePart, generation: Generation | None, q: int, *, is_known: bool
+    ) -> Generation | None:
+        """The generation, for a part with a cache; while the store does not say which is current, that of before."""
+        space, bound = each.served.space, each.part.group_by.cache
+        assert bound is not None
+        if generation is not None:
+            self._cache.saw(space, generation)
+        if is_known:
+            return generation
+        before = self._cache.seen(space, bound)
+        return before if before is not None and before.end <= q else None
+
+    def _cached(self, each: OnlinePart, generation: Generation | None, keys: RowKeys, q: int) -> Cached | None:
+        bound = each.part.group_by.cache
+        if generation is None or bound is None:
+            return None
+        served = each.served
+        return Cached(self._cache, bound, served.space, generation, served.suffixes(q, generation), keys)
 
     def _derive(self, part: PartPlan, result: Result, found: dict[str, Values], rows: Sequence[Row]) -> None:
         """The derivations of a part, over its keys and features."""
@@ -206,8 +264,10 @@ class JoinFetch:
             found[part.prefix + derived.name] = _derived(derived, result, found, rows, names)
 
 
-def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str], str]) -> JoinFetch:
-    """What fetches a join; `space_of` names the space of a group-by."""
+def join_fetch(
+    plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str], str], cache: FetchCache | None = None
+) -> JoinFetch:
+    """What fetches a join; `space_of` names the space of a group-by. A cache may serve many joins of one store."""
     parts = []
     for part in plan.parts:
         if part.external is not None:  # its group-by stands for it offline alone
@@ -216,7 +276,7 @@ def join_fetch(plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str
         has_tiles = Kept(plan_of).has_tiles
         served = Served(plan_of, space) if has_tiles else ServedValues(plan_of, space, _called(part))
         parts.append(OnlinePart(part, served))
-    return JoinFetch(plan, parts, store, online_externals(plan, join))
+    return JoinFetch(plan, parts, store, online_externals(plan, join), cache)
 
 
 def _kernels(parts: Sequence[OnlinePart]) -> list[tuple[PartialParts | ValueParts, list[int]]]:

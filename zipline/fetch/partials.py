@@ -22,7 +22,7 @@ from zipline.algebra.operations import empty_value
 from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
 from zipline.errors import ZiplineError
-from zipline.fetch.asked import Answered, Asked, RowKeys
+from zipline.fetch.asked import Answered, Asked
 from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Found, Status, Values
 from zipline.fetch.words import BROKEN, computed
@@ -68,20 +68,27 @@ class Served:
             return self.kept.group_by.freshness
         return STALLED if complete > generation.end else 0
 
-    def asks(self, keys: RowKeys, q: int, generation: Generation | None) -> list[Ask]:
+    def asks(self, keys: Sequence[bytes], q: int, generation: Generation | None) -> list[Ask]:
         """What to ask the store for these keys: of every key its upload, then its chunks of tiles."""
         if generation is None:
             return []
+        uploaded, suffixes = self._at(q, generation)
+        tiles = [PROGRESS, *[key + suffix for key in keys for suffix in suffixes]]
+        return [(uploaded, keys), (self._tiles, tiles)]
+
+    def suffixes(self, q: int, generation: Generation) -> list[bytes]:
+        """What stands behind the keys of the chunks that a query needs."""
+        return self._at(q, generation)[1]
+
+    def _at(self, q: int, generation: Generation) -> tuple[Place, list[bytes]]:
+        """The upload's place, and the suffixes: the same for all of a minute, as windows are whole minutes."""
         minute, known, uploaded, suffixes = self._moment
         if known is not generation or minute != q // MINUTE:
             uploaded, suffixes = Place(self.space, generation.name), self._suffixes(q, generation)
             self._moment = q // MINUTE, generation, uploaded, suffixes  # in one step: other threads have other times
-        tiles = [PROGRESS, *[key + suffix for key in keys.some for suffix in suffixes]]
-        return [(uploaded, keys.some), (self._tiles, tiles)]
+        return uploaded, suffixes
 
     def _suffixes(self, q: int, generation: Generation) -> list[bytes]:
-        """What stands behind the keys of the chunks that a query needs: the same for all of a minute, as windows are
-        whole minutes."""
         high = floor(q, self.kept.tile) + self.kept.tile
         starts = [start for window in self.kept.windows if (start := start_of(window, q)) != EVER_BEFORE]
         return chunks(generation.end, q, high, starts, ahead=self.kept.is_signed)
@@ -122,13 +129,14 @@ class PartialParts:
         self.served = tuple(served)
         self.names: list[str] = []
         self.types: list[DataType] = []
+        self._columns: list[slice] = []
         self._others: list[tuple[int, Feature, str]] = []
         parts: list[tuple[int, ...]] = []
         windows: list[tuple[int, ...]] = []
         rows: list[tuple[int, ...]] = []
         for number, (each, called) in enumerate(zip(served, names, strict=True)):
             kept = each.kept
-            first_window = len(windows)
+            first_window, first_row = len(windows), len(rows)
             for window in kept.windows:
                 first = len(rows)
                 for feature in kept.fixed:
@@ -139,6 +147,7 @@ class PartialParts:
                 windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
             parts.append((kept.tag, kept.layout.words, kept.tile, SERVED, kept.alone, first_window, len(windows)))
+            self._columns.append(slice(first_row, len(rows)))
         self._parts = np.array(parts, np.int64).reshape(-1, 7)
         self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 7)
@@ -166,6 +175,9 @@ class PartialParts:
         tables = np.array(facts, np.int64).reshape(-1, 5), self._parts, self._windows_at(q), self._rows
         places = np.array(at, np.int64).reshape(len(self.served), count)
         block = computed(folding.answer, values, (places, *tables, q), (count, len(self._rows)), times)
+        for half, columns in zip(asked, self._columns, strict=True):
+            if half.unread:
+                block = block.withheld(half.unread, columns, "unavailable")
         return block, self._computed_by_algebra(asked, answers, times, q) if self._others else {}
 
     def _windows_at(self, q: int) -> Ints:
@@ -200,7 +212,8 @@ class PartialParts:
             if (number, place, low) not in reduced:
                 reduced[number, place, low] = _reduced(served.kept, place, low, *opened[number], q)
             is_stale = q > time + served.lag(time, half.generation)
-            found[name] = _by_algebra(served.kept, feature, reduced[number, place, low], time, is_stale=is_stale)
+            values = _by_algebra(served.kept, feature, reduced[number, place, low], time, is_stale=is_stale)
+            found[name] = values.without(half.unread)
         return found
 
 

@@ -38,6 +38,17 @@ class Values:
     statuses: Sequence[Status]
     times: Sequence[int | None]
 
+    def without(self, rows: Sequence[int]) -> Values:
+        """The same, but for rows that could not be read."""
+        if not rows:
+            return self
+        unread = set(rows)
+        values = [None if number in unread else value for number, value in enumerate(self.values)]
+        statuses: list[Status] = [
+            "unavailable" if number in unread else status for number, status in enumerate(self.statuses)
+        ]
+        return Values(values, statuses, self.times)
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -63,6 +74,12 @@ class Block:
     status: NDArray[np.uint8]
     times: Sequence[int | None]
     said: int | None = None
+
+    def withheld(self, rows: Sequence[int], columns: slice, status: Status) -> Block:
+        """The same, but with null and this status in some columns of some rows."""
+        self.present[rows, columns], self.status[rows, columns] = False, STATUSES.index(status)
+        said = None if self.said is None else self.said | ABSENT | TROUBLED
+        return Block(self.words, self.present, self.status, self.times, said)
 
     def may(self, be: int) -> bool:
         """Whether some of the values may be so."""

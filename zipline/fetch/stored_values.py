@@ -10,17 +10,15 @@ import numpy as np
 from zipline.algebra.columnar import value_reading
 from zipline.algebra.nested import from_algebra
 from zipline.clock import DAY
-from zipline.fetch.asked import Answered, Asked, RowKeys
+from zipline.fetch.asked import Answered, Asked
 from zipline.fetch.online_values import to_word
 from zipline.fetch.partials import empty_of
-from zipline.fetch.results import STATUSES, Block, Found, Status, Values
+from zipline.fetch.results import Found, Status, Values
 from zipline.fetch.words import computed
 from zipline.plan.online import Kept
 from zipline.plan.steps import Column, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 from zipline.types import DataType
-
-_WRONG = STATUSES.index("error")
 
 
 class ServedValues:
@@ -35,9 +33,13 @@ class ServedValues:
         self.fixed = _taken(self.form.fixed, called, empty)
         self.rest = _taken(self.form.rest, called, empty)
 
-    def asks(self, keys: RowKeys, _q: int, generation: Generation | None) -> list[Ask]:
+    def suffixes(self, _q: int, _generation: Generation) -> list[bytes]:
+        """There are no chunks."""
+        return []
+
+    def asks(self, keys: Sequence[bytes], _q: int, generation: Generation | None) -> list[Ask]:
         """What to ask the store for these keys."""
-        return [] if generation is None else [(Place(self.space, generation.name), keys.some)]
+        return [] if generation is None else [(Place(self.space, generation.name), keys)]
 
     def is_foreign(self, generation: Generation | None) -> bool:
         """Whether the upload is another definition's: a key that is not in it may be one that this definition has."""
@@ -90,40 +92,42 @@ class ValueParts:
         places = np.array(at, np.int64).reshape(len(self._served), count)
         block = computed(value_reading.answer, values, (places, *tables), (count, len(self._columns)), times)
         rest: dict[str, Values] = {}
-        if self.others:
-            for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
-                rest |= self._rest(number, half, answer, block, q)
+        for number, (half, answer) in enumerate(zip(asked, answers, strict=True)):
+            columns = slice(*self._parts[number, value_reading.FIRST_COLUMN :].tolist())
+            if self._served[number].rest:
+                wrong, found = _rest(self._served[number], half, answer, q)
+                block = block.withheld(wrong, columns, "error") if wrong else block
+                rest |= {name: values.without(half.unread) for name, values in found.items()}
+            if half.unread:
+                block = block.withheld(half.unread, columns, "unavailable")
         return block, rest
 
-    def _rest(self, number: int, half: Asked, answer: Answered, block: Block, q: int) -> dict[str, Values]:
-        """The other features of a part. A row whose rest cannot be read is `error` in all of the part's features."""
-        served, generation, count = self._served[number], half.generation, len(half.keys.at)
-        if not served.rest:
-            return {}
-        if generation is None or answer is None:
-            wrong = served.is_foreign(generation)
-            nothing = Values([None] * count, ["error" if wrong else "unavailable"] * count, [None] * count)
-            return {name: nothing for _, name, _, _ in served.rest}
-        there = [place for place, blob in enumerate(answer[0]) if blob is not None]
-        opened = served.form.opened([answer[0][place] for place in there])
-        numbers = np.full(len(answer[0]) + 1, -1, np.int64)  # the last is that of rows without a key
-        numbers[there] = np.arange(len(there))
-        at = numbers[half.keys.at]
-        wrong_rows = np.full(count, served.is_foreign(generation))
-        wrong_rows[at >= 0] |= ~opened.is_whole[at[at >= 0]]
-        first, last = self._parts[number, value_reading.FIRST_COLUMN :]
-        block.present[wrong_rows, first:last], block.status[wrong_rows, first:last] = False, _WRONG
-        is_stale = served.is_stale(generation, q)
-        found: dict[str, Values] = {}
-        for place, name, empty, dtype in served.rest:
-            statuses: list[Status] = []
-            values: list[Any] = []
-            for n, is_wrong in zip(at.tolist(), wrong_rows.tolist(), strict=True):
-                value = None if is_wrong else empty if n < 0 else from_algebra(opened.rest[n][place], dtype)
-                values.append(value)
-                statuses.append("error" if is_wrong else "stale" if is_stale else "default" if value == empty else "ok")
-            found[name] = Values(values, statuses, [generation.end] * count)
-        return found
+
+def _rest(served: ServedValues, half: Asked, answer: Answered, q: int) -> tuple[list[int], dict[str, Values]]:
+    """(rows whose rest cannot be read, which are `error` in all of the part's features; the part's other features)."""
+    generation, count = half.generation, len(half.keys.at)
+    if generation is None or answer is None:
+        status: Status = "error" if served.is_foreign(generation) else "unavailable"
+        nothing = Values([None] * count, [status] * count, [None] * count)
+        return [], {name: nothing for _, name, _, _ in served.rest}
+    there = [place for place, blob in enumerate(answer[0]) if blob is not None]
+    opened = served.form.opened([answer[0][place] for place in there])
+    numbers = np.full(len(answer[0]) + 1, -1, np.int64)  # the last is that of rows without a key
+    numbers[there] = np.arange(len(there))
+    at = numbers[half.keys.at]
+    wrong_rows = np.full(count, served.is_foreign(generation))
+    wrong_rows[at >= 0] |= ~opened.is_whole[at[at >= 0]]
+    is_stale = served.is_stale(generation, q)
+    found: dict[str, Values] = {}
+    for place, name, empty, dtype in served.rest:
+        statuses: list[Status] = []
+        values: list[Any] = []
+        for n, is_wrong in zip(at.tolist(), wrong_rows.tolist(), strict=True):
+            value = None if is_wrong else empty if n < 0 else from_algebra(opened.rest[n][place], dtype)
+            values.append(value)
+            statuses.append("error" if is_wrong else "stale" if is_stale else "default" if value == empty else "ok")
+        found[name] = Values(values, statuses, [generation.end] * count)
+    return np.flatnonzero(wrong_rows).tolist(), found
 
 
 def _taken(

@@ -96,6 +96,7 @@ def _plan_group_by(group_by: GroupBy, planned: Planned) -> GroupByPlan:
         checks=tuple(group_by.checks),
         location=str(group_by.location) if group_by.location else None,
         freshness=None if group_by.freshness is None else duration_micros(group_by.freshness),
+        cache=None if group_by.cache is None else duration_micros(group_by.cache),
     )
 
 

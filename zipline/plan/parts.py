@@ -111,7 +111,8 @@ class Derived:
 class GroupByPlan:
     """A typed group-by. `lookup` holds the columns of a lookup and is empty where there are aggregations.
 
-    `freshness` is by how much, in microseconds, its input may lag online.
+    In microseconds, `freshness` is by how much its input may lag online, and `cache` for how long what was read of a
+    key may be used again.
     """
 
     name: str
@@ -126,6 +127,7 @@ class GroupByPlan:
     checks: tuple[Check, ...] = ()
     location: str | None = None
     freshness: int | None = None
+    cache: int | None = None
 
     @property
     def is_entity(self) -> bool:

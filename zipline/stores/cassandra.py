@@ -46,6 +46,7 @@ from zipline.stores import space_states
 from zipline.stores.cassandra_session import CassandraSession, Query, Statement, address_of, told
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
 from zipline.stores.space_states import SpaceState
+from zipline.stores.sparing import Sparing
 from zipline.stores.tiles import SUFFIX
 from zipline.stores.uploads import Ascending, batches
 
@@ -108,6 +109,7 @@ class CassandraStore:
         self.grace = grace
         self._session = CassandraSession(address_of(url), username, password, timeout, TABLES, QUERIES)
         self._listings: dict[str, tuple[float, list[Generation]]] = {}
+        self._sparing = Sparing()
 
     def current(self, space: str) -> Generation | None:
         generations = self._listing(space)
@@ -117,12 +119,13 @@ class CassandraStore:
         return list(self._listing(space))
 
     def get(self, asks: Sequence[Ask]) -> list[list[Any]]:
-        found = self._found(asks)
-        answers = [[found.get((place, key)) for key in keys] for place, keys in asks]
-        for (place, keys), values in zip(asks, answers, strict=True):
-            if keys and place.generation is not None and all(value is None for value in values):
-                self._check_there(place)
-        return answers
+        with self._sparing.asked():
+            found = self._found(asks)
+            answers = [[found.get((place, key)) for key in keys] for place, keys in asks]
+            for (place, keys), values in zip(asks, answers, strict=True):
+                if keys and place.generation is not None and all(value is None for value in values):
+                    self._check_there(place)
+            return answers
 
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
         return _Upload(self, space, end, fingerprint)
@@ -151,7 +154,7 @@ class CassandraStore:
         """Replaces the state of a space, in one step, by what the transition makes of it."""
         for _ in range(CONTENDED):
             stored = _text(self._session.patient_rows([(self._session.prepared(NEWEST_STATE), (space,))])[0])
-            before = space_states.read(stored, space)
+            before = space_states.readable(stored, space)
             after = transition(before)
             if after == before:
                 return after
@@ -192,7 +195,8 @@ class CassandraStore:
         at = monotonic()
         if at - looked < LOOK_AGAIN:
             return generations
-        generations = self._read_listing(space)
+        with self._sparing.asked():
+            generations = self._read_listing(space)
         self._listings[space] = at, generations
         return generations
 

@@ -9,7 +9,7 @@ readable for a grace, so that a fetch that has begun can end. An upload that is 
 swept by the next one. A batch of tiles is seen whole or not at all where the store has transactions (memory, LMDB).
 
 `get` answers any number of places and keys in one round trip; a key that is not there is None. Everything a store
-raises is a StoreError: the caller says which features are unavailable for it.
+raises is a StoreError: the caller says which features are unavailable for it. A PlaceError is of one space alone.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class StoreError(ZiplineError):
 
 class PlaceError(StoreError):
     """One place of a store cannot be read, or is not there any more; others may be."""
+
+
+class DamagedError(PlaceError):
+    """The listing of a space is none: its generations cannot be found. The next upload begins a new one."""
 
 
 @dataclass(frozen=True, slots=True)

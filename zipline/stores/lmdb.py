@@ -8,6 +8,17 @@
     <folder>/<space>/.lock                 held by who uploads
 
 Generations are written in the order of their keys, without syncing until the end, and renamed when they are whole.
+
+**Damage.** Files are mapped, so what is promised depends on when they are damaged. A file that is cut off, empty, no
+LMDB or not there when it is opened is a PlaceError, whichever of its bytes are missing. A page that is overwritten is
+one where LMDB sees that, and a value that is gives no number (blocks have checksums, see `zipline.algebra.layout`). A
+file that is cut off under a process that has it open ends that process at the next read behind the cut (SIGBUS, which
+nothing in a process can get over); the one that is started in its place finds out when it opens the file. A listing
+that is damaged is a DamagedError of its space, and the next upload begins a new one: that mends everything but tiles,
+which a stream makes anew once their folder is deleted and who has it open was started again.
+
+**A full disk or map** is a StoreError, and nothing of the batch or upload is there. The table of readers is allocated
+before it is mapped: filling a hole of a mapped file on a full disk would end the process.
 """
 
 from __future__ import annotations
@@ -17,7 +28,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -29,11 +40,15 @@ import lmdb
 from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
 from zipline.stores.tiles import behind, day_of
-from zipline.stores.uploads import batches, decoded, encoded, succeeded
+from zipline.stores.uploads import batches, decoded, encoded, readable, succeeded
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
+DATA, READERS = "data.mdb", "lock.mdb"
 MAP_SIZE = 1 << 40
 """Of addresses that a file may come to take; what it takes of the disk is what is in it."""
+MOST_READERS = 1024
+READERS_SIZE = 64 * MOST_READERS + 4096
+"""Bytes of a table of readers: each is a line of the cache, and what is said of all of them fits a page."""
 LOOK_AGAIN = 0.05
 """Seconds for which a reader does not look whether another process has published."""
 AT_ONCE = 50_000
@@ -87,9 +102,11 @@ class LmdbStore:
     def put_tiles(self, space: str, items: Sequence[Item]) -> None:
         environment = self._tiles(space, is_written=True)
         assert environment is not None
-        with _told(f"tiles of {space}"), environment.begin(write=True) as transaction:
-            for key, value in items:
-                transaction.put(key, value)
+        with _told(f"tiles of {space}"):
+            with environment.begin(write=True) as transaction:
+                for key, value in items:
+                    transaction.put(key, value)
+            _fill(environment)
 
     def close(self) -> None:
         with self._lock:
@@ -102,21 +119,25 @@ class LmdbStore:
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that lies in its place, and drops those that have not been for the grace."""
         folder = self._of(space)
-        listing, dropped = succeeded(_read_listing(folder), generation, self._grace)
+        listing, _ = succeeded(readable(lambda: _read_listing(folder)), generation, self._grace)
         _write_listing(folder, listing)
         if space in self._listings:
             self._listings[space].is_old = True
-        for each in dropped:
-            shutil.rmtree(folder / each.name, ignore_errors=True)
-        self._expire(space, min(each.end for each in listing) - TILES_KEPT)
+        # Of those that are dropped, of a listing that was damaged, and of who was killed before he wrote it.
+        for left in {path.name for path in folder.glob("[0-9]*")} - {each.name for each in listing}:
+            shutil.rmtree(folder / left, ignore_errors=True)
+        with suppress(StoreError):  # the next upload tries it again
+            self._expire(space, min(each.end for each in listing) - TILES_KEPT)
 
     def _expire(self, space: str, before: int) -> None:
         """Deletes tiles that became available before that day; some at a time, so that others can write tiles."""
         environment = self._tiles(space, is_written=False)
         at: bytes | None = b""
         while environment is not None and at is not None:
-            with environment.begin(write=True) as transaction:
-                at = _expired(transaction.cursor(), at, before)
+            with _told(f"tiles of {space}"):
+                with environment.begin(write=True) as transaction:
+                    at = _expired(transaction.cursor(), at, before)
+                _fill(environment)
 
     def _of(self, space: str) -> Path:
         name = quote(space, safe=" ._-")
@@ -186,6 +207,7 @@ class LmdbStore:
                     raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
                 with _told(f"{place.space} in {folder}", PlaceError):
                     environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
+                    _check_whole(environment, hint="upload again")
                 self._environments[place] = environment
             return environment
 
@@ -206,17 +228,8 @@ class LmdbStore:
                 return None
             folder = self._of(space) / TILES
             if place not in self._environments:
-                with _told(f"tiles of {space} in {folder}"):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    self._environments[place] = lmdb.open(
-                        str(folder),
-                        map_size=MAP_SIZE,
-                        sync=False,
-                        map_async=True,
-                        max_readers=1024,
-                        max_spare_txns=64,
-                        readahead=False,
-                    )
+                with _told(f"tiles of {space} in {folder}", PlaceError):
+                    self._environments[place] = _opened_tiles(folder)
             return self._environments[place]
 
 
@@ -252,6 +265,8 @@ class _Listing:
             status = os.stat(self._folder / LISTING)
         except FileNotFoundError:
             return None
+        except OSError as wrong:
+            raise _unreadable(self._folder, wrong) from None
         return status.st_mtime_ns, status.st_ino
 
 
@@ -275,13 +290,20 @@ class _Upload:
                 raise StoreError(
                     f"another upload of {self._space} is going on", hint="wait until it has ended"
                 ) from None
-            for killed in self._folder.glob(f"{UNFINISHED}*"):
-                shutil.rmtree(killed, ignore_errors=True)
-            self._place.mkdir()
-            self._environment = lmdb.open(
-                str(self._place), map_size=MAP_SIZE, lock=False, sync=False, metasync=False, max_dbs=0
-            )
+            try:
+                self._begin()
+            except BaseException:
+                os.close(self._lock)
+                raise
         return self
+
+    def _begin(self) -> None:
+        for killed in self._folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(killed, ignore_errors=True)
+        self._place.mkdir()
+        self._environment = lmdb.open(
+            str(self._place), map_size=MAP_SIZE, lock=False, sync=False, metasync=False, max_dbs=0
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, wrong: BaseException | None, trace: TracebackType | None
@@ -303,6 +325,7 @@ class _Upload:
 
     def publish(self) -> Generation:
         with _told(f"the upload of {self._space}"):
+            _fill(self._environment)
             self._environment.sync(True)
             self._environment.close()
             os.rename(self._place, self._folder / self._name)
@@ -310,6 +333,56 @@ class _Upload:
             done = Generation(self._name, self._end, self._fingerprint, self._rows, self._size, now())
             self._store.published(self._space, done)
             return done
+
+
+def _opened_tiles(folder: Path) -> lmdb.Environment:
+    folder.mkdir(parents=True, exist_ok=True)
+    _allocate(folder / READERS)
+    environment = lmdb.open(
+        str(folder),
+        map_size=MAP_SIZE,
+        sync=False,
+        map_async=True,
+        max_readers=MOST_READERS,
+        max_spare_txns=64,
+        readahead=False,
+    )
+    _check_whole(environment, hint=f"delete {folder} and start again what reads it: the stream makes the tiles anew")
+    return environment
+
+
+def _allocate(path: Path) -> None:
+    """Space on the disk for a table of readers; one that is there keeps its size, for others have it mapped."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.posix_fallocate(file, 0, os.fstat(file).st_size or READERS_SIZE)
+    finally:
+        os.close(file)
+
+
+def _needed(environment: lmdb.Environment) -> tuple[str, int, int]:
+    """(the file of an environment, bytes that its pages need, bytes that it has)."""
+    path = os.path.join(environment.path(), DATA)
+    return path, (environment.info()["last_pgno"] + 1) * environment.stat()["psize"], os.stat(path).st_size
+
+
+def _check_whole(environment: lmdb.Environment, *, hint: str) -> None:
+    """PlaceError, before anything behind the end is read, for a file that was cut off. It is closed then."""
+    path, needed, size = _needed(environment)
+    if size < needed:
+        environment.close()
+        raise PlaceError(f"{path} is cut off: it has {size:,} of {needed:,} bytes", hint=hint)
+
+
+def _fill(environment: lmdb.Environment) -> None:
+    """Makes the file as long as its pages say, also where the last of them were given up before they were written."""
+    path, needed, size = _needed(environment)
+    if size < needed:
+        file = os.open(path, os.O_RDWR)
+        try:
+            os.posix_fallocate(file, needed - 1, 1)  # never shortens what another process may have written since
+        finally:
+            os.close(file)
 
 
 def _expired(cursor: Any, start: bytes, before: int) -> bytes | None:
@@ -338,7 +411,11 @@ def _read_listing(folder: Path) -> list[Generation]:
     except FileNotFoundError:
         return []
     except OSError as wrong:
-        raise StoreError(f"{folder / LISTING} cannot be read: {wrong}", hint="upload again") from None
+        raise _unreadable(folder, wrong) from None
+
+
+def _unreadable(folder: Path, wrong: OSError) -> PlaceError:
+    return PlaceError(f"{folder / LISTING} cannot be read: {wrong.strerror}", hint="may this process read the folder?")
 
 
 def _write_listing(folder: Path, generations: Sequence[Generation]) -> None:
@@ -360,6 +437,10 @@ def _told(what: str, error: type[StoreError] = StoreError) -> Iterator[None]:
     """Failures of LMDB and of the disk as StoreErrors."""
     try:
         yield
+    except lmdb.MapFullError as wrong:
+        raise error(
+            f"{what}: {wrong}", hint="the store has come to the end of its addresses: divide its keys"
+        ) from None
     except lmdb.Error as wrong:
         raise error(f"{what}: {wrong}", hint="is the disk full, or the file damaged? upload again") from None
     except OSError as wrong:

@@ -8,13 +8,15 @@
     <space>::<key>                      tiles, which expire by themselves
 
 A fetch is one MGET, whatever it reads. A reader looks for a new generation once a second; what is replaced stays for
-the grace, which is longer.
+the grace, which is longer. Readers wait for half a second at most, and spare a server that fails (`sparing`); writers,
+for whom nobody waits, are patient. A listing that is damaged makes its space unavailable, and the next upload begins a
+new one.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -24,7 +26,8 @@ import redis
 
 from zipline.clock import SECOND, monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
-from zipline.stores.uploads import Ascending, batches, decoded, encoded, succeeded
+from zipline.stores.sparing import Sparing
+from zipline.stores.uploads import Ascending, batches, decoded, encoded, readable, succeeded
 
 LOOK_AGAIN = 1.0
 """Seconds for which a reader does not ask whether there is a new generation."""
@@ -32,8 +35,10 @@ ALIVE = 60
 """Seconds after its last write in which an upload is taken to be going on."""
 AT_ONCE = 2_000
 """Keys of one command."""
-TIMEOUT = 1.0
-"""Seconds in which the server answers, else it is unavailable."""
+TIMEOUT = 0.5
+"""Seconds in which the server answers a reader, else it is unavailable: less than what callers of a fetch wait."""
+PATIENCE = 5.0
+"""Seconds in which it answers a writer."""
 
 
 class RedisStore:
@@ -43,16 +48,10 @@ class RedisStore:
         self, url: str, *, username: str = "", password: str = "", grace: float = GRACE, timeout: float = TIMEOUT
     ) -> None:
         self._grace = grace
-        given = {"username": username, "password": password}
-        try:
-            self._client: Any = redis.Redis.from_url(
-                url,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                **{name: value for name, value in given.items() if value},
-            )
-        except ValueError as wrong:
-            raise StoreError(f"the URL of the online store is no URL of Redis: {wrong}") from None
+        login = {"username": username, "password": password}
+        given = {name: value for name, value in login.items() if value}
+        self._client, self._patient = _client(url, timeout, given), _client(url, max(timeout, PATIENCE), given)
+        self._sparing = Sparing()
         self._listings: dict[str, tuple[float, list[Generation]]] = {}
         self._lock = threading.Lock()
 
@@ -67,8 +66,10 @@ class RedisStore:
         names = [name for place, keys in asks for name in _names(place, keys)]
         if not names:
             return [[] for _ in asks]
-        with _told():
-            values = self._client.mget(names)
+        with self._sparing.asked(), _told():
+            return self._found(asks, self._client.mget(names))
+
+    def _found(self, asks: Sequence[Ask], values: list[Any]) -> list[list[Any]]:
         found, at = [], 0
         for place, keys in asks:
             own = values[at : at + len(keys)]
@@ -79,10 +80,10 @@ class RedisStore:
         return found
 
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
-        return _Upload(self, self._client, space, end, fingerprint)
+        return _Upload(self, self._patient, space, end, fingerprint)
 
     def put_tiles(self, space: str, items: Sequence[Item]) -> None:
-        with _told(), self._client.pipeline(transaction=True) as pipeline:
+        with _told(), self._patient.pipeline(transaction=True) as pipeline:
             names = _names(Place(space), [key for key, _ in items])
             for name, (_, value) in zip(names, items, strict=True):
                 pipeline.set(name, value, ex=TILES_KEPT // SECOND)
@@ -90,11 +91,12 @@ class RedisStore:
 
     def close(self) -> None:
         self._client.close()
+        self._patient.close()
 
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that is written, and drops those that have not been for the grace."""
-        listing, dropped = succeeded(self._read_listing(space), generation, self._grace)
-        with self._client.pipeline(transaction=True) as pipeline:
+        listing, dropped = succeeded(readable(lambda: self._read_listing(space)), generation, self._grace)
+        with self._patient.pipeline(transaction=True) as pipeline:
             pipeline.set(f"{space}:generations", encoded(listing))
             pipeline.hdel(f"{space}:begun", generation.name)
             pipeline.execute()
@@ -106,24 +108,24 @@ class RedisStore:
     def drop(self, space: str, name: str) -> None:
         """Deletes what a generation has."""
         listed = f"{space}:{name}:keys"
-        while packed := self._client.lpop(listed):
+        while packed := self._patient.lpop(listed):
             keys: list[bytes] = msgspec.msgpack.decode(packed, type=list[bytes])
-            self._client.unlink(*_names(Place(space, name), keys))
+            self._patient.unlink(*_names(Place(space, name), keys))
 
     def sweep(self, space: str) -> None:
         """Deletes what killed uploads have left."""
-        begun: Any = self._client.hkeys(f"{space}:begun")
+        begun: Any = self._patient.hkeys(f"{space}:begun")
         for name in (each.decode() for each in begun):
-            if not self._client.exists(f"{space}:alive:{name}"):
+            if not self._patient.exists(f"{space}:alive:{name}"):
                 self.drop(space, name)
-                self._client.hdel(f"{space}:begun", name)
+                self._patient.hdel(f"{space}:begun", name)
 
     def _listing(self, space: str) -> list[Generation]:
         looked, generations = self._listings.get(space, (-LOOK_AGAIN, []))
         at = monotonic()
         if at - looked < LOOK_AGAIN:
             return generations
-        with _told():
+        with self._sparing.asked(), _told():
             generations = self._read_listing(space)
         with self._lock:
             self._listings[space] = at, generations
@@ -134,7 +136,7 @@ class RedisStore:
         return [] if stored is None else decoded(stored, f"the listing of {space}")
 
     def _check_there(self, place: Place) -> None:
-        """StoreError for a generation that is not there any more: else it would look as if no key was known."""
+        """PlaceError for a generation that is not there any more: else it would look as if no key was known."""
         if all(each.name != place.generation for each in self._read_listing(place.space)):
             raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
 
@@ -187,6 +189,13 @@ class _Upload:
 
     def _live(self) -> None:
         self._client.set(f"{self._space}:alive:{self._name}", 1, ex=ALIVE)
+
+
+def _client(url: str, timeout: float, login: Mapping[str, str]) -> Any:
+    try:
+        return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, **login)
+    except ValueError as wrong:
+        raise StoreError(f"the URL of the online store is no URL of Redis: {wrong}") from None
 
 
 def _names(place: Place, keys: Sequence[bytes]) -> list[bytes]:

@@ -14,7 +14,7 @@ from dataclasses import field, replace
 import msgspec
 
 from zipline.clock import MINUTE
-from zipline.stores.contract import Generation, StoreError
+from zipline.stores.contract import DamagedError, Generation, StoreError
 from zipline.stores.uploads import succeeded
 from zipline.values import dataclass
 
@@ -72,10 +72,18 @@ def written(state: SpaceState) -> str:
 
 
 def read(content: str | None, space: str) -> SpaceState:
-    """The inverse; StoreError where it is damaged."""
+    """The inverse; DamagedError where it is none."""
     if content is None:
         return SpaceState()
     try:
         return msgspec.json.decode(content, type=SpaceState)
     except msgspec.MsgspecError as wrong:
-        raise StoreError(f"the listing of {space} cannot be read: {wrong}", hint="upload again") from None
+        raise DamagedError(f"the listing of {space} cannot be read: {wrong}", hint="upload again") from None
+
+
+def readable(content: str | None, space: str) -> SpaceState:
+    """What an upload goes on from: a state that is damaged is begun anew."""
+    try:
+        return read(content, space)
+    except DamagedError:
+        return SpaceState()

@@ -6,14 +6,14 @@ store that writes it; where, and how it is replaced in one step, is the store's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 
 import msgspec
 
 from zipline.clock import SECOND
-from zipline.stores.contract import Generation, Item, StoreError
+from zipline.stores.contract import DamagedError, Generation, Item, StoreError
 
 
 def succeeded(
@@ -34,11 +34,19 @@ def encoded(listing: Sequence[Generation]) -> bytes:
 
 
 def decoded(content: bytes, where: object) -> list[Generation]:
-    """The inverse; StoreError where it is damaged, which `where` names."""
+    """The inverse; DamagedError where it is none, which `where` names."""
     try:
         return msgspec.json.decode(content, type=list[Generation])
-    except msgspec.MsgspecError as wrong:
-        raise StoreError(f"{where} cannot be read: {wrong}", hint="upload again") from None
+    except (msgspec.MsgspecError, UnicodeError) as wrong:
+        raise DamagedError(f"{where} cannot be read: {wrong}", hint="upload again") from None
+
+
+def readable(read: Callable[[], list[Generation]]) -> list[Generation]:
+    """The listing that an upload goes on from: one that is damaged is begun anew."""
+    try:
+        return read()
+    except DamagedError:
+        return []
 
 
 def batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:

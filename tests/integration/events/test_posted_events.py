@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,14 @@ from tests.integration.servers.ports import free_port
 from zipline import Fetcher, backfill
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, monotonic, now, to_text
-from zipline.errors import LockedError
+from zipline.errors import EventError, LockedError
 from zipline.orchestration.events import posting
-from zipline.orchestration.events.opening import open_stream
+from zipline.orchestration.events.logs import journal_line
+from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.posting import EventLog
+from zipline.orchestration.events.sources import journal_of
 from zipline.plan.definitions import load
+from zipline.project import Project
 
 LATE_EVENING = [
     event(1, "ann", 5.0, "2024-05-04T23:50:00Z"),
@@ -138,3 +142,53 @@ def test_brokers_that_are_down_hold_up_nothing_that_is_posted_and_no_progress_is
     found = fetched(project, "ann", at="2024-05-04T23:58:00Z")
     assert found.rows()[0]["spending_amount_sum_1h"] == 7.5
     assert found.status(0, "spending_amount_sum_1h") == "stale"
+
+
+def make_casting_shop(folder: Path) -> Project:
+    """A shop that counts on every event's name being a letter and a number."""
+    project = make_shop(folder)
+    config = folder / "configs" / "shop" / "spending.py"
+    text = config.read_text().replace(
+        'Query(["user", "amount"]',
+        'Query({"user": "user", "amount": "amount", "number": "CAST(substring(event, 2, 9) AS BIGINT)"}',
+    )
+    number = 'Aggregation("number", Operation.MAX, windows=["7d"]),'
+    config.write_text(text.replace("aggregations=[", f"aggregations=[{number}"))
+    return project
+
+
+def newest(project: Project) -> list[Any]:
+    tables = {name: str(project.root / ".zipline" / "warehouse" / name) for name in ("purchases", "visits")}
+    found = backfill(load(project.root / "configs")["shop.visits.visits"], tables)
+    return found.column("spending_number_max_7d").to_pylist()
+
+
+BAD = LATE_EVENING[1] | {"event": "nothing"}
+
+
+def test_a_row_that_a_cast_of_a_select_cannot_take_is_refused_with_all_of_its_batch(tmp_path: Path) -> None:
+    project = make_casting_shop(tmp_path)
+    log = EventLog(project)
+    with pytest.raises(EventError) as caught:
+        log.post("purchases", [*LATE_EVENING[:1], BAD])
+    assert caught.value.path == "$.events[1].event"
+    assert "CAST(substring(event, 2, 9) AS BIGINT) cannot be computed" in caught.value.reason
+    assert log.post("purchases", LATE_EVENING).accepted == 4
+    run(tmp_path, "upload", "shop.spending.spending", "--ds", "2024-05-04")
+    assert len(stored(project)) == 6
+    assert newest(project) == [2]
+
+
+def test_such_a_row_of_a_file_or_an_older_journal_is_a_dead_letter_and_not_in_the_table(tmp_path: Path) -> None:
+    project = make_casting_shop(tmp_path)
+    journal_of(project, "purchases").append(journal_line(now(), [json.dumps(BAD).encode()]))
+    lines = [*LATE_EVENING[:2], BAD, LATE_EVENING[3]]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with open_stream(project, Wanted(("purchases",), tmp_path / "events.jsonl", appends_topics=True)) as stream:
+        report = stream.once()
+    counts = report.tables["purchases"]
+    assert (counts.events, counts.refused, counts.appended) == (3, 2, 3)
+    letters = next((tmp_path / ".zipline" / "events" / "purchases").glob("*refused*")).read_text().splitlines()
+    assert [json.loads(letter)["log"].partition(":")[0] for letter in letters] == ["journal", "file"]
+    assert json.loads(json.loads(letters[1])["event"])["event"] == "nothing"
+    assert newest(project) == [2]

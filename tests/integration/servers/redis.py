@@ -1,10 +1,11 @@
-"""Redis from the system package, in memory only, on a free port."""
+"""Redis from the system package, on a free port."""
 
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,13 +24,14 @@ def redis_url() -> Iterator[str]:
 
 
 @contextmanager
-def running_redis(port: int | None = None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """(URL, process) of a server of its own."""
+def running_redis(port: int | None = None, kept: Path | None = None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """(URL, process) of a server of its own. With a folder its data are kept there, and found again by the next."""
     program = shutil.which("redis-server")
     assert program is not None, MISSING
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(kept or folder)]
+        command += ["--appendonly", "yes"] if kept else []
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             is_there = await_listening(port, lambda: server.poll() is None, START_UP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ import redis
 from tests.integration.servers.ports import free_port
 from tests.integration.servers.redis import running_redis
 from tests.integration.stores.opened import END, read, upload
+from zipline.breaker import PAUSE
 from zipline.clock import DAY
-from zipline.stores.contract import Place, StoreError
+from zipline.stores.contract import DamagedError, Place, StoreError
 from zipline.stores.redis import RedisStore
+from zipline.stores.sparing import TOLERATED
 
 
 @pytest.fixture
@@ -76,3 +80,43 @@ def test_tiles_expire_by_themselves(redis_url: str, client: Any) -> None:
 def test_a_url_of_something_else_is_a_store_error() -> None:
     with pytest.raises(StoreError, match="no URL of Redis"):
         RedisStore("http://127.0.0.1/")
+
+
+def test_a_server_that_hangs_is_waited_for_a_few_times_and_then_once_a_second() -> None:
+    with running_redis() as (url, server):
+        store = RedisStore(url, timeout=0.2)
+        name = upload(store, {b"a": b"1"})
+        server.send_signal(signal.SIGSTOP)
+        waits = []
+        for _ in range(40):
+            began = time.monotonic()
+            with pytest.raises(StoreError, match="Redis: "):
+                read(store, name, b"a")
+            waits.append(time.monotonic() - began)
+        assert sum(seconds > 0.1 for seconds in waits) == TOLERATED
+        assert "asked again within a second" in _told(store, name)
+        server.send_signal(signal.SIGCONT)
+        time.sleep(PAUSE)
+        assert read(store, name, b"a") == [b"1"]
+        store.close()
+
+
+def _told(store: RedisStore, name: str) -> str:
+    with pytest.raises(StoreError) as caught:
+        read(store, name, b"a")
+    return caught.value.what
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_a_damaged_listing_is_of_its_space_alone_and_the_next_upload_begins_a_new_one(
+    content: bytes, redis_url: str, client: Any
+) -> None:
+    store = RedisStore(redis_url)
+    upload(store, {b"a": b"1"}, space="airports")
+    client.set("carriers:generations", content)
+    with pytest.raises(DamagedError, match="cannot be read"):
+        store.current("carriers")
+    assert store.current("airports") is not None
+    name = upload(store, {b"a": b"1"})
+    assert [each.name for each in store.generations("carriers")] == [name]
+    store.close()

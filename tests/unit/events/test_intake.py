@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zipline.errors import EventError, UsageError
@@ -202,6 +202,7 @@ def test_what_is_too_much_is_refused() -> None:
         INTAKE.event(json.dumps(long).encode())
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {"at": st.integers(0, 2**48)},

@@ -11,8 +11,8 @@ import pytest
 from serving.features.batching import Batches
 from serving.features.requests import Request
 from serving.problems import Problem
-from zipline import Accuracy, Aggregation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query
-from zipline.clock import monotonic
+from zipline import Accuracy, Aggregation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query, Topic
+from zipline.clock import DAY, HOUR, MINUTE, SECOND, monotonic, to_datetime, to_micros
 from zipline.errors import DataError
 from zipline.fetch.joins import JoinFetch
 
@@ -39,11 +39,11 @@ class Watched:
     def __init__(self, fetch: JoinFetch) -> None:
         self.fetch, self.calls = fetch, list[int]()
 
-    def __call__(self, rows: Sequence[dict[str, Any]], q: int) -> Any:
+    def __call__(self, rows: Sequence[dict[str, Any]], q: int, is_now: bool) -> Any:
         self.calls.append(len(rows))
         if any(row["k"] == "bad" for row in rows):
             raise DataError("a text is no integer")
-        return self.fetch.fetch(rows, q)
+        return self.fetch.fetch(rows, q, is_now)
 
 
 def asked(batches: Batches, *requests: Request, until: float | None = None) -> list[Any]:
@@ -126,9 +126,9 @@ def test_one_request_above_the_bound_is_answered_where_nothing_waits(fetch: Join
 def test_a_store_over_the_network_is_read_in_threads(fetch: JoinFetch) -> None:
     threads = set()
 
-    def noted(rows: Sequence[dict[str, Any]], q: int) -> Any:
+    def noted(rows: Sequence[dict[str, Any]], q: int, is_now: bool) -> Any:
         threads.add(threading.current_thread().name)
-        return fetch.fetch(rows, q)
+        return fetch.fetch(rows, q, is_now)
 
     with ThreadPoolExecutor(2, thread_name_prefix="reader") as executor:
         batches = Batches(noted, waiting=100, executor=executor)
@@ -139,8 +139,81 @@ def test_a_store_over_the_network_is_read_in_threads(fetch: JoinFetch) -> None:
 def test_what_is_no_fault_of_a_request_is_an_internal_problem(
     fetch: JoinFetch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(rows: Sequence[dict[str, Any]], q: int) -> Any:
+    def broken(rows: Sequence[dict[str, Any]], q: int, is_now: bool) -> Any:
         raise RuntimeError("of the server")
 
     assert asked(Batches(broken, waiting=100), request(1)) == [500]
     assert "a fetch failed: RuntimeError" in caplog.text
+
+
+# A clock that is set back. A fetch is as of what the clock says, over what has arrived: never a number of another time.
+
+
+@pytest.fixture
+def hourly() -> tuple[LocalPlatform, JoinFetch]:
+    """At 10:00 of a day, uploaded until its beginning; an event in every hour from the day before on."""
+    events = EventSource("events", topic=Topic("events"), query=Query(select=["k", "v"], time="t"))
+    counts = [Aggregation("v", Operation.COUNT, windows=["1h", "7d"])]
+    group_by = GroupBy(["k"], [events], counts, online=True, name="sums")
+    left = EventSource("asked", query=Query(select=["k"], time="t"))
+    join = Join(left, [JoinPart(group_by)], online=True, name="join")
+    rows = [{"k": 1, "v": 1, "t": to_datetime(TEN - hours * HOUR - MINUTE)} for hours in range(24)]
+    tables = {"events": rows[10:], "asked": [{"k": 1, "t": "2024-03-01"}]}
+    platform = LocalPlatform(join, tables=tables)
+    platform.advance(TEN - 10 * HOUR)
+    platform.upload("2024-03-01")
+    platform.join("join")
+    platform.publish("events", rows[:10])
+    platform.advance(TEN)
+    return platform, platform.join("join")
+
+
+TEN = to_micros("2024-03-02T10:00:00Z")
+
+
+def answers_at(batches: Batches, clock: list[int], at: int) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """(the instant of the answer, its values, what is not `ok`) when the clock says `at`."""
+    clock[0] = at
+
+    async def asks() -> Any:
+        return await batches.ask(request(1), monotonic() + SOON)
+
+    answer = asyncio.run(asks())
+    return answer.at, answer.values()[0], answer.statuses()[0]
+
+
+@pytest.mark.parametrize(
+    ("back", "instant", "values", "statuses"),
+    [
+        (10 * SECOND, TEN, (1, 24), {}),
+        (2 * HOUR, TEN - 2 * HOUR, (1, 22), {}),
+        (3 * DAY, TEN - 3 * DAY, (None, None), dict.fromkeys(["sums_v_count_1h", "sums_v_count_7d"], "unavailable")),
+    ],
+    ids=["10 s", "2 h", "3 d"],
+)
+def test_a_clock_that_is_set_back_gives_what_was_right_then_or_nothing(
+    hourly: tuple[LocalPlatform, JoinFetch],
+    back: int,
+    instant: int,
+    values: tuple[Any, Any],
+    statuses: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By seconds time stands still; by hours it is the values of that time; before the upload's end nothing is known,
+    which is no fault of the request."""
+    platform, fetch = hourly
+    clock = [TEN]
+    monkeypatch.setattr("serving.features.batching.now", lambda: clock[0])
+    batches = Batches(fetch.fetch, waiting=10)
+    right = {"sums_v_count_1h": 1, "sums_v_count_7d": 24}
+    assert answers_at(batches, clock, TEN) == (TEN, right, {})
+    expected = dict(zip(right, values, strict=True))
+    assert answers_at(batches, clock, TEN - back) == (instant, expected, statuses)
+    if not statuses:
+        platform.assert_online_equals_offline("join", at=to_datetime(instant), keys=[{"k": 1}])
+    assert answers_at(batches, clock, TEN + SECOND)[0] == TEN + SECOND
+
+
+def test_a_time_that_is_asked_for_before_the_upload_is_the_callers(hourly: tuple[LocalPlatform, JoinFetch]) -> None:
+    _, fetch = hourly
+    assert asked(Batches(fetch.fetch, waiting=10), request(1, at=TEN - 3 * DAY)) == [400]

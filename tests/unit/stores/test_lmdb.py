@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from tests.integration.stores.opened import read, upload
 from zipline.clock import DAY
-from zipline.stores.contract import TILES_KEPT, Place, StoreError
+from zipline.stores.contract import TILES_KEPT, Place, PlaceError, StoreError
 from zipline.stores.keys import key_writer
 from zipline.stores.lmdb import LmdbStore
 from zipline.stores.tiles import PROGRESS, coarse, fine
@@ -193,4 +194,102 @@ def test_an_upload_of_a_space_without_tiles_makes_none(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     upload(store, {b"a": b"1"})
     assert not (tmp_path / "carriers" / "tiles").exists()
+    store.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_an_upload_begins_a_damaged_listing_anew_and_sweeps_what_it_listed(content: bytes, tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    upload(store, {b"a": b"1"})
+    (tmp_path / "carriers" / "generations.json").write_bytes(content)
+    second = upload(store, {b"a": b"2"})
+    assert [each.name for each in store.generations("carriers")] == [second]
+    assert read(store, second, b"a") == [b"2"]
+    assert [path.name for path in (tmp_path / "carriers").glob("[0-9]*")] == [second]
+    store.close()
+
+
+def test_a_folder_that_is_none_is_the_trouble_of_its_space_alone(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    upload(store, {b"a": b"1"}, space="airports")
+    (tmp_path / "carriers").write_text("a file")
+    with pytest.raises(PlaceError, match="cannot be read: Not a directory"):
+        store.current("carriers")
+    assert store.current("airports") is not None
+    store.close()
+
+
+CUTS = [0, 100, 4096, 8192, 12_288, -4096, -1]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_file_that_was_cut_off_is_a_place_error_before_anything_is_read(cut: int, tmp_path: Path) -> None:
+    """In a process of its own: reading behind the end of a mapped file ends it."""
+    store = LmdbStore(tmp_path)
+    name = upload(store, {b"%05d" % n: bytes(100) for n in range(2_000)})
+    store.put_tiles("carriers", [(b"%05d" % n, bytes(100)) for n in range(2_000)])
+    store.close()
+    for folder in (name, "tiles"):
+        data = tmp_path / "carriers" / folder / "data.mdb"
+        os.truncate(data, cut if cut >= 0 else data.stat().st_size + cut)
+    code = f"""
+        from zipline.stores.contract import Place, PlaceError
+        from zipline.stores.lmdb import LmdbStore
+        store = LmdbStore({str(tmp_path)!r})
+        for generation in ({name!r}, None):
+            try:
+                store.get([(Place("carriers", generation), [b"00001", b"01999"])])
+            except PlaceError as wrong:
+                print(wrong.hint)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert "upload again" in told[0]
+    # Of an empty file LMDB makes new tiles, in which a stream finds no position: it makes them anew.
+    assert len(told) == (1 if cut == 0 else 2)
+
+
+def test_files_that_nobody_cut_are_whole_whatever_was_written_and_deleted(tmp_path: Path) -> None:
+    for seed in range(20):
+        draw = random.Random(seed)
+        store = LmdbStore(tmp_path / str(seed))
+        for _ in range(draw.randrange(1, 30)):
+            keys = [b"%04d" % draw.randrange(500) for _ in range(draw.randrange(1, 100))]
+            store.put_tiles("carriers", [(key, bytes(draw.choice([9, 300, 9_000, 40_000]))) for key in keys])
+        name = upload(store, {b"%04d" % n: bytes(draw.choice([9, 300, 9_000])) for n in range(draw.randrange(300))})
+        store.close()
+        again = LmdbStore(tmp_path / str(seed))
+        read(again, name, b"0001")
+        read(again, None, b"0001")
+        again.close()
+
+
+def test_a_map_that_is_full_is_a_store_error_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zipline.stores.lmdb.MAP_SIZE", 1 << 18)
+    store = LmdbStore(tmp_path)
+    store.put_tiles("carriers", [(b"a", b"1")])
+    with pytest.raises(StoreError, match="MDB_MAP_FULL") as caught:
+        store.put_tiles("carriers", [(b"a", b"2"), *((b"%05d" % n, bytes(1_000)) for n in range(1_000))])
+    assert "end of its addresses" in str(caught.value.hint)
+    assert read(store, None, b"a", b"00001") == [b"1", None]
+    store.put_tiles("carriers", [(b"a", b"3")])
+    assert read(store, None, b"a") == [b"3"]
+    with pytest.raises(StoreError, match="MDB_MAP_FULL"):
+        upload(store, {b"%05d" % n: bytes(1_000) for n in range(1_000)})
+    assert store.current("carriers") is None
+    assert not list((tmp_path / "carriers").glob(".upload-*"))
+    store.close()
+
+
+def test_an_upload_that_cannot_begin_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LmdbStore(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr("zipline.stores.lmdb.MAP_SIZE", -1)
+        with pytest.raises(Exception, match=r".") as caught:
+            upload(store, {b"a": b"1"})
+        assert "another upload" not in str(caught.value)
+    upload(store, {b"a": b"1"})
     store.close()

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.errors import EventError
+from zipline.orchestration.events.arrived import without
 from zipline.orchestration.events.intake import Event, Intake
 from zipline.orchestration.events.logs import Log, Record
 from zipline.values import dataclass
@@ -32,10 +33,12 @@ class Decoded:
 
 
 def decoded(intake: Intake, log: Log, records: Sequence[Record], dead: DeadLetters | None = None) -> Decoded:
-    """The events of these records that fit the table."""
+    """The events of these records that fit the table, and of which its sources can compute what they read."""
     try:
         events, numbers = _checked(intake.event, records)
-        return Decoded(intake.arrow(events), np.array(numbers, np.int64), 0)
+        rows = intake.arrow(events)
+        intake.evaluation.check(rows, "$")
+        return Decoded(rows, np.array(numbers, np.int64), 0)
     except EventError:
         pass
     refused: list[EventError] = []
@@ -51,7 +54,11 @@ def decoded(intake: Intake, log: Log, records: Sequence[Record], dead: DeadLette
         return event
 
     events, numbers = _checked(held, records, refuse)
-    return Decoded(intake.arrow(events), np.array(numbers, np.int64), len(refused))
+    rows, record = intake.arrow(events), np.array(numbers, np.int64)
+    wrong = intake.evaluation.wrong(rows)
+    for place, why in wrong.items():
+        refuse(records[numbers[place]], intake.encoded([events[place]])[0], why)
+    return Decoded(without(rows, list(wrong)), np.delete(record, np.array(list(wrong), np.int64)), len(refused))
 
 
 def _checked(

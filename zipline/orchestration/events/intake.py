@@ -7,6 +7,8 @@ structs. Null is allowed but in the columns that say when the event happened, or
 out is null; a column that the table does not have is an error. NaN and infinities are no JSON.
 
 The partition column is not part of an event: it is the day on which the event happened.
+
+Besides, what the sources over the table compute of an event must be computable (`evaluation`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import pyarrow as pa
 from zipline.arrow import to_arrow
 from zipline.clock import to_micros
 from zipline.errors import EventError, TableError, UsageError
+from zipline.orchestration.events.evaluation import Evaluation
+from zipline.plan.steps import Projection
 from zipline.types import (
     BINARY,
     BOOLEAN,
@@ -60,14 +64,20 @@ Event = Any
 
 
 class Intake:
-    """Checks the events of one source. `required` are the columns that may not be null."""
+    """Checks the events of one source. `required` are the columns that may not be null, `sources` what reads them."""
 
     def __init__(
-        self, table: str, schema: Mapping[str, DataType], required: frozenset[str], partition: str | None = None
+        self,
+        table: str,
+        schema: Mapping[str, DataType],
+        required: frozenset[str],
+        partition: str | None = None,
+        sources: Sequence[Projection] = (),
     ) -> None:
         self.table = table
         self._partition = partition
         self.columns = {name: dtype for name, dtype in schema.items() if name != partition}
+        self.evaluation = Evaluation(table, self.columns, sources)
         self._fields = {name: f"c{number}" for number, name in enumerate(self.columns)}
         self._convert = {name: _converter(dtype) for name, dtype in self.columns.items()}
         try:
@@ -92,7 +102,7 @@ class Intake:
             raise self._wrong(wrong) from None
         if len(events) > MOST_EVENTS:
             raise UsageError(f"{len(events):,} events are too many", hint=f"post at most {MOST_EVENTS:,} at once")
-        self.arrow(events, "$.events")
+        self.evaluation.check(self.arrow(events, "$.events"), "$.events")
         return events
 
     def event(self, text: Any) -> Event:

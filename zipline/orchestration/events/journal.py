@@ -11,6 +11,7 @@ threads wait. What a killed writer left of a line was answered to nobody; the ne
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -29,10 +30,15 @@ FULL = 64 << 20
 AT_ONCE = 8 << 20
 """Bytes that are read at once, or one line where that is longer."""
 _BLOCK = 1 << 16
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalError(ZiplineError):
     """A journal cannot be written or read: then nothing of the batch was accepted."""
+
+
+class JournalFullError(JournalError):
+    """There is no space on the disk for a batch."""
 
 
 class Journal:
@@ -68,9 +74,8 @@ class Journal:
                     lines, self._waiting = self._waiting, []
                 self._write(lines)
         if mine.wrong is not None:
-            raise JournalError(
-                f"nothing was accepted: {self.folder} cannot be written: {mine.wrong}", hint="is the disk full?"
-            )
+            kind = JournalFullError if mine.wrong.errno in _FULL_DISK else JournalError
+            raise kind(f"nothing was accepted: {self.folder} cannot be written: {mine.wrong}", hint="is the disk full?")
         self.appended.set()
 
     def end(self) -> int:

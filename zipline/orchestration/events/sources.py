@@ -93,7 +93,7 @@ class EventTable:
         """What checks its events."""
         each = [_required(projection) for _, projection in self.sources]
         required = frozenset.intersection(*each) if each else frozenset[str]()
-        return Intake(self.name, self.schema, required, self.partition)
+        return Intake(self.name, self.schema, required, self.partition, [each for _, each in self.sources])
 
     def check_appendable(self) -> str:
         """Where events are appended; TableError says why they cannot be."""

@@ -1,0 +1,137 @@
+"""What the sources over a table compute of an event: one of which something cannot be computed is no event of it.
+
+A row that a CAST of a `select` cannot take would make every backfill, upload and stream fail that reads it, so it is
+refused at the door, whoever brings it. What counts is what reading the table computes: clocks and ids of every row, the
+other columns of rows that the source's conditions keep. What cannot fail (columns, comparisons, text) is not tried.
+A few rows are computed in Python, whose expressions are the same, for a statement costs as much as hundreds of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from zipline.engines.local.session import connect, query
+from zipline.engines.local.statements import all_of, guarded
+from zipline.errors import EventError, ZiplineError
+from zipline.expressions import Expression
+from zipline.expressions.nodes import Call, Cast, walk
+from zipline.orchestration.events.arrived import failing
+from zipline.plan.steps import Projection
+from zipline.types import BOOLEAN, DATE, INTEGERS, STRING, TIMESTAMP, DataType
+from zipline.values import dataclass
+
+FEW = 32
+"""Rows that are computed in Python."""
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What is computed of a row: the author's text, the columns that it reads, SQL, and the columns that this reads.
+
+    `parts` are computed one after the other in Python, the last where all before it are true.
+    """
+
+    text: str
+    columns: frozenset[str]
+    sql: str
+    needed: frozenset[str]
+    parts: tuple[Expression, ...]
+
+    def of(self, row: Mapping[str, Any]) -> None:
+        """DataError where it cannot be."""
+        for part in self.parts:
+            if part.python()(row) is not True:
+                return
+
+
+class Evaluation:
+    """Evaluates what `sources` compute over rows of a table with these columns."""
+
+    def __init__(self, table: str, columns: Collection[str], sources: Sequence[Projection]) -> None:
+        self._table = table
+        known = frozenset(columns)  # the partition's is none: it is the day on which the event happened
+        found = {each.sql: each for source in sources for each in _computed(source) if each.needed <= known}
+        self._computed = tuple(found.values())
+
+    def check(self, rows: pa.Table, path: str) -> None:
+        """EventError names the first row of which something cannot be computed, and what."""
+        if not self._is_whole(rows, self._computed):
+            number, wrong = next(self._each_wrong(rows))
+            raise self._error(wrong, path if path == "$" else f"{path}[{number}]")
+
+    def wrong(self, rows: pa.Table) -> dict[int, EventError]:
+        """Of the rows that `check` refuses, why."""
+        if self._is_whole(rows, self._computed):
+            return {}
+        return {number: self._error(wrong, "$") for number, wrong in self._each_wrong(rows)}
+
+    def _each_wrong(self, rows: pa.Table) -> Iterator[tuple[int, Computed]]:
+        for number in failing(lambda some: self._run(some, self._computed), rows):
+            row = rows.slice(number, 1)
+            yield number, next(each for each in self._computed if not self._is_whole(row, [each]))
+
+    def _error(self, wrong: Computed, path: str) -> EventError:
+        place = f"{path}.{next(iter(wrong.columns))}" if len(wrong.columns) == 1 else path
+        return EventError(
+            f"{' '.join(wrong.text.split())} cannot be computed of it",
+            path=place,
+            subject=self._table,
+            hint="mend the value; in the source, TRY_CAST(...) gives null where one does not convert",
+        )
+
+    def _is_whole(self, rows: pa.Table, computed: Sequence[Computed]) -> bool:
+        try:
+            self._run(rows, computed)
+        except ZiplineError:
+            return False
+        return True
+
+    def _run(self, rows: pa.Table, computed: Sequence[Computed]) -> None:
+        if not computed or not rows.num_rows:
+            return
+        if rows.num_rows <= FEW:
+            for row in rows.to_pylist():
+                for each in computed:
+                    each.of(row)
+            return
+        connection = connect()
+        try:
+            connection.register("arrived", rows)
+            counts = ", ".join(f"count({each.sql})" for each in computed)
+            query(connection, f"SELECT {counts} FROM arrived", self._table)
+        finally:
+            connection.close()
+
+
+def _computed(source: Projection) -> Iterator[Computed]:
+    """What of a source's expressions can fail."""
+    for clock in (source.time, source.known_at, source.event_id):
+        if clock is not None and may_fail(clock):
+            yield Computed(clock.text, clock.columns, clock.sql("duckdb"), clock.columns, (clock,))
+    guard, conditions = all_of(source.where) if source.where else "", tuple(sorted(source.where, key=may_fail))
+    of_guard = frozenset[str]().union(*(each.columns for each in source.where))
+    if any(may_fail(each) for each in source.where):
+        yield Computed(" AND ".join(each.text for each in source.where), of_guard, guard, of_guard, conditions)
+    for each in source.columns.values():
+        if may_fail(each):
+            yield Computed(each.text, each.columns, guarded(each, guard), each.columns | of_guard, (*conditions, each))
+
+
+def may_fail(expression: Expression) -> bool:
+    """Whether there may be a row of which it cannot be computed."""
+    return any(
+        (isinstance(node, Cast) and not node.safe and not _is_lossless(node.operand.type, node.type))
+        or (isinstance(node, Call) and not (node.type in (BOOLEAN, STRING) or node.type.is_float))
+        for node in walk(expression.node)
+    )
+
+
+def _is_lossless(source: DataType, target: DataType) -> bool:
+    if source == target or (source, target) == (DATE, TIMESTAMP):
+        return True
+    if source.is_integer and target.is_integer:
+        return INTEGERS.index(source) <= INTEGERS.index(target)
+    return (source.is_integer and target.is_float) or (source.is_float and str(target) == "DOUBLE")
