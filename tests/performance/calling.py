@@ -49,6 +49,18 @@ class Connection:
         self._writer.close()
 
 
+def asked_once(port: int, request: bytes) -> bytes:
+    """The body of one answer."""
+
+    async def ask() -> bytes:
+        connection = await Connection.to(port)
+        body = await connection.ask(request)
+        connection.close()
+        return body
+
+    return asyncio.run(ask())
+
+
 async def caller(port: int, requests: list[bytes], until: float) -> list[float]:
     """Asks one after another, and gives the seconds of each."""
     connection = await Connection.to(port)

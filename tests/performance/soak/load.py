@@ -71,7 +71,7 @@ class Load:
         draw = random.Random(self._draw.random())
         for due in times:
             clock = monotonic()
-            if (due or clock) >= until:
+            if max(due or 0.0, clock) >= until:
                 break
             if due is not None and due > clock:
                 await asyncio.sleep(due - clock)
