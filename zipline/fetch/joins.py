@@ -75,14 +75,14 @@ class JoinFetch:
         self._of_kernel = [n for n, each in enumerate(self._parts) if isinstance(each.served, Served)]
         called = [_called(self._parts[n].part) for n in self._of_kernel]
         self._kernel = PartialParts([e.served for e in self._parts if isinstance(e.served, Served)], called)
-        stored = [each.served for each in self._parts if isinstance(each.served, ServedValues)]
+        self._stored = [(n, e.served) for n, e in enumerate(self._parts) if isinstance(e.served, ServedValues)]
+        stored = [served for _, served in self._stored]
         parts_of_words = [*(names.values() for names in called), *(each.names for each in stored)]
         self._part_of = {name: number for number, names in enumerate(parts_of_words) for name in names}
         # Features that only derivations of a part need are computed too, under names that no column has.
         names = [*self._kernel.names, *(name for each in stored for name in each.names)]
         types = [*(f.type for f in self._kernel.features), *(dtype for each in stored for dtype in each.types)]
         self._shape = Shape(self.columns, names, types)
-        self._has_stored = bool(stored)
         self._is_plain = not self._shape.rest
 
     @property
@@ -154,17 +154,17 @@ class JoinFetch:
         reply = yield Question(reads, outside)
         own = [_complete(reply.reads[place]) for place in places]
         of_kernel = self._of_kernel
-        kernel_halves, kernel_own = [halves[n] for n in of_kernel], [own[n] for n in of_kernel]
-        block = self._kernel.answered(kernel_halves, kernel_own, len(rows), q)
-        found = self._kernel.others(kernel_halves, kernel_own, block.times, q)
-        if self._has_stored:
-            blocks = [block]
-            for each, half, answer in zip(self._parts, halves, own, strict=True):
-                if isinstance(each.served, ServedValues):
-                    words, rest = each.served.answered(half, answer, q)
-                    blocks.append(words)
-                    found |= rest
-            block = Block.beside(blocks)
+        found: dict[str, Values] = {}
+        blocks: list[Block] = []
+        if of_kernel or not self._stored:
+            kernel_halves, kernel_own = [halves[n] for n in of_kernel], [own[n] for n in of_kernel]
+            blocks.append(self._kernel.answered(kernel_halves, kernel_own, len(rows), q))
+            found |= self._kernel.others(kernel_halves, kernel_own, blocks[0].times, q)
+        for number, served in self._stored:
+            words, rest = served.answered(halves[number], own[number], q)
+            blocks.append(words)
+            found |= rest
+        block = blocks[0] if len(blocks) == 1 else Block.beside(blocks)
         result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
         if self._is_plain:
             return result

@@ -17,7 +17,7 @@ from zipline.plan.online import Kept
 from zipline.plan.steps import GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
 
-_DEFAULT, _OK, _STALE, _UNAVAILABLE, _ERROR = range(len(STATUSES))
+_UNAVAILABLE = STATUSES.index("unavailable")
 
 
 class ServedValues:
@@ -32,10 +32,9 @@ class ServedValues:
         fixed = [(place, *column) for place, column in enumerate(self._form.fixed) if column[0] in called]
         self.names = [called[name] for _, name, _ in fixed]
         self.types = [dtype for _, _, dtype in fixed]
-        self._places = np.array([place for place, _, _ in fixed], np.int64)
-        empty = [(self._empty.get(name), dtype) for _, name, dtype in fixed]
-        self._has_empty = np.array([value is not None for value, _ in empty], np.bool_)
-        self._empty_words = np.array([0 if v is None else to_word(v, dtype) for v, dtype in empty], np.int64)
+        empty = [(place, self._empty.get(name), dtype) for place, name, dtype in fixed]
+        told = [(place, v is not None, 0 if v is None else to_word(v, dtype)) for place, v, dtype in empty]
+        self._columns = np.array(told, np.int64).reshape(-1, 3)
         rest = [(place, *column) for place, column in enumerate(self._form.rest) if column[0] in called]
         self._rest = [(place, called[name], self._empty.get(name), dtype) for place, name, dtype in rest]
 
@@ -56,34 +55,32 @@ class ServedValues:
         if generation is None or answers is None:
             return self._unavailable(count)
         there = [place for place, blob in enumerate(answers[0]) if blob is not None]
-        opened = self._form.opened([answers[0][place] for place in there])
-        number = np.full(len(answers[0]) + 1, -1, np.int64)  # the last is that of rows without a key
-        number[there] = np.arange(len(there))
-        at = number[asked.keys.at]
-        known = at >= 0
-        # Under another definition's upload a key that is not there may be one that this definition has.
-        wrong = np.full(count, generation.fingerprint != self._fingerprint)
-        wrong[known] |= ~opened.is_whole[at[known]]
-        words = np.tile(self._empty_words, (count, 1))
-        present = np.tile(self._has_empty, (count, 1))
-        words[known] = opened.words[:, self._places][at[known]]
-        present[known] = opened.present[:, self._places][at[known]]
+        number = dict(zip(there, range(len(there)), strict=True))
+        at = [number.get(place, -1) for place in asked.keys.at]
+        blocks = [answers[0][place] for place in there]
         is_stale = q >= generation.end + DAY if self._is_of_days else q > generation.end
-        is_empty = np.where(self._has_empty, present & (words == self._empty_words), ~present)
-        status = np.where(is_empty, _DEFAULT, _OK).astype(np.uint8)
-        if is_stale:
-            status[:] = _STALE
-        present[wrong], status[wrong] = False, _ERROR
+        # Under another definition's upload a key that is not there may be one that this definition has.
+        is_wrong = generation.fingerprint != self._fingerprint
+        found = self._form.read(blocks, at, self._columns, is_stale=is_stale, is_wrong=is_wrong)
+        rest = self._others(blocks, at, generation, is_stale=is_stale, is_wrong=is_wrong) if self._rest else {}
+        return Block(*found, [generation.end]), rest
+
+    def _others(
+        self, blocks: Sequence[Any], at: Sequence[int], generation: Generation, *, is_stale: bool, is_wrong: bool
+    ) -> dict[str, Values]:
+        """The features that are no words."""
+        opened = self._form.opened(blocks)
+        wrong = [is_wrong or (n >= 0 and not opened.is_whole[n]) for n in at]
         rest: dict[str, Values] = {}
         for place, name, empty, dtype in self._rest:
             statuses: list[Status] = []
             values: list[Any] = []
-            for n, is_wrong in zip(at.tolist(), wrong.tolist(), strict=True):
-                value = None if is_wrong else empty if n < 0 else from_algebra(opened.rest[n][place], dtype)
+            for n, has_none in zip(at, wrong, strict=True):
+                value = None if has_none else empty if n < 0 else from_algebra(opened.rest[n][place], dtype)
                 values.append(value)
-                statuses.append("error" if is_wrong else "stale" if is_stale else "default" if value == empty else "ok")
-            rest[name] = Values(values, statuses, [generation.end] * count)
-        return Block(words, present, status, [generation.end]), rest
+                statuses.append("error" if has_none else "stale" if is_stale else "default" if value == empty else "ok")
+            rest[name] = Values(values, statuses, [generation.end] * len(at))
+        return rest
 
     def _unavailable(self, count: int) -> tuple[Block, dict[str, Values]]:
         shape = count, len(self.names)

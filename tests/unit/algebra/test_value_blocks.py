@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.algebra.replays import quick
+from zipline.algebra.columnar import value_reading
 from zipline.algebra.columnar.value_blocks import ValueForm
 from zipline.algebra.nested import from_algebra
 from zipline.arrow import to_arrow
 from zipline.fetch.online_values import reader_of
+from zipline.fetch.results import STATUSES
 from zipline.types import (
     BIGINT,
     BINARY,
@@ -140,3 +143,47 @@ def test_no_damaged_block_is_read(given_: tuple[list[DataType], list[tuple[Any, 
 def test_decimals_keep_their_scale() -> None:
     money = DecimalType(precision=12, scale=2)
     assert str(read(form([money]), list(form([money]).written(table([money], [(Decimal("1.50"),)]))))[0][0]) == "1.50"
+
+
+@quick
+@given(tables().filter(lambda drawn: len(drawn[1]) > 0), st.data())
+def test_rows_are_read_at_once_as_blocks_are_one_by_one(given_: tuple[Any, list[tuple[Any, ...]]], data: Any) -> None:
+    types, rows = given_
+    own = form(types)
+    blocks = list(own.written(table(types, rows)))
+    broken = data.draw(st.integers(0, len(blocks)))
+    blocks[broken:] = [block[:-8] for block in blocks[broken:]]
+    at = data.draw(st.lists(st.integers(-1, len(blocks) - 1), max_size=6))
+    columns = np.array([(n, n % 2, 5) for n in range(len(own.fixed))], np.int64).reshape(-1, 3)
+    words, present, status = own.read(blocks, at, columns, is_stale=False, is_wrong=False)
+    opened = own.opened(blocks)
+    for row, block in enumerate(at):
+        for n in range(len(own.fixed)):
+            found = int(words[row, n]), bool(present[row, n]), STATUSES[status[row, n]]
+            has_empty = bool(n % 2)
+            if block < 0:
+                assert found == (5, has_empty, "default")
+            elif not opened.is_whole[block]:
+                assert found[1:] == (False, "error")
+            else:
+                word, is_there = int(opened.words[block, n]), bool(opened.present[block, n])
+                is_empty = (is_there and word == 5) if has_empty else not is_there
+                assert found == (word, is_there, "default" if is_empty else "ok")
+
+
+@pytest.mark.parametrize(
+    ("is_stale", "is_wrong", "expected"),
+    [(False, False, "ok"), (True, False, "stale"), (False, True, "error"), (True, True, "error")],
+)
+def test_all_rows_are_stale_or_of_another_definition(is_stale: bool, is_wrong: bool, expected: str) -> None:
+    own = form([DOUBLE])
+    blocks = list(own.written(table([DOUBLE], [(1.5,)])))
+    columns = np.array([(0, 0, 0)], np.int64)
+    _, present, status = own.read(blocks, [0], columns, is_stale=is_stale, is_wrong=is_wrong)
+    assert STATUSES[status[0, 0]] == expected
+    assert bool(present[0, 0]) == (expected != "error")
+
+
+def test_the_kernel_knows_statuses_by_their_numbers() -> None:
+    numbers = value_reading.DEFAULT, value_reading.OK, value_reading.STALE, value_reading.ERROR
+    assert [STATUSES[number] for number in numbers] == ["default", "ok", "stale", "error"]

@@ -104,7 +104,9 @@ def _folding() -> None:
     tables = asked, part, window, feature
     folding.answer(block, floats, sizes, at, *tables, 0, out, out.view(np.float64), present, status)
     values = ValueForm(0, bytes(32), (("x", DOUBLE),))
-    values.opened(list(values.written(pa.table({"x": _FLOATS}))))
+    blocks = list(values.written(pa.table({"x": _FLOATS})))
+    values.opened(blocks)
+    values.read(blocks, [0], np.zeros((1, 3), np.int64), is_stale=False, is_wrong=False)
     folding.is_served(0, 0, 0, 0)
     folding.select(form.opened([[form.written(words, [])]]).words, 0, 0)
     offsets, integers_ = np.arange(3), np.arange(2)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.codec import CodecError, pack, unpack
-from zipline.algebra.columnar import sealing
+from zipline.algebra.columnar import sealing, value_reading
+from zipline.algebra.columnar.value_reading import HEADER, REST_BYTES
 from zipline.algebra.columnar.values import values_of, whole
-from zipline.algebra.layout import CHECKSUM, TAG, WORD, has_word
+from zipline.algebra.layout import TAG, WORD, has_word
 from zipline.algebra.nested import to_algebra
 from zipline.types import DataType
 from zipline.values import dataclass
@@ -29,8 +30,6 @@ from zipline.values import dataclass
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-REST_BYTES, HEADER = CHECKSUM + 1, CHECKSUM + 2
-"""Behind the tag and the checksum."""
 AT_ONCE = 16_384
 """Blocks that are laid out in one buffer."""
 _BITS = 64
@@ -87,13 +86,25 @@ class ValueForm:
         columns = [[to_algebra(each, dtype) for each in table.column(name).to_pylist()] for name, dtype in self.rest]
         return [pack(self.fingerprint, row) for row in zip(*columns, strict=True)]
 
+    def read(
+        self, blocks: Sequence[Any], at: Sequence[int], columns: Ints, *, is_stale: bool, is_wrong: bool
+    ) -> tuple[Ints, Bools, NDArray[np.uint8]]:
+        """(words, whether they are values, statuses) of rows, of which `at` says which block each has, -1 for none.
+
+        `columns` says of every one that is wanted what `value_reading` is told of it. All is `error` where the blocks
+        are another definition's, which `is_wrong` says.
+        """
+        joined, ends = _joined(blocks)
+        shape = len(at), len(columns)
+        found = np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.uint8)
+        told = np.array((self.tag, self._first, self._end, is_stale, is_wrong), np.int64)
+        value_reading.read(np.frombuffer(joined, np.int64), ends, np.array(at, np.int64), columns, told, *found)
+        return found
+
     def opened(self, blocks: Sequence[Any]) -> OpenedValues:
         """The values of blocks (bytes, or views of them)."""
-        sizes = [len(block) for block in blocks]
-        fitting = [block if size % WORD == 0 else b"" for block, size in zip(blocks, sizes, strict=True)]
-        joined = b"".join(fitting)
+        joined, ends = _joined(blocks)
         words = np.frombuffer(joined, np.int64)
-        ends = np.cumsum([0, *(len(block) // WORD for block in fitting)])
         begins, lengths = ends[:-1], np.diff(ends)
         is_whole = (lengths >= self._end) & sealing.are_whole(words, ends)
         head = np.zeros((len(blocks), self._end), np.int64)
@@ -125,6 +136,13 @@ class OpenedValues:
     present: Bools
     rest: Sequence[Sequence[Any]]
     is_whole: Bools
+
+
+def _joined(blocks: Sequence[Any]) -> tuple[bytes, Ints]:
+    """(blocks one behind the other, where each begins and the last ends); nothing of one that is not of whole words."""
+    fitting = [block if len(block) % WORD == 0 else b"" for block in blocks]
+    ends = [0, *accumulate(len(block) // WORD for block in fitting)]
+    return b"".join(fitting), np.array(ends, np.int64)
 
 
 def _words(column: pa.Array, dtype: DataType) -> tuple[Ints, Any]:
