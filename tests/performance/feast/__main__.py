@@ -1,4 +1,4 @@
-"""The command: `python -m tests.performance.feast [--keys N] [--rounds N] [--out FILE]`, or `make bench-feast`."""
+"""The command: `python -m tests.performance.feast [--only process|http] [--keys N] [--rounds N] [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -77,8 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="zipline-feast-") as place, running_redis() as (url, _):
         bench = Bench(Path(place), url, asked.keys, asked.rounds)
         rows: list[Row] = []
-        for found in (bench.in_process(), bench.over_http()):
-            for row in found:
+        ways = {"process": bench.in_process, "http": bench.over_http}
+        for way in [asked.only] if asked.only else ways:
+            for row in ways[way]():
                 rows.append(row)
                 _write(Path(asked.out), asked, rows)
     Console(width=170 if not sys.stdout.isatty() else None).print(_table(rows))
@@ -259,6 +260,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.performance.feast", description=__doc__)
     parser.add_argument("--keys", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=4, help="turns of each side")
+    parser.add_argument("--only", choices=["process", "http"], help="in process and over Redis, or over HTTP")
     parser.add_argument("--out", default="build/bench_feast.json", help="where the figures are written as JSON")
     return parser.parse_args(arguments)
 

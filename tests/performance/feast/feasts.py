@@ -29,7 +29,7 @@ offline_store:
 entity_key_serialization_version: 3
 """
 ENVIRONMENT = os.environ | {"FEAST_USAGE": "False", "FEAST_TELEMETRY": "False"}
-START_UP = 60.0
+START_UP = 180.0
 """Seconds."""
 
 
