@@ -24,6 +24,7 @@ from tests.integration.servers.features import Server, serving
 from tests.performance.resident import Resident, resident
 from tests.performance.soak.load import Found, work
 from tests.performance.soak.world import SWITCHED, World
+from zipline.algebra.columnar.kernel import warm_up
 from zipline.clock import monotonic
 
 KEYS, SHARE, EVERY = 5_000, 0.6, 30.0
@@ -163,6 +164,7 @@ def _times(what: str, seconds: Any) -> str:
 
 
 def main(seconds: float = 600.0) -> int:
+    warm_up()
     with tempfile.TemporaryDirectory(prefix="zipline-soak-") as place:
         world = World(Path(place), KEYS)
         world.make()
