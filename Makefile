@@ -9,7 +9,7 @@ SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spa
 TORCH_TESTS := tests/integration/torch
 SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect submit))
 
-.PHONY: demo test test-spark test-torch bench bench-online bench-spark lint setup clean
+.PHONY: demo test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
@@ -43,6 +43,15 @@ bench-online: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.online
 	$(BIN)/python -m tests.performance.caching
 	$(BIN)/python -m tests.performance.serving
+
+# Feast is installed into build/feast, never into our environment.
+bench-feast: $(VENV)/.dev
+	$(BIN)/python -m tests.performance.feast
+
+# Ten minutes under load, and ten million keys.
+bench-soak: $(VENV)/.dev
+	$(BIN)/python -m tests.performance.soak
+	$(BIN)/python -m tests.performance.memory
 
 bench-spark: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.spark

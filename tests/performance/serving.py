@@ -8,19 +8,16 @@ the same fetch in process, so the difference is what HTTP costs.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import multiprocessing
 import random
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tests.performance.calling import measured, request
 from tests.performance.online import GROUP_BYS, events
 from zipline import Fetcher
 from zipline.clock import DAY, day_text, monotonic, now
@@ -81,47 +78,12 @@ def project(folder: Path, keys: int, of_a_key: int) -> Path:
 
 def body(draw: random.Random, keys: int, rows: int) -> bytes:
     content = json.dumps({"rows": [{"key": draw.randrange(keys)} for _ in range(rows)]}).encode()
-    head = f"POST /v1/features/{JOIN} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+    return request(f"/v1/features/{JOIN}", content)
 
 
-async def caller(port: int, bodies: list[bytes], until: float) -> list[float]:
-    """Asks one after another, and gives the seconds of each."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    found = []
-    number = 0
-    while monotonic() < until:
-        began = monotonic()
-        writer.write(bodies[number % len(bodies)])
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise AssertionError(head)
-        await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))  # type: ignore[index]
-        found.append(monotonic() - began)
-        number += 1
-    writer.close()
-    return found
-
-
-def load(port: int, keys: int, rows: int, callers: int, seconds: float, out: Any) -> None:
+def bodies(keys: int, rows: int) -> list[bytes]:
     draw = random.Random(1)
-    bodies = [body(draw, keys, rows) for _ in range(500)]
-
-    async def all_of_them() -> list[list[float]]:
-        until = monotonic() + seconds
-        return await asyncio.gather(*(caller(port, bodies, until) for _ in range(callers)))
-
-    out.put([each for found in asyncio.run(all_of_them()) for each in found])
-
-
-def measured(port: int, keys: int, rows: int, callers: int, seconds: float) -> list[float]:
-    context = multiprocessing.get_context("spawn")
-    out: Any = context.Queue()
-    process = context.Process(target=load, args=(port, keys, rows, callers, seconds, out))
-    process.start()
-    found: list[float] = out.get(timeout=seconds + 60)
-    process.join()
-    return found
+    return [body(draw, keys, rows) for _ in range(500)]
 
 
 def in_process(folder: Path, keys: int, rows: int) -> float:
@@ -148,14 +110,14 @@ def main(keys: int = 2_000, of_a_key: int = 60) -> None:
             while not said.rstrip().endswith("}"):
                 said += server.stdout.readline()
             port = int(json.loads(said)["url"].rpartition(":")[2])
-            measured(port, keys, 1, 1, 2.0)
+            measured(port, bodies(keys, 1), 1, 2.0)
             for rows in (1, 100):
-                seconds = np.array(measured(port, keys, rows, 1, 5.0)) * 1e3
+                seconds = np.array(measured(port, bodies(keys, rows), 1, 5.0)) * 1e3
                 print(
                     f"HTTP, {rows:>3} x 50: p50 {np.median(seconds):.2f} ms, p99 {np.quantile(seconds, 0.99):.2f} ms; "
                     f"in process {in_process(folder, keys, rows):.2f} ms"
                 )
-            count = len(measured(port, keys, 1, 16, 5.0))
+            count = len(measured(port, bodies(keys, 1), 16, 5.0))
             print(f"HTTP, 1 x 50, sixteen callers: {count / 5:,.0f} requests/s")
         finally:
             server.terminate()

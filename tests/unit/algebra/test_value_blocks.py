@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.algebra.replays import quick
+from zipline.algebra.columnar import folding, value_reading
 from zipline.algebra.columnar.value_blocks import ValueForm
 from zipline.algebra.nested import from_algebra
 from zipline.arrow import to_arrow
 from zipline.fetch.online_values import reader_of
+from zipline.fetch.results import STATUSES
 from zipline.types import (
     BIGINT,
     BINARY,
@@ -113,30 +115,69 @@ def test_infinities_and_zeros_and_more_columns_than_a_word_has_bits() -> None:
     assert math.copysign(1, found[0][2]) == 1, "no zero is negative"
 
 
+def answered(own: ValueForm, blocks: list[bytes], at: list[int], columns: Any, **asked: bool) -> Any:
+    """(words, whether they are values, statuses, what is said of all) by the kernel of fetches."""
+    shape = len(at), len(columns)
+    found = np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.uint8)
+    facts = np.array([(asked.get("is_there", True), asked["is_foreign"], asked["is_stale"], len(blocks))], np.int64)
+    parts = np.array([(own.tag, own.first, own.end, 0, len(columns))], np.int64)
+    words = np.frombuffer(b"".join(blocks), np.int64)
+    sizes, places = np.array([len(each) for each in blocks], np.int64), np.array([at], np.int64)
+    said = value_reading.answer(words, sizes, places, facts, parts, columns, *found)
+    return *found, said
+
+
 @quick
 @given(tables().filter(lambda drawn: len(drawn[1]) > 0), st.data())
-def test_no_damaged_block_is_read(given_: tuple[list[DataType], list[tuple[Any, ...]]], data: Any) -> None:
+def test_rows_are_read_at_once_as_blocks_are_one_by_one(given_: tuple[Any, list[tuple[Any, ...]]], data: Any) -> None:
     types, rows = given_
     own = form(types)
     blocks = list(own.written(table(types, rows)))
-    place = data.draw(st.integers(0, len(blocks) - 1))
-    block = bytearray(blocks[place])
-    at = data.draw(st.integers(0, len(block) - 1))
-    kind = data.draw(st.sampled_from(["bit", "cut", "longer", "a word longer", "other", "empty"]))
-    if kind == "bit":
-        block[at] ^= 1 << data.draw(st.integers(0, 7))
-    damaged = {
-        "bit": bytes(block),
-        "cut": bytes(block[:at]),
-        "longer": bytes(block) + b"\0",
-        "a word longer": bytes(block) + bytes(8),
-        "other": next(form(types, 8).written(table(types, rows))),
-        "empty": b"",
-    }[kind]
-    opened = own.opened([*blocks[:place], damaged, *blocks[place + 1 :]])
-    assert [n for n, is_whole in enumerate(opened.is_whole.tolist()) if not is_whole] == [place]
+    broken = data.draw(st.integers(0, len(blocks)))
+    blocks[broken:] = [block[:-8] for block in blocks[broken:]]
+    at = data.draw(st.lists(st.integers(-1, len(blocks) - 1), max_size=6))
+    columns = np.array([(n, n % 2, 5, dtype.is_float) for n, (_, dtype) in enumerate(own.fixed)], np.int64)
+    columns = columns.reshape(-1, 4)
+    words, present, status, said = answered(own, blocks, at, columns, is_stale=False, is_foreign=False)
+    opened = own.opened(blocks)
+    for row, block in enumerate(at):
+        for n in range(len(own.fixed)):
+            found = int(words[row, n]), bool(present[row, n]), STATUSES[status[row, n]]
+            has_empty = bool(n % 2)
+            if block < 0:
+                assert found == (5, has_empty, "default")
+            elif not opened.is_whole[block]:
+                assert found[1:] == (False, "error")
+            else:
+                word, is_there = int(opened.words[block, n]), bool(opened.present[block, n])
+                is_empty = (is_there and word == 5) if has_empty else not is_there
+                assert found == (word, is_there, "default" if is_empty else "ok")
+    assert bool(said & folding.ABSENT) == (not present.all())
+    assert bool(said & folding.TROUBLED) == bool((status != folding.OK).any())
+    floats = [n for n, (_, dtype) in enumerate(own.fixed) if dtype.is_float]
+    infinite = np.isinf(words.view(np.float64)) & present
+    assert bool(said & folding.INFINITE) == bool(infinite[:, floats].any())
 
 
-def test_decimals_keep_their_scale() -> None:
-    money = DecimalType(precision=12, scale=2)
-    assert str(read(form([money]), list(form([money]).written(table([money], [(Decimal("1.50"),)]))))[0][0]) == "1.50"
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"is_stale": False, "is_foreign": False}, "ok"),
+        ({"is_stale": True, "is_foreign": False}, "stale"),
+        ({"is_stale": True, "is_foreign": True}, "error"),
+        ({"is_stale": True, "is_foreign": False, "is_there": False}, "unavailable"),
+    ],
+)
+def test_all_rows_are_stale_or_of_another_definition_or_could_not_be_read(
+    asked: dict[str, bool], expected: str
+) -> None:
+    own = form([DOUBLE])
+    blocks = list(own.written(table([DOUBLE], [(1.5,)])))
+    _, present, status, _ = answered(own, blocks, [0], np.array([(0, 0, 0, 1)], np.int64), **asked)
+    assert STATUSES[status[0, 0]] == expected
+    assert bool(present[0, 0]) == (expected in ("ok", "stale"))
+
+
+def test_kernels_know_statuses_by_their_numbers() -> None:
+    numbers = folding.DEFAULTED, folding.OK, folding.STALE, folding.UNAVAILABLE, folding.WRONG
+    assert [STATUSES[number] for number in numbers] == list(STATUSES)
