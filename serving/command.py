@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,7 @@ def _serve(project: Project, settings: Serve, *, as_json: bool) -> None:
             timeout_graceful_shutdown=30,
         )
         listening = config.bind_socket()
+        _warm_up()
         listening.listen(config.backlog)  # who calls before a worker is there waits for it
         url = _url(settings.host, listening.getsockname()[1])
         if as_json:
@@ -138,6 +140,17 @@ def _serve(project: Project, settings: Serve, *, as_json: bool) -> None:
             Multiprocess(config, [listening]).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _warm_up() -> None:
+    """Kernels are compiled before anybody asks: while a worker compiles one, it answers nobody."""
+    from zipline.algebra.columnar.kernel import NOTICE, warm_up
+    from zipline.algebra.columnar.rehearsal import ONLINE
+
+    said = threading.Timer(1.0, lambda: click.echo(NOTICE, err=True))
+    said.start()
+    warm_up(scenes=[ONLINE])
+    said.cancel()
 
 
 def _url(host: str, port: int) -> str:

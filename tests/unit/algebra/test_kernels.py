@@ -38,10 +38,20 @@ for name in ("one", "two"):
 
 def test_warming_up_twice_does_nothing_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "cache_folder", lambda: str(tmp_path))
-    (tmp_path / "complete").touch()
+    for scene in SCENES:
+        (tmp_path / f"{scene}.rehearsed").touch()
     reported: list[tuple[int, int]] = []
     kernel.warm_up(lambda done, total: reported.append((done, total)))
     assert reported == []
+
+
+def test_a_scene_alone_is_warmed_up_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "cache_folder", lambda: str(tmp_path))
+    monkeypatch.setenv("ZIPLINE_KERNEL_CACHE", str(tmp_path))
+    reported: list[tuple[int, int]] = []
+    for _ in range(2):
+        kernel.warm_up(lambda done, total: reported.append((done, total)), ["hashes of keys"])
+    assert reported == [(1, 1)]
 
 
 def numbered(values: NDArray[np.int64], asked: NDArray[np.int64]) -> list[int]:

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -54,11 +54,6 @@ def _sources() -> list[bytes]:
     return [path.read_bytes() for path in paths]
 
 
-def is_compiled() -> bool:
-    """Whether `warm_up` has run to its end for these sources."""
-    return (Path(cache_folder()) / _COMPLETE).exists()
-
-
 def kernel(function: Function) -> Function:
     """The function, compiled for the types of its first call."""
     config = numba.config
@@ -73,26 +68,31 @@ def kernel(function: Function) -> Function:
     return cast(Function, compiled)
 
 
-def warm_up(progress: Callable[[int, int], None] | None = None) -> None:
+def warm_up(progress: Callable[[int, int], None] | None = None, scenes: Sequence[str] = ()) -> None:
     """Compiles the kernels of all operations over the ordinary types into the cache, in processes side by side.
 
-    `progress(done, all)` is called as they finish. Nothing happens where the cache is complete already.
+    `scenes` are the parts of that which are wanted (`rehearsal.SCENES`), by default all. `progress(done, all)` is
+    called as they finish. Nothing happens for what is in the cache already.
     """
-    if is_compiled():
-        return
     from zipline.algebra.columnar.rehearsal import SCENES
 
-    waiting = list(enumerate(SCENES))
-    running: list[subprocess.Popen[bytes]] = []
-    done = 0
+    waiting = [scene for scene in scenes or SCENES if not _marker(scene).exists()]
+    wanted, done = len(waiting), 0
+    running: list[tuple[str, subprocess.Popen[bytes]]] = []
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
-            running.append(_rehearse(waiting.pop(0)[1]))
-        running.pop(0).wait()
+            running.append((waiting[0], _rehearse(waiting.pop(0))))
+        scene, process = running.pop(0)
+        if process.wait() == 0:
+            _marker(scene).touch()
         done += 1
         if progress is not None:
-            progress(done, len(SCENES))
-    Path(cache_folder(), _COMPLETE).touch()
+            progress(done, wanted)
+
+
+def _marker(scene: str) -> Path:
+    """The file that says that a scene was rehearsed to its end, for these sources."""
+    return Path(cache_folder(), f"{scene}.rehearsed")
 
 
 def _rehearse(scene: str) -> subprocess.Popen[bytes]:
@@ -100,7 +100,6 @@ def _rehearse(scene: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "zipline.algebra.columnar.rehearsal", scene], env=quiet)
 
 
-_COMPLETE = "complete"
 _QUIET = "ZIPLINE_KERNELS_QUIET"
 
 

@@ -93,6 +93,8 @@ def _key_hashes() -> None:
 
 def _folding() -> None:
     """What an online fetch, an upload and a writer of tiles call."""
+    moments_of_runs(_series(_FLOATS, DOUBLE, None))
+    moments_of_runs(_series(pa.array(np.arange(6)), BIGINT, None))
     layout = Layout.of((kind, "x", DOUBLE) for kind in WORDS if kind != "integers")
     form = Form(0, bytes(32), layout, ())
     words = np.zeros((2, layout.words), np.int64)
@@ -115,6 +117,7 @@ def _folding() -> None:
     combining.extremes_of_runs(integers_ + 0.5, offsets, True, words.view(np.float64)[:, 0])
 
 
+ONLINE = "online"
 SCENES: dict[str, Callable[[], None]] = {
     "order": lambda: _evaluate(_FLOATS, DOUBLE, ("COUNT", "SUM", "AVERAGE", "MAX", "LAST")),
     "integers": _integers,
@@ -122,7 +125,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "two clocks, numbers": lambda: _evaluate(_FLOATS, DOUBLE, OF_NUMBERS, two_clocks=True),
     "states": _states,
     "hashes of keys": _key_hashes,
-    "folding": _folding,
+    ONLINE: _folding,
     "two clocks, any": lambda: _evaluate(pa.array(np.arange(6)), BIGINT, ("SUM", *OF_ANY), two_clocks=True),
 }
 
