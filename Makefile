@@ -15,8 +15,8 @@ demo: $(VENV)/.demo
 	$(BIN)/zipline demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
-	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance tests/integration/spark -k spark $(addprefix --ignore=,$(SPARK_ALONE))
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
+	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/conformance tests/integration/spark -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
 test-spark: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPARK_ALONE)
