@@ -1,0 +1,70 @@
+"""Parts of one join beside each other, online as offline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zipline import Aggregation, Derivation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query, Topic
+
+NOON = "2024-03-01T12:00:00Z"
+MOVES = EventSource(table="moves", topic=Topic("moves"), query=Query(select={"a": "a", "v": "v"}, time="t"))
+LEFT = EventSource(table="trips", query=Query(select={"origin": "origin", "dest": "dest"}, time="t"))
+TABLES = {
+    "moves": [{"a": "A", "v": 1, "t": "2024-03-01T10:00:00Z"}, {"a": "B", "v": 5, "t": "2024-03-01T11:00:00Z"}],
+    "trips": [{"origin": "A", "dest": "B", "t": NOON}],
+}
+
+
+def stats(team: str, addend: int = 1) -> GroupBy:
+    return GroupBy(
+        name=f"{team}.stats",
+        keys=["a"],
+        sources=[MOVES],
+        aggregations=[Aggregation("v", Operation.SUM, windows=["1d"])],
+        derivations=[
+            Derivation("next", f"v_sum_1d + {addend}"),
+            Derivation("tenfold", "v_sum_1d * 10"),
+            Derivation("after", "next + 1"),
+        ],
+        online=True,
+    )
+
+
+def fetched(*parts: JoinPart) -> list[dict[str, Any]]:
+    """The features of a trip from A to B, after they were compared with a backfill."""
+    join = Join(name="x.trips", left=LEFT, parts=parts, online=True)
+    platform = LocalPlatform(join, tables=TABLES)
+    platform.upload("2024-02-29")
+    platform.join(join)
+    platform.advance(NOON)
+    assert platform.assert_online_equals_offline(join)
+    return platform.fetch(join, [{"origin": "A", "dest": "B"}]).rows()
+
+
+@pytest.mark.parametrize(
+    ("of_origin", "of_dest", "expected"),
+    [
+        ("next", "tenfold", {"stats_next": 2, "stats_tenfold": 50}),  # both need a sum that neither shows
+        ("next", "after", {"stats_next": 2, "stats_after": 7}),  # one shows what the other only needs
+        ("after", "tenfold", {"stats_after": 3, "stats_tenfold": 50}),
+        ("v_sum_1d", "after", {"stats_v_sum_1d": 1, "stats_after": 7}),
+    ],
+)
+def test_what_only_derivations_need_is_each_parts_own(of_origin: str, of_dest: str, expected: dict[str, int]) -> None:
+    group_by = stats("x")
+    found = fetched(
+        JoinPart(group_by, key_map={"origin": "a"}, features=[of_origin]),
+        JoinPart(group_by, key_map={"dest": "a"}, features=[of_dest]),
+    )
+    assert found == [expected]
+
+
+def test_group_bys_of_the_same_short_name_have_their_own_too() -> None:
+    keys = {"origin": "a"}
+    found = fetched(
+        JoinPart(stats("x"), key_map=keys, features=["next"]),
+        JoinPart(stats("y", addend=100), key_map=keys, features=["after"]),
+    )
+    assert found == [{"stats_next": 2, "stats_after": 102}]
