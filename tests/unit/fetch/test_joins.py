@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from zipline import Aggregation, Derivation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query, Topic
+from zipline import (
+    Aggregation,
+    Derivation,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    LocalPlatform,
+    Operation,
+    Query,
+    Topic,
+)
 
 NOON = "2024-03-01T12:00:00Z"
 MOVES = EventSource(table="moves", topic=Topic("moves"), query=Query(select={"a": "a", "v": "v"}, time="t"))

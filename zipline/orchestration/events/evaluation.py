@@ -2,7 +2,8 @@
 
 A row that a CAST of a `select` cannot take would make every backfill, upload and stream fail that reads it, so it is
 refused at the door, whoever brings it; so is a change that does not say which way it goes. What counts is what reading
-the table computes: clocks and ids of every row, the other columns of rows that the source's conditions keep. What cannot fail (columns, comparisons, text) is not tried.
+the table computes: clocks and ids of every row, the other columns of rows that the source's conditions keep. What
+cannot fail (columns, comparisons, text) is not tried.
 A few rows are computed in Python, whose expressions are the same, for a statement costs as much as hundreds of them.
 """
 
