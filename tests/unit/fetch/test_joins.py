@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from zipline import (
+    Accuracy,
     Aggregation,
     Derivation,
+    EntitySource,
     EventSource,
     GroupBy,
     Join,
@@ -79,3 +82,18 @@ def test_group_bys_of_the_same_short_name_have_their_own_too() -> None:
         JoinPart(stats("y", addend=100), key_map=keys, features=["after"]),
     )
     assert found == [{"stats_next": 2, "stats_after": 102}]
+
+
+def test_maps_within_structs_are_compared_as_maps() -> None:
+    rows = [{"a": "A", "v": {"of": [("x", 1)], "in": [[("y", 2)]]}, "t": "2024-02-01T00:00:00Z", "ds": "2024-02-29"}]
+    counts = pa.map_(pa.string(), pa.int64())
+    nested = pa.struct([("of", counts), ("in", pa.list_(counts))])
+    table = pa.Table.from_pylist(rows, pa.schema([("a", "string"), ("v", nested), ("t", "string"), ("ds", "string")]))
+    states = EntitySource(snapshots="states", query=Query(select={"a": "a", "v": "v"}, time="t", partition="ds"))
+    group_by = GroupBy(name="x.state", keys=["a"], sources=[states], accuracy=Accuracy.SNAPSHOT, online=True)
+    join = Join(name="x.trips", left=LEFT, parts=[JoinPart(group_by, key_map={"origin": "a"})], online=True)
+    platform = LocalPlatform(join, tables={"trips": TABLES["trips"], "states": table})
+    platform.upload("2024-02-29")
+    platform.advance(NOON)
+    assert platform.assert_online_equals_offline(join, keys=[{"origin": "A"}]) == 1
+    assert platform.fetch(join, [{"origin": "A"}]).rows() == [{"state_v": {"of": {"x": 1}, "in": [{"y": 2}]}}]
