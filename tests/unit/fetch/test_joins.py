@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -97,3 +99,26 @@ def test_maps_within_structs_are_compared_as_maps() -> None:
     platform.advance(NOON)
     assert platform.assert_online_equals_offline(join, keys=[{"origin": "A"}]) == 1
     assert platform.fetch(join, [{"origin": "A"}]).rows() == [{"state_v": {"of": {"x": 1}, "in": [{"y": 2}]}}]
+
+
+@pytest.mark.parametrize("accuracy", list(Accuracy))
+def test_a_default_is_a_value_of_its_features_type(accuracy: Accuracy) -> None:
+    rows = [{"a": "A", "x": None, "price": None, "t": "2024-02-29T10:00:00Z"}]
+    types = [("a", pa.string()), ("x", pa.float32()), ("price", pa.decimal128(10, 2)), ("t", pa.string())]
+    prices = EventSource(table="prices", topic=Topic("prices"), query=Query(select=["a", "x", "price"], time="t"))
+    most = [
+        Aggregation("x", Operation.MAX, windows=["1d"], default=0.1),
+        Aggregation("x", Operation.BOTTOM_K, k=2, windows=["1d"], default=[0.1]),
+        Aggregation("price", Operation.MAX, windows=["1d"], default=2),
+    ]
+    group_by = GroupBy(name="x.most", keys=["a"], sources=[prices], aggregations=most, accuracy=accuracy, online=True)
+    join = Join(name="x.trips", left=LEFT, parts=[JoinPart(group_by, key_map={"origin": "a"})], online=True)
+    tables = {"trips": TABLES["trips"], "prices": pa.Table.from_pylist(rows, pa.schema(types))}
+    platform = LocalPlatform(join, tables=tables)
+    platform.upload("2024-02-29")
+    platform.join(join)
+    platform.advance("2024-03-01T03:00:00Z")
+    assert platform.assert_online_equals_offline(join, keys=[{"origin": "A"}, {"origin": "Z"}]) == 6
+    (of_nobody,) = platform.fetch(join, [{"origin": "Z"}]).rows()
+    assert of_nobody["most_x_max_1d"] == float(np.float32(0.1))
+    assert isinstance(of_nobody["most_price_max_1d"], Decimal)
