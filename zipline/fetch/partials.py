@@ -152,7 +152,7 @@ class PartialParts:
             parts.append((kept.tag, kept.layout.words, kept.tile, SERVED, kept.alone, first_window, len(windows)))
             self._columns.append(slice(first_row, len(rows)))
         self._parts = np.array(parts, np.int64).reshape(-1, 7)
-        self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
+        self._windows: tuple[int | None, Ints] = None, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 7)
 
     def answered(self, asked: Sequence[Asked], answers: Sequence[Answered], count: int, q: int) -> Found:

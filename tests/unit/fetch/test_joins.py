@@ -122,3 +122,16 @@ def test_a_default_is_a_value_of_its_features_type(accuracy: Accuracy) -> None:
     (of_nobody,) = platform.fetch(join, [{"origin": "Z"}]).rows()
     assert of_nobody["most_x_max_1d"] == float(np.float32(0.1))
     assert isinstance(of_nobody["most_price_max_1d"], Decimal)
+
+
+def test_a_fetch_of_the_last_minute_before_1970_has_windows_too() -> None:
+    at = "1969-12-31T23:59:30Z"
+    sums = [Aggregation("v", Operation.SUM, windows=["1h", "1d"])]
+    group_by = GroupBy(name="x.sums", keys=["a"], sources=[MOVES], aggregations=sums, online=True)
+    join = Join(name="x.trips", left=LEFT, parts=[JoinPart(group_by, key_map={"origin": "a"})], online=True)
+    times = [("1969-12-30T10:00:00Z", 1), ("1969-12-31T02:30:00Z", 7), ("1969-12-31T23:30:00Z", 5)]
+    moves = [{"a": "A", "v": v, "t": t} for t, v in times]
+    platform = LocalPlatform(join, tables={"moves": moves, "trips": TABLES["trips"]})
+    platform.upload("1969-12-30")
+    platform.join(join)
+    assert platform.fetch(join, [{"origin": "A"}], at=at).rows() == [{"sums_v_sum_1h": 5, "sums_v_sum_1d": 12}]
