@@ -45,8 +45,8 @@ class Answered:
 def answered(result: Result) -> Answered:
     """The rows of a result, as JSON knows them."""
     values = result.rows()
-    if result.has_infinities():
-        values = [{name: _finite(value) for name, value in row.items()} for row in values]
+    if result.has_boolean_keys or result.has_infinities():
+        values = [{name: _as_json(value) for name, value in row.items()} for row in values]
     return Answered(result, values, result.statuses(), times_of(result))
 
 
@@ -84,12 +84,17 @@ def arrow(result: Result, first: int, last: int) -> bytes:
     return found
 
 
-def _finite(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """A value without what JSON has no word for."""
     if isinstance(value, float) and math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_as_json(each) for each in value]
     if isinstance(value, dict):
-        return {_finite(key): _finite(each) for key, each in value.items()}
+        return {_as_key(key): _as_json(each) for key, each in value.items()}
     return value
+
+
+def _as_key(key: Any) -> Any:
+    """The same of the key of a map, which JSON knows as text."""
+    return ("true" if key else "false") if isinstance(key, bool) else _as_json(key)

@@ -7,7 +7,7 @@ stands between, a call or an await, is the driver's. The failure of one part's r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from zipline.algebra.nested import from_algebra
@@ -257,11 +257,10 @@ class JoinFetch:
 
     def _derive(self, part: PartPlan, result: Result, found: dict[str, Values], rows: Sequence[Row]) -> None:
         """The derivations of a part, over its keys and features."""
-        called = _called(part)
         keys = {key: left for (key, _), left in zip(part.group_by.keys, part.left_keys, strict=True)}
+        names = _called(part) | _named(part, [derived.name for derived in part.needed_derivations]) | keys
         for derived in part.needed_derivations:
-            names = called | {d.name: part.prefix + d.name for d in part.needed_derivations} | keys
-            found[part.prefix + derived.name] = _derived(derived, result, found, rows, names)
+            found[names[derived.name]] = _derived(derived, result, found, rows, names)
 
 
 def join_fetch(
@@ -305,10 +304,17 @@ def _given(name: str, rows: Sequence[Row]) -> Values:
 
 
 def _called(part: PartPlan) -> dict[str, str]:
-    """Feature -> its column in the join; of those that only derivations need, a name that no column has."""
-    needed = [feature.name for feature in part.needed] or [name for name, _ in part.group_by.lookup]
-    hidden = f"\0{part.prefix}"
-    return {name: (part.prefix if name in part.chosen else hidden) + name for name in needed}
+    """Feature -> its column in the join."""
+    return _named(part, [feature.name for feature in part.needed] or [name for name, _ in part.group_by.lookup])
+
+
+def _named(part: PartPlan, names: Iterable[str]) -> dict[str, str]:
+    """Name -> what the join calls it: of what only derivations need, a name that no column and no other part has.
+
+    Parts may have the same prefix, as long as they give different columns: of other keys, or of another group-by.
+    """
+    hidden = "\0".join(["", part.group_by.name, *part.left_keys, part.prefix])
+    return {name: (part.prefix if name in part.chosen else hidden) + name for name in names}
 
 
 def _derived(

@@ -17,7 +17,7 @@ from zipline.algebra.codec import CodecError
 from zipline.algebra.columnar import folding
 from zipline.algebra.columnar.blocks import Form, Irs, Opened
 from zipline.algebra.layout import EVENTS, EVER_BEFORE, element_of
-from zipline.algebra.nested import from_algebra
+from zipline.algebra.nested import from_algebra, to_algebra
 from zipline.algebra.operations import empty_value
 from zipline.algebra.windows import bounds, floor
 from zipline.clock import MINUTE
@@ -26,6 +26,7 @@ from zipline.fetch.asked import Answered, Asked
 from zipline.fetch.online_values import to_word
 from zipline.fetch.results import Found, Status, Values
 from zipline.fetch.words import BROKEN, computed
+from zipline.plan.features import default_array
 from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
@@ -131,6 +132,7 @@ class PartialParts:
         self.types: list[DataType] = []
         self._columns: list[slice] = []
         self._others: list[tuple[int, Feature, str]] = []
+        self._empty: dict[str, Any] = {}
         parts: list[tuple[int, ...]] = []
         windows: list[tuple[int, ...]] = []
         rows: list[tuple[int, ...]] = []
@@ -146,10 +148,11 @@ class PartialParts:
                         self.names.append(called[feature.name])
                 windows.append((EVER_BEFORE, first, len(rows)))
             self._others += [(number, f, called[f.name]) for f in kept.others if f.name in called]
+            self._empty |= {called[f.name]: empty_of(f) for f in kept.others if f.name in called}
             parts.append((kept.tag, kept.layout.words, kept.tile, SERVED, kept.alone, first_window, len(windows)))
             self._columns.append(slice(first_row, len(rows)))
         self._parts = np.array(parts, np.int64).reshape(-1, 7)
-        self._windows: tuple[int, Ints] = -1, np.array(windows, np.int64).reshape(-1, 3)
+        self._windows: tuple[int | None, Ints] = None, np.array(windows, np.int64).reshape(-1, 3)
         self._rows = np.array(rows, np.int64).reshape(-1, 7)
 
     def answered(self, asked: Sequence[Asked], answers: Sequence[Answered], count: int, q: int) -> Found:
@@ -212,7 +215,8 @@ class PartialParts:
             if (number, place, low) not in reduced:
                 reduced[number, place, low] = _reduced(served.kept, place, low, *opened[number], q)
             is_stale = q > time + served.lag(time, half.generation)
-            values = _by_algebra(served.kept, feature, reduced[number, place, low], time, is_stale=is_stale)
+            of_rows, empty = reduced[number, place, low], self._empty[name]
+            values = _by_algebra(served.kept, feature, empty, of_rows, time, is_stale=is_stale)
             found[name] = values.without(half.unread)
         return found
 
@@ -271,7 +275,9 @@ def _reduced(kept: Kept, place: int, low: int, opened: Opened, irs: Irs, wrong: 
     return found
 
 
-def _by_algebra(kept: Kept, feature: Feature, reduced: Sequence[Reduced], time: int, *, is_stale: bool) -> Values:
+def _by_algebra(
+    kept: Kept, feature: Feature, empty: Any, reduced: Sequence[Reduced], time: int, *, is_stale: bool
+) -> Values:
     values: list[Any] = []
     statuses: list[Status] = []
     for each in reduced:
@@ -281,7 +287,7 @@ def _by_algebra(kept: Kept, feature: Feature, reduced: Sequence[Reduced], time: 
             continue
         is_nothing = each.value == empty_value(feature.operation, bucketed=feature.bucket is not None)
         if is_nothing and (feature.operation not in _MAY_BE_UNDEFINED or each.is_empty):
-            values.append(empty_of(feature))
+            values.append(empty)
         else:
             values.append(from_algebra(kept.value(feature, each.value), feature.type))
         statuses.append("stale" if is_stale else "ok" if each.seen > 0 else "default")
@@ -289,7 +295,8 @@ def _by_algebra(kept: Kept, feature: Feature, reduced: Sequence[Reduced], time: 
 
 
 def empty_of(feature: Feature) -> Any:
-    """The value of a window in which nothing is."""
+    """The value of a window in which nothing is; a default is a value of the feature's type, as it is offline."""
     if feature.default is not None:
-        return feature.default
+        (default,) = default_array(feature.default, feature.type).to_pylist()
+        return from_algebra(to_algebra(default, feature.type), feature.type)
     return empty_value(feature.operation, bucketed=feature.bucket is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -106,6 +106,7 @@ class Shape:
         self.chosen = frozenset(self.names)
         self.rest = [name for name in self.names if name not in self.place]
         self.doubtful = [name for name, dtype in self.columns if name in self.rest and _has_floats(dtype)]
+        self.has_boolean_keys = any(_has_boolean_keys(dtype) for _, dtype in self.columns)
         self.troubles: dict[bytes, dict[str, Status]] = {}
         self.times: dict[tuple[int | None, ...], tuple[int | None, ...]] = {}
         order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
@@ -248,6 +249,11 @@ class Result:
             return True
         return any(_is_infinite(value) for name in self._shape.doubtful for value in self._others[name].values)
 
+    @property
+    def has_boolean_keys(self) -> bool:
+        """Whether there may be a map whose keys are true and false: JSON has no such keys."""
+        return self._shape.has_boolean_keys
+
     def columns(self) -> pa.Table:
         """The values as Arrow columns, a row for each of the request's."""
         shape, block, count = self._shape, self._block, self._count
@@ -289,13 +295,24 @@ class Result:
 
 
 def _has_floats(dtype: DataType) -> bool:
+    return any(each.is_float for each in _within(dtype))
+
+
+def _has_boolean_keys(dtype: DataType) -> bool:
+    return any(isinstance(each, MapType) and each.key == BOOLEAN for each in _within(dtype))
+
+
+def _within(dtype: DataType) -> Iterator[DataType]:
+    """A type and all those of its parts."""
+    yield dtype
     if isinstance(dtype, ArrayType):
-        return _has_floats(dtype.element)
-    if isinstance(dtype, MapType):
-        return _has_floats(dtype.key) or _has_floats(dtype.value)
-    if isinstance(dtype, StructType):
-        return any(_has_floats(field) for _, field in dtype.fields)
-    return dtype.is_float
+        yield from _within(dtype.element)
+    elif isinstance(dtype, MapType):
+        yield from _within(dtype.key)
+        yield from _within(dtype.value)
+    elif isinstance(dtype, StructType):
+        for _, field in dtype.fields:
+            yield from _within(field)
 
 
 def _is_infinite(value: Any) -> bool:

@@ -38,7 +38,7 @@ from zipline.stores.memory import MemoryStore
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.columns import quoted
 from zipline.tables.rows import to_table
-from zipline.types import ArrayType, DataType, MapType
+from zipline.types import ArrayType, DataType, MapType, StructType
 
 Instant: TypeAlias = dt.datetime | dt.date | str | int
 
@@ -236,6 +236,8 @@ def _with_maps(value: Any, dtype: DataType) -> Any:
         return None
     if isinstance(dtype, MapType):
         return {key: _with_maps(each, dtype.value) for key, each in value}
+    if isinstance(dtype, StructType):
+        return {name: _with_maps(value[name], field) for name, field in dtype.fields}
     return [_with_maps(each, dtype.element) for each in value] if isinstance(dtype, ArrayType) else value
 
 

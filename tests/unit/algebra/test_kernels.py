@@ -54,6 +54,19 @@ def test_a_scene_alone_is_warmed_up_and_remembered(tmp_path: Path, monkeypatch: 
     assert reported == [(1, 1)]
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_where_the_cache_cannot_be_written_warming_up_hurts_nobody(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(kernel, "cache_folder", lambda: str(tmp_path / "file" / "kernels"))
+    ended = [sys.executable, "-c", f"raise SystemExit({status})"]
+    monkeypatch.setattr(kernel, "_rehearse", lambda _: subprocess.Popen(ended))
+    reported: list[tuple[int, int]] = []
+    kernel.warm_up(lambda done, total: reported.append((done, total)), ["hashes of keys"])
+    assert reported == [(1, 1)]
+
+
 def numbered(values: NDArray[np.int64], asked: NDArray[np.int64]) -> list[int]:
     table, numbers, count = hashing.build(order.frozen(values), order.frozen(NONE))
     out = np.empty(len(asked), np.int32)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
+from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, Query, Topic
 from zipline.errors import EventError
 from zipline.expressions import parse
 from zipline.orchestration.events.evaluation import may_fail
@@ -83,6 +83,33 @@ def test_a_column_of_a_row_that_the_conditions_leave_out_is_not_computed() -> No
 def test_what_is_computed_of_the_partition_is_not_asked_of_an_event() -> None:
     of_day = intake({"select": {"key": "key", "n": "CAST(ds AS BIGINT)"}}, partition="ds")
     assert len(of_day.posted([event()])) == 1
+
+
+def changes(**query: Any) -> Intake:
+    """What takes the changes of an entity."""
+    asked = {"select": {"key": "key", "n": "n"}, "time": "t", "partition": "ds"} | query
+    source = EntitySource("states", mutations="events", topic=Topic("events"), query=Query(**asked))
+    group_by = GroupBy(["key"], [source], [Aggregation("n", Operation.COUNT, windows=["1d"])], name="g")
+    (states,) = plan_group_by(group_by, lambda _: SCHEMA).sources
+    assert states.mutations is not None
+    return Intake("events", SCHEMA, frozenset(), "ds", [states.mutations])
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "reason"),
+    [
+        ({"day": "yesterday"}, "$.events[1].day", "cannot be computed of it"),
+        ({"kind": None}, "$.events[1].kind", "is neither true nor false of it"),
+        ({"kind": "x"}, "$.events[1].kind", "is neither true nor false of it"),
+    ],
+)
+def test_a_change_says_when_it_was_made_and_which_way_it_goes(values: Any, path: str, reason: str) -> None:
+    whole = event(day="2024-05-05T00:00:00Z", kind="1")
+    checked = changes(mutation_time="day", is_before="CAST(kind AS INT) = 1")
+    assert len(checked.posted([whole, whole | {"kind": "0"}])) == 2
+    with pytest.raises(EventError) as caught:
+        checked.posted([whole, whole | values])
+    assert (caught.value.path, caught.value.reason.endswith(reason)) == (path, True)
 
 
 def test_of_a_stream_every_wrong_row_is_told() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -72,11 +73,12 @@ def warm_up(progress: Callable[[int, int], None] | None = None, scenes: Sequence
     """Compiles the kernels of all operations over the ordinary types into the cache, in processes side by side.
 
     `scenes` are the parts of that which are wanted (`rehearsal.SCENES`), by default all. `progress(done, all)` is
-    called as they finish. Nothing happens for what is in the cache already.
+    called as they finish. Nothing happens for what is in the cache already. Where the folder of the cache cannot be
+    written that is not remembered, and nothing else: Numba looks for another one.
     """
     from zipline.algebra.columnar.rehearsal import SCENES
 
-    waiting = [scene for scene in scenes or SCENES if not _marker(scene).exists()]
+    waiting = [scene for scene in scenes or SCENES if not _is_rehearsed(scene)]
     wanted, done = len(waiting), 0
     running: list[tuple[str, subprocess.Popen[bytes]]] = []
     while waiting or running:
@@ -84,7 +86,8 @@ def warm_up(progress: Callable[[int, int], None] | None = None, scenes: Sequence
             running.append((waiting[0], _rehearse(waiting.pop(0))))
         scene, process = running.pop(0)
         if process.wait() == 0:
-            _marker(scene).touch()
+            with suppress(OSError):
+                _marker(scene).touch()
         done += 1
         if progress is not None:
             progress(done, wanted)
@@ -93,6 +96,13 @@ def warm_up(progress: Callable[[int, int], None] | None = None, scenes: Sequence
 def _marker(scene: str) -> Path:
     """The file that says that a scene was rehearsed to its end, for these sources."""
     return Path(cache_folder(), f"{scene}.rehearsed")
+
+
+def _is_rehearsed(scene: str) -> bool:
+    try:
+        return _marker(scene).exists()
+    except OSError:  # who may not look into a folder
+        return False
 
 
 def _rehearse(scene: str) -> subprocess.Popen[bytes]:

@@ -1,8 +1,9 @@
 """What the sources over a table compute of an event: one of which something cannot be computed is no event of it.
 
 A row that a CAST of a `select` cannot take would make every backfill, upload and stream fail that reads it, so it is
-refused at the door, whoever brings it. What counts is what reading the table computes: clocks and ids of every row, the
-other columns of rows that the source's conditions keep. What cannot fail (columns, comparisons, text) is not tried.
+refused at the door, whoever brings it; so is a change that does not say which way it goes. What counts is what reading
+the table computes: clocks and ids of every row, the other columns of rows that the source's conditions keep. What
+cannot fail (columns, comparisons, text) is not tried.
 A few rows are computed in Python, whose expressions are the same, for a statement costs as much as hundreds of them.
 """
 
@@ -15,9 +16,9 @@ import pyarrow as pa
 
 from zipline.engines.local.session import connect, query
 from zipline.engines.local.statements import all_of, guarded
-from zipline.errors import EventError, ZiplineError
+from zipline.errors import DataError, EventError, ZiplineError
 from zipline.expressions import Expression
-from zipline.expressions.nodes import Call, Cast, walk
+from zipline.expressions.nodes import Call, Cast, Column, walk
 from zipline.orchestration.events.arrived import failing
 from zipline.plan.steps import Projection
 from zipline.types import BOOLEAN, DATE, INTEGERS, STRING, TIMESTAMP, DataType
@@ -31,7 +32,8 @@ FEW = 32
 class Computed:
     """What is computed of a row: the author's text, the columns that it reads, SQL, and the columns that this reads.
 
-    `parts` are computed one after the other in Python, the last where all before it are true.
+    `parts` are computed one after the other in Python, the last where all before it are true. With `is_way` it is what
+    says which way a change goes, which is never null.
     """
 
     text: str
@@ -39,11 +41,15 @@ class Computed:
     sql: str
     needed: frozenset[str]
     parts: tuple[Expression, ...]
+    is_way: bool = False
 
     def of(self, row: Mapping[str, Any]) -> None:
         """DataError where it cannot be."""
         for part in self.parts:
-            if part.python()(row) is not True:
+            value = part.python()(row)
+            if value is None and self.is_way:
+                raise DataError(f"{self.text} is null")
+            if value is not True:
                 return
 
 
@@ -53,7 +59,8 @@ class Evaluation:
     def __init__(self, table: str, columns: Collection[str], sources: Sequence[Projection]) -> None:
         self._table = table
         known = frozenset(columns)  # the partition's is none: it is the day on which the event happened
-        found = {each.sql: each for source in sources for each in _computed(source) if each.needed <= known}
+        every = [*_ways(sources), *(each for source in sources for each in _computed(source))]
+        found = {each.sql: each for each in every if each.needed <= known}
         self._computed = tuple(found.values())
 
     def check(self, rows: pa.Table, path: str) -> None:
@@ -75,12 +82,14 @@ class Evaluation:
 
     def _error(self, wrong: Computed, path: str) -> EventError:
         place = f"{path}.{next(iter(wrong.columns))}" if len(wrong.columns) == 1 else path
-        return EventError(
-            f"{' '.join(wrong.text.split())} cannot be computed of it",
-            path=place,
-            subject=self._table,
-            hint="mend the value; in the source, TRY_CAST(...) gives null where one does not convert",
+        text = " ".join(wrong.text.split())
+        what, hint = (
+            f"{text} cannot be computed of it",
+            "mend the value; in the source, TRY_CAST(...) gives null where one does not convert",
         )
+        if wrong.is_way:
+            what, hint = f"{text} is neither true nor false of it", "true takes a row away, false adds one"
+        return EventError(what, path=place, subject=self._table, hint=hint)
 
     def _is_whole(self, rows: pa.Table, computed: Sequence[Computed]) -> bool:
         try:
@@ -106,9 +115,18 @@ class Evaluation:
             connection.close()
 
 
+def _ways(sources: Sequence[Projection]) -> Iterator[Computed]:
+    """What says which way a change goes. Of a column that all sources take for it, null is none of its values."""
+    ways = {each.is_before.text: each.is_before for each in sources if each.is_before is not None}
+    for way in ways.values():
+        if len(ways) > 1 or not isinstance(way.node, Column):
+            sql = f"CASE WHEN ({way.sql('duckdb')}) IS NULL THEN error('null') ELSE TRUE END"
+            yield Computed(way.text, way.columns, sql, way.columns, (way,), is_way=True)
+
+
 def _computed(source: Projection) -> Iterator[Computed]:
     """What of a source's expressions can fail."""
-    for clock in (source.time, source.known_at, source.event_id):
+    for clock in (source.time, source.known_at, source.event_id, source.mutation_time):
         if clock is not None and may_fail(clock):
             yield Computed(clock.text, clock.columns, clock.sql("duckdb"), clock.columns, (clock,))
     guard, conditions = all_of(source.where) if source.where else "", tuple(sorted(source.where, key=may_fail))
