@@ -149,8 +149,10 @@ def _warm_up() -> None:
 
     said = threading.Timer(1.0, lambda: click.echo(NOTICE, err=True))
     said.start()
-    warm_up(scenes=[ONLINE])
-    said.cancel()
+    try:
+        warm_up(scenes=[ONLINE])
+    finally:
+        said.cancel()
 
 
 def _url(host: str, port: int) -> str:

@@ -26,8 +26,8 @@ STATUSES: tuple[Status, ...] = ("default", "ok", "stale", "unavailable", "error"
 """By number, from the least to the worst: what is computed of several features has the worst of their statuses."""
 OK = STATUSES.index("ok")
 _NO_TROUBLES: dict[str, Status] = {}
-_PATTERNS = 4096
-"""Rows of statuses that are kept as what is said of them."""
+_PATTERNS = 100_000
+"""Statuses of the rows of which it is kept what is said of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +203,7 @@ class Result:
         shape = self._shape
         names = zip(shape.place, status, strict=True)
         found = {name: STATUSES[number] for name, number in names if number != OK and name in shape.chosen}
-        if len(shape.troubles) < _PATTERNS:
+        if len(shape.troubles) * len(status) < _PATTERNS:
             shape.troubles[status] = found
         return found
 

@@ -355,9 +355,18 @@ def _allocate(path: Path) -> None:
     """Space on the disk for a table of readers; one that is there keeps its size, for others have it mapped."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        os.posix_fallocate(file, 0, os.fstat(file).st_size or READERS_SIZE)
+        _reserve(file, 0, os.fstat(file).st_size or READERS_SIZE)
     finally:
         os.close(file)
+
+
+def _reserve(file: int, first: int, end: int) -> None:
+    """Space on the disk for these bytes of a file, which is then at least so long: another process may have written
+    more. Where the system has no word for that, as macOS, the file is made longer and nothing else."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, first, end - first)
+    elif os.fstat(file).st_size < end:
+        os.ftruncate(file, end)
 
 
 def _needed(environment: lmdb.Environment) -> tuple[str, int, int]:
@@ -380,7 +389,7 @@ def _fill(environment: lmdb.Environment) -> None:
     if size < needed:
         file = os.open(path, os.O_RDWR)
         try:
-            os.posix_fallocate(file, needed - 1, 1)  # never shortens what another process may have written since
+            _reserve(file, needed - 1, needed)
         finally:
             os.close(file)
 

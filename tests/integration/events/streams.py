@@ -18,7 +18,7 @@ from zipline.orchestration.events.tiling import Feed
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.online import Kept
 from zipline.stores.contract import Store
-from zipline.types import BIGINT, STRING, TIMESTAMP
+from zipline.types import BIGINT, STRING, TIMESTAMP, DataType
 
 SCHEMA = {"id": STRING, "key": STRING, "n": BIGINT, "text": STRING, "t": TIMESTAMP, "known": TIMESTAMP}
 DAY = "2024-05-04"
@@ -74,9 +74,11 @@ def totals(name: str = "totals", operation: Operation = Operation.SUM, **query: 
     )
 
 
-def stream(store: Store, logs: Sequence[Any], folder: Path, *group_bys: GroupBy) -> Stream:
+def stream(
+    store: Store, logs: Sequence[Any], folder: Path, *group_bys: GroupBy, schema: Mapping[str, DataType] = SCHEMA
+) -> Stream:
     """A stream of these group-bys, as a process that has just begun."""
-    plans = [plan_group_by(each, lambda _: SCHEMA) for each in group_bys]
+    plans = [plan_group_by(each, lambda _: schema) for each in group_bys]
     feeds = [Feed(Kept(plan), store, plan.name, lambda: END) for plan in plans]
     tables: dict[str, EventTable] = {}
     for log in logs:
@@ -86,24 +88,26 @@ def stream(store: Store, logs: Sequence[Any], folder: Path, *group_bys: GroupBy)
             for source, projection in zip(group_by.sources, plan.sources, strict=True)
             if isinstance(source, EventSource) and source.table_name == log.table
         ]
-        tables[log.table] = EventTable(log.table, SCHEMA, tuple(pairs), None, "in memory")
+        tables[log.table] = EventTable(log.table, schema, tuple(pairs), None, "in memory")
     dead = {name: DeadLetters(folder / f"{name}.refused") for name in tables}
     return Stream(tables, logs, feeds, {}, dead, lambda: END)
 
 
-def upload(store: Store, *group_bys: GroupBy) -> None:
+def upload(store: Store, *group_bys: GroupBy, schema: Mapping[str, DataType] = SCHEMA) -> None:
     """An upload in which nothing is."""
     for group_by in group_bys:
-        plan = plan_group_by(group_by, lambda _: SCHEMA)
+        plan = plan_group_by(group_by, lambda _: schema)
         with store.upload(plan.name, end=END, fingerprint=plan.fingerprint) as writing:
             writing.publish()
 
 
-def totals_of(store: Store, group_by: GroupBy, keys: Sequence[str], at: int) -> tuple[dict[str, Any], dict[str, str]]:
+def totals_of(
+    store: Store, group_by: GroupBy, keys: Sequence[str], at: int, schema: Mapping[str, DataType] = SCHEMA
+) -> tuple[dict[str, Any], dict[str, str]]:
     """(key -> value, key -> status) of a group-by's one feature."""
     left = EventSource("asked", query=Query(select=["key"], time="t"))
     join = Join(left=left, parts=[JoinPart(group_by)], name="j")
-    plan = plan_join(join, lambda _: SCHEMA)
+    plan = plan_join(join, lambda _: schema)
     found = join_fetch(plan, join, store, lambda name: name).fetch([{"key": key} for key in keys], at)
     name = found.features[0]
     values: Mapping[str, Any] = {key: row[name] for key, row in zip(keys, found.rows(), strict=True)}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.events.streams import END, ListLog, event, stream, totals, totals_of, upload
+from tests.integration.events.streams import END, SCHEMA, ListLog, event, stream, totals, totals_of, upload
 from tests.integration.stores.opened import Opening
 from zipline import Operation
-from zipline.clock import DAY, HOUR, MINUTE
+from zipline.clock import DAY, HOUR, MINUTE, day_text
 from zipline.errors import ZiplineError
 from zipline.orchestration.events.seen import Seen
 from zipline.stores.contract import TILES_KEPT, Item, Place, StoreError
@@ -22,6 +22,7 @@ from zipline.stores.tiles import PROGRESS
 from zipline.types import STRING
 
 LATER = END + 2 * HOUR
+DAY_OF_UPLOAD, DAY_AFTER = day_text(END), day_text(END + DAY)
 
 
 def value(store: Any, group_by: Any, key: str = "a", at: int = LATER) -> Any:
@@ -51,6 +52,21 @@ def test_an_id_counts_once_over_batches_restarts_and_logs(opening: Opening, tmp_
             stream(store, logs, tmp_path, sums).once()
     stream(store, logs, tmp_path, sums).once()
     assert value(store, sums) == 2**20 - 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"), [(None, DAY_OF_UPLOAD, 1), (DAY_AFTER, None, 2), (None, None, 3)]
+)
+def test_a_source_that_is_bounded_by_partitions_is_so_for_what_arrives(
+    tmp_path: Path, start: str | None, end: str | None, expected: int
+) -> None:
+    store, log, sums = MemoryStore(), ListLog(), totals(start=start, end=end)
+    dated = SCHEMA | {"ds": STRING}
+    upload(store, sums, schema=dated)
+    log.put(event(1, n=1, minutes=23 * 60), event(2, n=2, minutes=25 * 60))
+    stream(store, [log], tmp_path, sums, schema=dated).once()
+    at = END + 26 * HOUR
+    assert totals_of(store, sums, ["a"], at, dated)[0]["a"] == expected
 
 
 def test_of_one_id_the_first_counts_and_events_without_one_all_do(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline.algebra.columnar.values import micros
 from zipline.algebra.nested import to_algebra
+from zipline.clock import day_text
 from zipline.engines.local.records import Available, read_available
 from zipline.engines.local.tiles import TileWriter
 from zipline.errors import DataError, ZiplineError
@@ -33,6 +35,7 @@ from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
 from zipline.stores.tiles import POSITION
 from zipline.tables.catalog import open_catalog
+from zipline.types import TIMESTAMP
 from zipline.values import dataclass
 
 _UNKNOWN = b""
@@ -165,7 +168,7 @@ class Feed:
 
     def _available(self, table: str, rows: pa.Table, masks: Mapping[str, NDArray[np.bool_]]) -> Available:
         """The rows of each source over the table: of one that declares an id, those whose id is new."""
-        sources = self.kept.streams
+        sources, rows = self.kept.streams, self._with_day(table, rows)
         texts = [source.event_id.text if source.event_id is not None else "" for source in sources]
         readings: dict[str, Available] = {}
         for text in dict.fromkeys(texts):
@@ -173,6 +176,16 @@ class Feed:
             readings[text] = read_available(self.kept, open_catalog({table: some}), only=table)
         found = tuple(readings[text].readings[n] for n, text in enumerate(texts))
         return Available(self.kept.group_by, sources, found)
+
+    def _with_day(self, table: str, rows: pa.Table) -> pa.Table:
+        """With the partition that the table will keep them in, where sources are bounded by it."""
+        for source in self.kept.streams:
+            clock, name = source.mutation_time or source.time, source.partition
+            is_bounded = source.table == table and (source.start is not None or source.end is not None)
+            if is_bounded and clock is not None and name is not None and name not in rows.column_names:
+                times = micros(values_of(clock, rows, table, TIMESTAMP))
+                rows = rows.append_column(name, pa.array([day_text(t) for t in times.tolist()], pa.string()))
+        return rows
 
     def _evaluate(self, table: str, rows: pa.Table) -> None:
         """Whether the rows can be evaluated, ids and all."""
