@@ -124,6 +124,7 @@ def _serve(project: Project, settings: Serve, *, as_json: bool) -> None:
             ws="none",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             log_level="warning",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=30,
