@@ -65,7 +65,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (once, a few minutes at most)"
-	@$(INSTALL) '.[cassandra,client,demo,kafka,postgresql,redis,s3,serve,spark,dev]'
+	@$(INSTALL) '.[cassandra,client,demo,flink,kafka,postgresql,redis,s3,serve,spark,dev]'
 	@touch $@ $(VENV)/.demo
 
 $(BIN)/python:

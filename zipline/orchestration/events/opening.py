@@ -66,7 +66,7 @@ def open_stream(
     spaces = [space_of(project, kept.group_by.name) for kept in sources.group_bys]
     with ExitStack() as held:
         registry = held.enter_context(open_registry(project))
-        locks = [held.enter_context(_locked(registry, space)) for space in spaces]
+        locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         if store is None:
             store = open_store(project)
             held.callback(store.close)
@@ -155,7 +155,7 @@ def _kafka_log(project: Project, table: str, topic: str, held: ExitStack) -> Log
     return log
 
 
-def _locked(registry: Registry, space: str) -> Lock:
+def tiles_lock(registry: Registry, space: str) -> Lock:
     """The lock of a group-by's tiles."""
     try:
         return registry.locks.acquire(f"online {space} tiles", "zipline stream")

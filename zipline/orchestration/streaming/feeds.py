@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from zipline.engines.flink.partials import opened
 
 from zipline.clock import DAY
 from zipline.engines.flink.messages import PLACE_SUFFIX
+from zipline.engines.flink.partials import opened
 from zipline.orchestration.events.standing import Tiles
 
 _SUFFIX = np.dtype([("day", ">i4"), ("start", ">i8")])
