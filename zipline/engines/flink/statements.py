@@ -10,8 +10,7 @@ column, the partial of all its features (`zipline_tile`), in the form in which t
 and conditions are the author's own, printed from the portable subset.
 
 Late is told by the message's own time, which Kafka keeps: so a replay tells the same. State of a tile is kept for
-longer than any event may come that is not late, and what is older still is not taken (`Reach`): a tile is never begun
-anew beside one that is full.
+longer than any event may come that is not late, so a tile is never begun anew beside one that is full.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from zipline.clock import DAY, HOUR, to_micros
-from zipline.engines.flink.partials import TILE_TYPE, columns_of, described
+from zipline.engines.flink.partials import columns as columns_of
+from zipline.engines.flink.partials import described, tile_type
 from zipline.engines.local.statements import all_of
 from zipline.expressions import Expression
 from zipline.expressions.dialects import SESSIONS, identifier, text_literal, type_name
-from zipline.plan.online import SERVED, Kept
+from zipline.plan.online import Kept
 from zipline.plan.steps import Projection
 from zipline.types import DATE, TIMESTAMP, DataType
 from zipline.values import dataclass
@@ -45,6 +45,7 @@ _METADATA = (
     (_OFFSET, "BIGINT", "offset"),
     (_CAME, "TIMESTAMP_LTZ(3)", "timestamp"),
 )
+SLACK = 2 * DAY
 _AHEAD = HOUR
 """How far ahead of the clock an event may be stamped; what is further ahead is no event."""
 
@@ -82,17 +83,12 @@ class Settings:
     """Milliseconds for which changes of a tile are gathered."""
 
 
-def reach(kept: Kept, tables: Mapping[str, StreamTable]) -> int:
-    """How long before now an event may have become available that a job takes: what is older is in an upload, or its
-    windows are unavailable."""
-    lateness = max(tables[source.table].lateness for source in kept.streams)
-    return min(lateness, SERVED) + SERVED
-
-
 def state_kept(feeds: Sequence[Kept], tables: Mapping[str, StreamTable]) -> int:
-    """Microseconds for which state is kept after its last change: a tile takes rows for a day where they have a second
-    clock, else for its own width."""
-    return max(reach(kept, tables) for kept in feeds) + DAY + 2 * _AHEAD
+    """Microseconds for which state is kept after its last change: for as long as a row may come that belongs to it. A
+    tile takes rows for a day where they have a second clock, else for its own width; `SLACK` is how far a job may lag
+    behind, or stand still."""
+    lateness = max((tables[source.table].lateness for kept in feeds for source in kept.streams), default=DAY)
+    return lateness + DAY + 2 * _AHEAD + SLACK
 
 
 def statements(feeds: Sequence[Kept], tables: Mapping[str, StreamTable], settings: Settings) -> list[str]:
@@ -162,7 +158,7 @@ def _letters(kind: str, topic: str, table: StreamTable, settings: Settings) -> s
 
 
 def _tiles(kept: Kept, settings: Settings) -> str:
-    columns = [("place", "BYTES"), ("tile", TILE_TYPE), ("PRIMARY KEY (place)", "NOT ENFORCED")]
+    columns = [("place", "BYTES"), ("tile", tile_type(described(kept))), ("PRIMARY KEY (place)", "NOT ENFORCED")]
     options = {
         "connector": "zipline-tiles",
         "servers": settings.servers,
@@ -221,13 +217,12 @@ def _is_late(table: StreamTable) -> str:
 
 def _fed(kept: Kept, tables: Mapping[str, StreamTable]) -> str:
     """The INSERT of one group-by."""
-    names = columns_of(kept)
+    names = list(columns_of(kept))
     places = "\nUNION ALL\n".join(_read(kept, source, tables, names) for source in kept.streams)
-    arguments = ", ".join(["weight", "t", "known", *(f"c{number}" for number in range(len(names)))])
-    return (
-        f"INSERT INTO {_name('tiles', kept.group_by.name)}\n"
-        f"SELECT place, zipline_tile({_text(described(kept))}, {arguments}) FROM (\n{places}\n) GROUP BY place"
-    )
+    form = f"CAST(NULL AS {tile_type(described(kept))})"
+    arguments = ", ".join([form, "weight", "t", "known", *(f"c{number}" for number in range(len(names)))])
+    target = _name("tiles", kept.group_by.name)
+    return f"INSERT INTO {target}\nSELECT place, zipline_tile({arguments}) FROM (\n{places}\n) GROUP BY place"
 
 
 def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], names: Sequence[str]) -> str:
@@ -244,7 +239,6 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], nam
     items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
     items += [f"{_column(source, name)} AS c{number}" for number, name in enumerate(names)]
     conditions = [_is_good(table), f"NOT {_is_late(table)}", *_bounded(source)]
-    conditions.append(f"{available} >= {_micros('CURRENT_ROW_TIMESTAMP()')} - {reach(kept, tables)}")
     conditions += [f"({all_of(source.where, 'flink')})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
     return f"SELECT {', '.join(items)}\nFROM {_name('in', source.table)}\nWHERE {' AND '.join(conditions)}"

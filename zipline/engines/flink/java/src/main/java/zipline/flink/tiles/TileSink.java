@@ -11,6 +11,7 @@ import org.apache.flink.api.connector.sink2.SinkWriter;
 import org.apache.flink.api.connector.sink2.WriterInitContext;
 import org.apache.flink.table.data.RowData;
 import zipline.flink.algebra.Tile;
+import zipline.flink.algebra.TileSerializer;
 
 /**
  * Sends the newest partial of every tile that changed, once in {@code flush} milliseconds and before every checkpoint.
@@ -23,48 +24,45 @@ import zipline.flink.algebra.Tile;
  */
 final class TileSink implements Sink<RowData> {
     private static final long serialVersionUID = 1L;
-    static final int MOST_TILES = 20_000;
     /** Tiles that are gathered before they are sent, however little time has passed. */
+    static final int MOST_TILES = 20_000;
 
     private final Properties client;
     private final String topic;
     private final long feed;
     private final long flush;
+    private final TileSerializer tiles;
 
-    TileSink(Properties client, String topic, long feed, long flush) {
+    TileSink(Properties client, String topic, long feed, long flush, TileSerializer tiles) {
         this.client = client;
         this.topic = topic;
         this.feed = feed;
         this.flush = flush;
+        this.tiles = tiles;
     }
 
     @Override
     public SinkWriter<RowData> createWriter(WriterInitContext context) {
-        return new Writer(
-                Connections.to(client), topic, feed, flush, context.getProcessingTimeService());
+        return new Writer(this, Connections.to(client), context.getProcessingTimeService());
     }
 
     private static final class Writer implements SinkWriter<RowData>, ProcessingTimeService.ProcessingTimeCallback {
+        private final TileSink sink;
         private final Connections.Connection connection;
-        private final String topic;
-        private final long feed;
-        private final long flush;
         private final ProcessingTimeService time;
         private final Map<Place, Tile> changed = new LinkedHashMap<>();
         private final Place asked = new Place();
 
-        Writer(Connections.Connection connection, String topic, long feed, long flush, ProcessingTimeService time) {
+        Writer(TileSink sink, Connections.Connection connection, ProcessingTimeService time) {
+            this.sink = sink;
             this.connection = connection;
-            this.topic = topic;
-            this.feed = feed;
-            this.flush = flush;
             this.time = time;
-            time.registerTimer(time.getCurrentProcessingTime() + flush, this);
+            time.registerTimer(time.getCurrentProcessingTime() + sink.flush, this);
         }
 
         @Override
         public void write(RowData row, Context context) throws IOException {
-            Tile tile = TileSinkFactory.tileOf(row);
+            Tile tile = row.<Tile>getRawValue(1).toObject(sink.tiles);
             asked.bytes(row.getBinary(0));
             if (changed.replace(asked, tile) == null) {
                 changed.put(asked.kept(), tile);
@@ -77,7 +75,7 @@ final class TileSink implements Sink<RowData> {
         @Override
         public void onProcessingTime(long now) throws IOException {
             send();
-            time.registerTimer(now + flush, this);
+            time.registerTimer(now + sink.flush, this);
         }
 
         @Override
@@ -102,7 +100,7 @@ final class TileSink implements Sink<RowData> {
                 byte[] place = each.getKey().bytes();
                 byte[] tile = each.getValue().encoded();
                 if (size > 0 && size + place.length + tile.length > Message.LARGEST) {
-                    connection.send(topic, Message.of(feed, places, tiles));
+                    connection.send(sink.topic, Message.of(sink.feed, places, tiles));
                     places.clear();
                     tiles.clear();
                     size = 0;
@@ -111,7 +109,7 @@ final class TileSink implements Sink<RowData> {
                 tiles.add(tile);
                 size += place.length + tile.length;
             }
-            connection.send(topic, Message.of(feed, places, tiles));
+            connection.send(sink.topic, Message.of(sink.feed, places, tiles));
             changed.clear();
         }
     }

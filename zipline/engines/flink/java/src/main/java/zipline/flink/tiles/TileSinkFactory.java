@@ -10,10 +10,9 @@ import org.apache.flink.configuration.ConfigOptions;
 import org.apache.flink.table.connector.ChangelogMode;
 import org.apache.flink.table.connector.sink.DynamicTableSink;
 import org.apache.flink.table.connector.sink.SinkV2Provider;
-import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.factories.DynamicTableSinkFactory;
 import org.apache.flink.table.factories.FactoryUtil;
-import org.apache.flink.table.types.logical.LogicalTypeRoot;
+import org.apache.flink.table.types.logical.RawType;
 import org.apache.flink.types.RowKind;
 import zipline.flink.algebra.Tile;
 import zipline.flink.algebra.TileSerializer;
@@ -58,10 +57,12 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
         client.putAll(clientSettings(context.getCatalogTable().getOptions()));
         client.put("bootstrap.servers", options.get(SERVERS));
         var columns = context.getPhysicalRowDataType().getLogicalType().getChildren();
-        if (columns.size() != 2 || columns.get(1).getTypeRoot() != LogicalTypeRoot.RAW) {
+        if (columns.size() != 2 || !(columns.get(1) instanceof RawType)) {
             throw new IllegalArgumentException("a table of tiles has two columns: the place and its partial");
         }
-        return new Table(new TileSink(client, options.get(TOPIC), options.get(FEED), options.get(FLUSH).toMillis()));
+        var tiles = (TileSerializer) ((RawType<?>) columns.get(1)).getTypeSerializer();
+        return new Table(
+                new TileSink(client, options.get(TOPIC), options.get(FEED), options.get(FLUSH).toMillis(), tiles));
     }
 
     private static Map<String, String> clientSettings(Map<String, String> options) {
@@ -93,10 +94,5 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
         public String asSummaryString() {
             return "tiles";
         }
-    }
-
-    /** The partial of a row, as the aggregate function holds it: it is not copied on its way here. */
-    static Tile tileOf(RowData row) {
-        return row.<Tile>getRawValue(1).toObject(TileSerializer.INSTANCE);
     }
 }
