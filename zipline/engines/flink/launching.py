@@ -58,7 +58,6 @@ def defaults(flink: Flink, name: str, folder: str) -> dict[str, str]:
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
-        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "infinite",
         "execution.checkpointing.interval": f"{flink.checkpoint} ms",
         "execution.checkpointing.dir": _url(folder),
         "execution.checkpointing.mode": "EXACTLY_ONCE",

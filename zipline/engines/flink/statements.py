@@ -34,8 +34,8 @@ FUNCTIONS = {
     "zipline_place": "zipline.flink.algebra.PlaceFunction",
     "zipline_micros": "zipline.flink.algebra.MicrosFunction",
 }
-_REFUSED, _RAW, _TOPIC, _PART, _OFFSET, _CAME, _ORDER = (
-    f"zipline__{name}" for name in ("refused", "raw", "topic", "partition", "offset", "came", "order")
+_REFUSED, _RAW, _TOPIC, _PART, _OFFSET, _CAME, _ORDER, _NUMBER = (
+    f"zipline__{name}" for name in ("refused", "raw", "topic", "partition", "offset", "came", "order", "number")
 )
 _METADATA = (
     (_REFUSED, "STRING", "value.refused"),
@@ -238,10 +238,28 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], nam
     place = ", ".join([_big(kept.tile), t, available, *keys])
     items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
     items += [f"{_column(source, name)} AS c{number}" for number, name in enumerate(names)]
-    conditions = [_is_good(table), f"NOT {_is_late(table)}", *_bounded(source)]
+    conditions = _bounded(source)
     conditions += [f"({all_of(source.where, 'flink')})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
-    return f"SELECT {', '.join(items)}\nFROM {_name('in', source.table)}\nWHERE {' AND '.join(conditions)}"
+    return f"SELECT {', '.join(items)}\nFROM {_taken(table, source.event_id)}{_where(conditions)}"
+
+
+def _taken(table: StreamTable, event_id: Expression | None) -> str:
+    """The events of a table that are no letters; of those with one id the first to come, as it is with no other."""
+    name, conditions = _name("in", table.name), [_is_good(table), f"NOT {_is_late(table)}"]
+    if event_id is None:
+        return f"(SELECT * FROM {name}{_where(conditions)})"
+    identity = event_id.sql("flink")
+    number = f"ROW_NUMBER() OVER (PARTITION BY {identity} ORDER BY {_ORDER}) AS {_NUMBER}"
+    known, unknown = (_where([*conditions, f"{identity} IS {kind}"]) for kind in ("NOT NULL", "NULL"))
+    return (
+        f"(SELECT * FROM (SELECT *, {number} FROM {name}{known}) WHERE {_NUMBER} = 1\n"
+        f"UNION ALL SELECT *, CAST(1 AS BIGINT) AS {_NUMBER} FROM {name}{unknown})"
+    )
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _bounded(source: Projection) -> list[str]:
