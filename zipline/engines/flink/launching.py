@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,10 +84,7 @@ def ended(settings: Mapping[str, str], statements: Sequence[str], folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "job.log"
     command = _command(memory, folder, log, ["-"])
-    done = subprocess.run(command, input=_text(settings, statements), capture_output=True, check=False)
-    if done.returncode:
-        raise _failed(done.stderr.decode("utf-8", "replace"), log)
-    return done.stdout.decode()
+    return _heard(command, _text(settings, statements), log)
 
 
 def _local(flink: Flink, settings: Mapping[str, str], statements: Sequence[str], folder: Path) -> Running:
@@ -112,7 +110,7 @@ def _local(flink: Flink, settings: Mapping[str, str], statements: Sequence[str],
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(_text(own | dict(settings), statements))
-    process.stdin.close()
+    process.stdin.flush()
     line = b""
     for line in process.stdout:
         if line.startswith(b"JOB "):
@@ -134,11 +132,30 @@ def _submitted(flink: Flink, settings: Mapping[str, str], statements: Sequence[s
     }
     log = folder / "submit.log"
     command = _command("512m", folder, log, ["-", "--detached"])
-    done = subprocess.run(command, input=_text(own | dict(settings), statements), capture_output=True, check=False)
-    found = re.search(rb"^JOB (\w+)", done.stdout, re.MULTILINE)
-    if done.returncode or found is None:
-        raise _failed(done.stderr.decode("utf-8", "replace"), log)
-    return Running(found.group(1).decode(), Jobs(flink.cluster), log, None)
+    found = re.search(r"^JOB (\w+)", _heard(command, _text(own | dict(settings), statements), log), re.MULTILINE)
+    if found is None:
+        raise EngineError("the cluster has not told which job it began", hint=f"the log is {log}")
+    return Running(found.group(1), Jobs(flink.cluster), log, None)
+
+
+def _heard(command: Sequence[str], text: bytes, log: Path) -> str:
+    """What a process printed that ends by itself: its input stays open until then."""
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(text)
+            process.stdin.flush()
+            found = process.stdout.read().decode()
+            code = process.wait()
+        finally:
+            process.kill()
+            process.stdin.close()
+        told.seek(0)
+        if code:
+            raise _failed(told.read().decode("utf-8", "replace"), log)
+    return found
 
 
 def await_state(running: Running, wanted: str, within: float = STARTED_WITHIN) -> None:
@@ -190,7 +207,8 @@ appender.file.strategy.max = 2
 
 def _text(settings: Mapping[str, str], statements: Sequence[str]) -> bytes:
     lines = "".join(f"{name}={value}\n" for name, value in settings.items())
-    return "\0".join([lines, *statements]).encode()
+    content = "\0".join([lines, *statements]).encode()
+    return b"%d\n" % len(content) + content
 
 
 def _failed(told: str, log: Path) -> EngineError:

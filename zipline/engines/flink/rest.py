@@ -1,4 +1,4 @@
-"""What a Flink cluster tells by its REST endpoint, and what it is asked to do: the standard library is enough for it."""
+"""What a Flink cluster tells by its REST endpoint, and what it is asked to do."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ class TileWriter:
         counted = np.zeros(len(tiles.words), np.int64) if self._kept.is_signed else tiles.words[:, EVENTS]
         order = np.lexsort((np.arange(len(tiles.words)) >= old, counted, tiles.words[:, START], tiles.chunk))
         same = (np.diff(tiles.words[order, START]) == 0) & (np.diff(tiles.chunk[order]) == 0)
-        last = np.append(~same, True)
-        return order[last]
+        newest: Ints = order[np.append(~same, True)]
+        return newest
 
     def _items(self, names: list[bytes], tiles: Tiles) -> Iterator[Item]:
         bounds = np.searchsorted(tiles.chunk, np.arange(len(names) + 1))

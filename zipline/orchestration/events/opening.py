@@ -62,7 +62,7 @@ def open_stream(
     if sources is None:
         definitions = definitions or load(project.root / project.configs)
         sources = event_sources(project, definitions, catalog, wanted.tables)
-    _check(sources, wanted)
+    check_wanted(sources, wanted)
     spaces = [space_of(project, kept.group_by.name) for kept in sources.group_bys]
     with ExitStack() as held:
         registry = held.enter_context(open_registry(project))
@@ -118,7 +118,8 @@ def append_posted(
     return counts
 
 
-def _check(sources: EventSources, wanted: Wanted) -> None:
+def check_wanted(sources: EventSources, wanted: Wanted) -> None:
+    """UsageError or TableError where it cannot be followed."""
     if not sources.tables:
         raise UsageError("no source takes events", hint="give one a topic: EventSource(table, topic=Topic(...))")
     if wanted.file is not None and len(wanted.tables) != 1:

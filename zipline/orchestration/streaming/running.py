@@ -11,14 +11,14 @@ One process has a job: the locks of its group-bys' tiles, and one of the job its
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import field
 
 from zipline.clock import monotonic, now
 from zipline.engines.flink.launching import Running, ended, start
 from zipline.engines.flink.messages import read_message
-from zipline.engines.flink.rest import RUNNING, Checkpoint, Jobs, UnknownJobError, UnreachableError
+from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
 from zipline.errors import EngineError, LockLostError, ZiplineError
 from zipline.orchestration.events.opening import tiles_lock
 from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
@@ -26,36 +26,16 @@ from zipline.orchestration.streaming.brokers import Admin, Tile, TileReader
 from zipline.orchestration.streaming.feeds import TileFeed
 from zipline.orchestration.streaming.jobs import StreamJob
 from zipline.orchestration.streaming.progress import Progress
+from zipline.orchestration.streaming.status import Report, write_status
 from zipline.registry import Lock, open_registry
 from zipline.stores.contract import TILES_KEPT, Store
 from zipline.stores.opening import open_store, space_of
-from zipline.values import dataclass
 
 MOST = 256
 """Messages of tiles that are written at once; each has up to half a megabyte."""
 WAITED = 0.02
 STOPPED_WITHIN = 60.0
 """Seconds for a savepoint."""
-
-
-@dataclass
-class Report:
-    """What is known of a job. Times are microseconds; None is not known yet."""
-
-    job: str
-    state: str = "starting"
-    id: str = ""
-    tiles: int = 0
-    """Written since the process began."""
-    restarts: int = 0
-    lag: int | None = None
-    """Messages that no checkpoint has yet."""
-    until: int | None = None
-    """All events that came before are in the tiles."""
-    checkpoint: Checkpoint | None = None
-    dead: dict[str, int] = field(default_factory=dict)
-    late: dict[str, int] = field(default_factory=dict)
-    troubles: dict[str, str] = field(default_factory=dict)
 
 
 class Streaming:
@@ -72,6 +52,7 @@ class Streaming:
         self._until = 0
         self._checked = monotonic()
         self._stopped = threading.Event()
+        self._restarted = threading.Event()
         self._lost: LockLostError | None = None
 
     def run(self) -> Report:
@@ -87,6 +68,7 @@ class Streaming:
             self._stopped.set()
             watching.join()
             self._end()
+            write_status(self.job.folder, self.report)
         if self._lost is not None:
             raise self._lost
         return self.report
@@ -108,6 +90,10 @@ class Streaming:
     def stop(self) -> None:
         """Ends `run` after what it is at."""
         self._stopped.set()
+
+    def restart(self) -> None:
+        """Ends the job with a savepoint, and starts it again from there."""
+        self._restarted.set()
 
     def _started(self) -> Running:
         """The job, which goes on from its newest checkpoint; on a cluster, the one that runs there already."""
@@ -189,20 +175,19 @@ class Streaming:
                 self._progress.look()
                 self.report.lag = self._progress.lag
                 self._count()
+            write_status(self.job.folder, self.report)
 
     def _look(self) -> None:
         """Starts the job again where it has ended."""
+        if self._restarted.is_set():
+            self._restarted.clear()
+            self._save()
         running = self.running
         if running is None or running.has_ended:
             self._restart()
             return
         try:
             state = running.jobs.state(running.id)
-        except UnreachableError:
-            if running.has_ended:
-                self._restart()
-                return
-            raise
         except UnknownJobError:
             state = "LOST"
         self.report.state = state.lower()
@@ -222,23 +207,30 @@ class Streaming:
         self.report.restarts += 1
 
     def _end(self) -> None:
-        """Ends the job of this process with a savepoint, so that it need not go back to its last checkpoint."""
-        running = self.running
-        if running is None or running.process is None:
+        """Ends the job with a savepoint, from which the next one goes on; the job of a cluster is let go on."""
+        if self.running is None or self.running.process is None:
             return
         with self._tried("savepoint"):
-            folder = f"{self.job.state}/{self.job.identity}"
-            request = running.jobs.stop(running.id, folder)
-            until = monotonic() + STOPPED_WITHIN
-            while running.jobs.stopped(running.id, request) is None and monotonic() < until:
-                threading.Event().wait(0.1)
-        running.kill()
-        self.report.state = "stopped"
+            self._save()
+        self.running.kill()
         with self._tried("tiles"):
             end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
             until = monotonic() + STOPPED_WITHIN
             while self._offset < end and monotonic() < until:
                 self._put(self._reader.read(MOST, WAITED))
+        self.report.state = "stopped"
+
+    def _save(self) -> None:
+        """Asks the job for a savepoint and for its end, and waits for both."""
+        running = self.running
+        if running is None or running.has_ended:
+            return
+        request = running.jobs.stop(running.id, f"{self.job.state}/{self.job.identity}")
+        until = monotonic() + STOPPED_WITHIN
+        while running.jobs.stopped(running.id, request) is None:
+            if monotonic() > until:
+                raise EngineError(f"the savepoint took longer than {STOPPED_WITHIN:.0f} s")
+            time.sleep(0.1)
 
     def _count(self) -> None:
         """Messages that were put aside since their topics were made."""
@@ -281,4 +273,4 @@ def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[St
         yield Streaming(job, store, admin, reader, locks)
 
 
-__all__ = ["Report", "Streaming", "open_streaming"]
+__all__ = ["Streaming", "open_streaming"]

@@ -15,8 +15,9 @@ import org.apache.flink.table.api.TableException;
 import org.apache.flink.table.api.ValidationException;
 
 /**
- * Runs a job that is SQL: {@code Main FILE}, or {@code Main -} for standard input, {@code --detached} not to wait for
- * its end.
+ * Runs a job that is SQL: {@code Main FILE}, {@code --detached} not to wait for its end. {@code Main -} reads a line with
+ * the number of bytes from standard input, and so many of the job; when this input ends, so does the process, whatever
+ * became of who wrote it.
  *
  * <p>The text has parts between NUL characters: the settings, a line {@code name=value} each, then the statements. Of
  * every job that begins its id is printed, {@code JOB id}. What cannot be planned is told on one line of standard
@@ -67,10 +68,29 @@ public final class Main {
     }
 
     private static String read(String place) throws IOException {
-        if (place.equals("-")) {
-            return new String(System.in.readAllBytes(), StandardCharsets.UTF_8);
+        if (!place.equals("-")) {
+            return Files.readString(Path.of(place));
         }
-        return Files.readString(Path.of(place));
+        var size = new StringBuilder();
+        for (int each = System.in.read(); each != '\n'; each = System.in.read()) {
+            size.append((char) each);
+        }
+        String text = new String(System.in.readNBytes(Integer.parseInt(size.toString())), StandardCharsets.UTF_8);
+        var waiting = new Thread(Main::endWithInput, "waiting for the end of the input");
+        waiting.setDaemon(true);
+        waiting.start();
+        return text;
+    }
+
+    private static void endWithInput() {
+        try {
+            while (System.in.read() >= 0) {
+                // nothing more is said
+            }
+        } catch (IOException gone) {
+            // so is who wrote it
+        }
+        Runtime.getRuntime().halt(3);
     }
 
     /** The innermost reason is the one that helps; threads that Flink left behind do not keep the process. */
