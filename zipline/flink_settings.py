@@ -24,8 +24,9 @@ _MEMORY = re.compile(r"\d+[mg]", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class Flink:
     """`cluster` is the address of a cluster's REST endpoint; without one a job has a mini cluster of its own, in a JVM
-    of `memory`. Checkpoints lie below `state`, a folder or URL that the cluster can write. In milliseconds, `checkpoint`
-    is how often one is made, and `flush` for how long changes of a tile are gathered. `settings` are the job's own."""
+    of `memory`. Checkpoints lie below `state`, a folder or URL that the cluster can write. In milliseconds,
+    `checkpoint` is how often one is made, and `flush` for how long changes of a tile are gathered. `settings` are the
+    job's own."""
 
     cluster: str = ""
     parallelism: int = 1

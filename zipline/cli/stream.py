@@ -27,8 +27,13 @@ class _Stream(click.Group):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of `run`, which need not be named."""
+        self.commands["run"].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
 
-@click.group(cls=_Stream, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=_Stream, subcommand_metavar="[NAME]... | COMMAND")
 def command() -> None:
     """Follow events: into the tiles that fetches read, and into the tables of the warehouse.
 

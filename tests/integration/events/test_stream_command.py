@@ -81,7 +81,7 @@ def test_what_it_has_done_is_shown(zipline: Callable[..., Ran], tmp_path: Path) 
         (("visits", "--once"), 2, "there is no source, group-by or join 'visits' that takes events"),
         (("--from", "{file}", "--once"), 2, "a file holds the events of one source"),
         (("purchases", "--from", "nowhere.jsonl", "--once"), 2, "there is no file nowhere.jsonl"),
-        (("--engine", "flink"), 2, "is not one of 'local', 'flink'"),
+        (("--engine", "flink"), 2, "a streaming job reads topics of Kafka, and the project has no brokers"),
     ],
 )
 def test_what_does_not_fit_is_refused(

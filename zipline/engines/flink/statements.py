@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from zipline.clock import DAY, HOUR, to_micros
 from zipline.engines.flink.partials import columns as columns_of
@@ -58,6 +59,8 @@ class StreamTable:
     columns: Mapping[str, DataType]
     required: frozenset[str]
     topics: tuple[str, ...]
+    posted: str
+    """The topic of plain rows that are posted."""
     time: Expression
     """When a row became an event."""
     clocks: tuple[Expression, ...]
@@ -96,7 +99,7 @@ def statements(feeds: Sequence[Kept], tables: Mapping[str, StreamTable], setting
     found = [f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{where}'" for name, where in FUNCTIONS.items()]
     inserts: list[str] = []
     for table in tables.values():
-        found += [_source(table, settings), _letters("dead", settings.dead[table.name], table, settings)]
+        found += [*_sources(table, settings), _letters("dead", settings.dead[table.name], table, settings)]
         found.append(_letters("late", settings.late[table.name], table, settings))
         inserts += [_dead(table), _late(table)]
     for kept in feeds:
@@ -117,13 +120,28 @@ def script(settings: Mapping[str, str], found: Iterable[str]) -> str:
     return "\n".join([*lines, "", *(f"{each};\n" for each in found)])
 
 
-def _source(table: StreamTable, settings: Settings) -> str:
+def _sources(table: StreamTable, settings: Settings) -> list[str]:
+    """What is read of a table: one scan, or two where its topics have an envelope that what is posted has not."""
+    name = _name("in", table.name)
+    if table.envelope is None:
+        return [_source(name, (*table.topics, table.posted), table, settings)]
+    parts = [(f"{table.name} changes", table.topics, table), (f"{table.name} posted", (table.posted,), _plain(table))]
+    union = " UNION ALL ".join(f"SELECT * FROM {_name('in', part)}" for part, _, _ in parts)
+    scans = [_source(_name("in", part), topics, of, settings) for part, topics, of in parts]
+    return [*scans, f"CREATE TEMPORARY VIEW {name} AS {union}"]
+
+
+def _plain(table: StreamTable) -> StreamTable:
+    return replace(table, envelope=None)
+
+
+def _source(name: str, topics: Sequence[str], table: StreamTable, settings: Settings) -> str:
     columns = [(identifier("flink", name), type_name("flink", dtype)) for name, dtype in table.columns.items()]
     columns += [(name, f"{dtype} METADATA FROM '{key}' VIRTUAL") for name, dtype, key in _METADATA]
     columns.append((_ORDER, "AS PROCTIME()"))
     options = {
         "connector": "kafka",
-        "topic": ";".join(table.topics),
+        "topic": ";".join(topics),
         "format": "zipline-json",
         "zipline-json.columns": json.dumps({name: str(dtype) for name, dtype in table.columns.items()}),
         "zipline-json.required": json.dumps(sorted(table.required)),
@@ -140,7 +158,7 @@ def _source(table: StreamTable, settings: Settings) -> str:
             "zipline-json.time-column": time,
             "zipline-json.before-column": before,
         }
-    return _created(_name("in", table.name), columns, options)
+    return _created(name, columns, options)
 
 
 def _beginning(settings: Settings) -> dict[str, str]:

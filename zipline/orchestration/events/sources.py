@@ -156,21 +156,23 @@ def named_tables(definitions: Definitions, names: Sequence[str]) -> list[str]:
     for name in names:
         definition = None if name in tables else definitions.get(name)
         if definition is None and name not in tables:
-            streamed = [each.name or "" for each in definitions.group_bys if event_tables_of(each)]
-            joins = [each.name or "" for each in definitions.joins]
-            raise UsageError(f"there is no source, group-by or join {name!r} that takes events", asked=name, valid=[*tables, *streamed, *joins])
-        parts = _group_bys(definition) if definition is not None else []
-        own = [table for part in parts for table in event_tables_of(part)] if definition is not None else [name]
+            streamed = [name for name, each in definitions.items() if _streamed(each)]
+            raise UsageError(
+                f"there is no source, group-by or join {name!r} that takes events",
+                asked=name,
+                valid=[*tables, *streamed],
+            )
+        own = [name] if definition is None else _streamed(definition)
         if not own:
             raise UsageError(f"no source of {name} has a topic", hint="EventSource(table, topic=Topic(...))")
         found += own
     return list(dict.fromkeys(found))
 
 
-def _group_bys(definition: object) -> list[GroupBy]:
-    if isinstance(definition, Join):
-        return [part.source for part in definition.parts if isinstance(part.source, GroupBy)]
-    return [definition] if isinstance(definition, GroupBy) else []
+def _streamed(definition: object) -> list[str]:
+    """The tables of a group-by's sources, or of a join's parts, that take events."""
+    parts = [part.source for part in definition.parts] if isinstance(definition, Join) else [definition]
+    return [table for part in parts if isinstance(part, GroupBy) for table in event_tables_of(part)]
 
 
 def event_tables_of(group_by: GroupBy) -> list[str]:

@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from zipline.clock import DAY
+from zipline.clock import DAY, now
 from zipline.errors import ProjectError
 from zipline.orchestration.events.kafka import KafkaUnreachableError, settings_of
 from zipline.project import Brokers
@@ -128,6 +135,76 @@ class Admin:
         return {name: tuple(sorted(found.partitions)) for name, found in metadata.topics.items() if found.error is None}
 
 
+class Outbox:
+    """A topic of one partition that one process writes, in transactions; it knows what it was sent last."""
+
+    _AFTER = "after"
+
+    def __init__(self, brokers: Brokers, topic: str) -> None:
+        self._topic, self._brokers = topic, brokers
+        self._producer: Producer | None = None
+        self._position: dict[str, int] | None = None
+
+    def position(self) -> dict[str, int]:
+        """The place that the last message stands before; {} of an empty topic."""
+        if self._position is None:
+            self._position = self._last()
+        return self._position
+
+    def send(self, messages: Sequence[tuple[bytes, int | None, tuple[str, int]]]) -> None:
+        """Sends (text, when it came, the place behind it), all or none."""
+        try:
+            producer = self._opened()
+            producer.begin_transaction()
+            for text, at, (part, after) in messages:
+                headers: dict[str, str | bytes | None] = {self._AFTER: f"{after} {part}"}
+                producer.produce(self._topic, text, headers=headers, timestamp=(at or now()) // 1000)
+                producer.poll(0)
+            producer.commit_transaction(2 * TIMEOUT)
+        except (KafkaException, BufferError) as wrong:
+            # Whatever became of it: the next one looks what is there.
+            self._producer = self._position = None
+            if isinstance(wrong, BufferError):
+                raise KafkaUnreachableError("the brokers are slower than what is posted") from None
+            raise _unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
+        part, after = messages[-1][2]
+        self._position = {**self.position(), part: after}
+
+    def _opened(self) -> Producer:
+        if self._producer is None:
+            producer = Producer({**settings_of(self._brokers), "transactional.id": self._topic, "log_level": 2})
+            producer.init_transactions(2 * TIMEOUT)
+            self._producer = producer
+        return self._producer
+
+    def _last(self) -> dict[str, int]:
+        consumer = Consumer({**settings_of(self._brokers), **_READING})
+        place = TopicPartition(self._topic, 0)
+        try:
+            low, end = _asked(
+                self._topic, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
+            ) or (0, 0)
+            # Behind the last message there are marks of transactions: some steps back are enough to find it.
+            step = 16
+            while end > low:
+                first = max(low, end - step)
+                consumer.assign([TopicPartition(self._topic, 0, first)])
+                found = None
+                while (message := consumer.poll(TIMEOUT)) is not None and message.error() is None:
+                    found = message
+                if found is not None:
+                    place_behind = dict(found.headers() or [])[self._AFTER]
+                    assert isinstance(place_behind, bytes), "whoever sends here says how far"
+                    after, part = place_behind.decode().split(" ", 1)
+                    return {part: int(after)}
+                if first == low:
+                    break
+                step *= 4
+        finally:
+            consumer.close()
+        return {}
+
+
 class TileReader:
     """Messages of tiles in order, from an offset on."""
 
@@ -196,4 +273,4 @@ def _unreachable(what: str, wrong: KafkaException) -> KafkaUnreachableError:
     return KafkaUnreachableError(f"{what}: {wrong.args[0].str()}", hint="are the servers of [brokers] running?")
 
 
-__all__ = ["Admin", "Offsets", "Tile", "TileReader", "settings_for_java"]
+__all__ = ["Admin", "Offsets", "Outbox", "Tile", "TileReader", "settings_for_java"]

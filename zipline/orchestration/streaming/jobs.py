@@ -84,9 +84,19 @@ class StreamJob:
         return {name: f"{self._prefix}{_topic(name)}.late" for name in self.sources.tables}
 
     @property
+    def posted(self) -> dict[str, str]:
+        """The topics of what is posted, by table."""
+        return {name: f"{self._prefix}{_topic(name)}.posted" for name in self.sources.tables}
+
+    @property
+    def given(self) -> list[str]:
+        """The topics that others write."""
+        return list(dict.fromkeys(topic for table in self.sources.tables.values() for topic in table.topics))
+
+    @property
     def topics(self) -> list[str]:
-        """What is read."""
-        return list(dict.fromkeys(topic for table in self.tables.values() for topic in table.topics))
+        """All that is read."""
+        return [*self.given, *self.posted.values()]
 
     @property
     def state(self) -> str:
@@ -100,7 +110,7 @@ class StreamJob:
 
     @cached_property
     def tables(self) -> dict[str, StreamTable]:
-        return {name: _stream_table(table) for name, table in self.sources.tables.items()}
+        return {name: _stream_table(table, self.posted[name]) for name, table in self.sources.tables.items()}
 
     def settings(self, restored: str | None = None) -> dict[str, str]:
         """Of the job; with the checkpoint or savepoint that it goes on from."""
@@ -165,7 +175,7 @@ def _modified(system: fsspec.AbstractFileSystem, name: str) -> float:
     return float(system.modified(name).timestamp())
 
 
-def _stream_table(table: EventTable) -> StreamTable:
+def _stream_table(table: EventTable, posted: str) -> StreamTable:
     projections = [projection for _, projection in table.sources]
     clocks = [each for p in projections for each in (p.mutation_time or p.time, p.known_at) if each is not None]
     envelopes = {
@@ -178,6 +188,7 @@ def _stream_table(table: EventTable) -> StreamTable:
         columns=table.intake.columns,
         required=table.intake.required,
         topics=table.topics,
+        posted=posted,
         time=table.time,
         clocks=tuple({each.text: each for each in clocks}.values()),
         lateness=table.lateness,

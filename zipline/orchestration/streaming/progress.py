@@ -39,8 +39,10 @@ class Progress:
         self._marks: deque[Mark] = deque()
         self.lag: int | None = None
 
-    def look(self) -> None:
-        """Notes one more mark, where there has been a checkpoint."""
+    def look(self, posted: int | None) -> None:
+        """Notes one more mark, where there has been a checkpoint; what was posted before `posted` is in the topics."""
+        if posted is None:
+            return
         asked, ends = now(), self._admin.ends(self._topics)
         reached = self._admin.committed(self._group, ends)
         if any(end > 0 and place not in reached for place, end in ends.items()) or not ends:
@@ -49,7 +51,7 @@ class Progress:
         self.lag = sum(ends[place] - offset for place, offset in behind.items())
         tiles = self._admin.ends([self._tiles])[self._tiles, 0]
         times = [self._admin.came(place, offset) for place, offset in behind.items()]
-        self._marks.append(Mark(tiles, min([asked, *(at for at in times if at is not None)]), self.lag))
+        self._marks.append(Mark(tiles, min([asked, posted, *(at for at in times if at is not None)]), self.lag))
 
     def reached(self, offset: int) -> Mark | None:
         """The newest mark of who has read the tiles up to an offset, told once."""

@@ -20,11 +20,14 @@ from zipline.engines.flink.launching import Running, ended, start
 from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
 from zipline.errors import EngineError, LockLostError, ZiplineError
+from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.opening import tiles_lock
+from zipline.orchestration.events.sources import journal_of
 from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
-from zipline.orchestration.streaming.brokers import Admin, Tile, TileReader
+from zipline.orchestration.streaming.brokers import Admin, Outbox, Tile, TileReader
 from zipline.orchestration.streaming.feeds import TileFeed
 from zipline.orchestration.streaming.jobs import StreamJob
+from zipline.orchestration.streaming.posted import Forwarder
 from zipline.orchestration.streaming.progress import Progress
 from zipline.orchestration.streaming.status import Report, write_status
 from zipline.registry import Lock, open_registry
@@ -45,6 +48,12 @@ class Streaming:
         self.job, self._admin, self._reader, self._locks = job, admin, reader, locks
         self._feeds = [TileFeed(kept, store, space_of(job.project, kept.group_by.name)) for kept in job.feeds]
         self._of_tag = {feed.kept.tag: feed for feed in self._feeds}
+        self._posted = Forwarder(
+            [
+                (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
+                for table, topic in job.posted.items()
+            ]
+        )
         self._progress = Progress(admin, job.topics, job.group, job.tiles)
         self.report = Report(job.version)
         self.running: Running | None = None
@@ -60,12 +69,14 @@ class Streaming:
         self.running = self._started()
         watching = threading.Thread(target=self._watch, name="watching the job", daemon=True)
         watching.start()
+        self._posted.start()
         try:
             self._begin()
             while not self._stopped.is_set():
                 self._step()
         finally:
             self._stopped.set()
+            self._posted.stop()
             watching.join()
             self._end()
             write_status(self.job.folder, self.report)
@@ -75,8 +86,9 @@ class Streaming:
 
     def once(self) -> Report:
         """Takes in all that the topics hold now; the first failure is raised."""
-        ended(self.job.settings(), self.job.statements(ends=True), self.job.folder, self.job.project.flink.memory)
+        self._posted.all()
         asked = now()
+        ended(self.job.settings(), self.job.statements(ends=True), self.job.folder, self.job.project.flink.memory)
         self._begin()
         end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
         while self._offset < end:
@@ -172,9 +184,11 @@ class Streaming:
             with self._tried("job"):
                 self._look()
             with self._tried("brokers"):
-                self._progress.look()
+                self._progress.look(self._posted.until)
                 self.report.lag = self._progress.lag
                 self._count()
+            with self._tried("posted"):
+                self._posted.check()
             write_status(self.job.folder, self.report)
 
     def _look(self) -> None:
@@ -259,12 +273,12 @@ def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[St
     with ExitStack() as held:
         admin = Admin(project.brokers)
         held.callback(admin.close)
-        admin.check_topics(job.topics)
+        admin.check_topics(job.given)
         registry = held.enter_context(open_registry(project))
         spaces = [space_of(project, kept.group_by.name) for kept in job.feeds]
         locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         admin.make([job.tiles], kept=TILES_KEPT)
-        admin.make([*job.dead.values(), *job.late.values()], kept=7 * TILES_KEPT)
+        admin.make([*job.dead.values(), *job.late.values(), *job.posted.values()], kept=7 * TILES_KEPT)
         if store is None:
             store = open_store(project)
             held.callback(store.close)
