@@ -20,7 +20,7 @@ from tests.integration.events.shop import make_shop
 from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, day_text, now, to_text
-from zipline.project import Project
+from zipline.project import Project, load_project
 
 SPENDING = "shop.spending.spending"
 QUICK = '[flink]\ncheckpoint = "1s"\nflush = "20ms"\nmemory = "512m"\n'
@@ -31,7 +31,10 @@ def make_streamed(folder: Path, servers: str, *, with_ids: bool = True, settings
     topic = f"purchases-{uuid.uuid4().hex[:8]}"
     make_topic(servers, topic)
     brokers = f'[brokers]\nservers = "{servers}"\n'
-    project = make_shop(folder, with_ids=with_ids, topic=topic, settings=brokers + settings)
+    make_shop(folder, with_ids=with_ids, topic=topic, settings=brokers + settings)
+    file = folder / "zipline.toml"
+    file.write_text(file.read_text().replace('name = "shop"', f'name = "{topic}"'))  # it names topics, too
+    project = load_project(folder)
     uploaded = ["upload", SPENDING, "--ds", day_text(now() - DAY), "--allow-missing", "--project", str(folder)]
     assert execute(uploaded) == 0
     return project

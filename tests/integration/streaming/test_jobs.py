@@ -53,7 +53,7 @@ def test_events_are_in_the_next_fetch_once_whoever_is_killed(tmp_path: Path, kaf
         assert status(project)["report"]["state"] == "stopped"
         saved = list((tmp_path / ".zipline" / "flink").rglob("savepoint-*/_metadata"))
         assert len(saved) == 1
-        produce(project, ann[:3] + [bought(21, "bob", 3.0)])
+        produce(project, [*ann[:3], bought(21, "bob", 3.0)])
         with streaming(project):
             until(lambda: fetch("bob")["sum_1h"] == 5.0)
             assert fetch("ann")["count_7d"] == 10
@@ -68,7 +68,7 @@ def test_letters_hold_the_message_as_it_came_and_where_it_stood(tmp_path: Path, 
     consumer = Consumer({"bootstrap.servers": kafka_servers, "group.id": "test", "auto.offset.reset": "earliest"})
     found = {}
     for kind in ("dead", "late"):
-        consumer.assign([TopicPartition(f"zipline.shop.default.purchases.{kind}", 0, 0)])
+        consumer.assign([TopicPartition(f"zipline.{project.name}.default.purchases.{kind}", 0, 0)])
         message = consumer.poll(20)
         assert message is not None
         found[kind] = (message.value(), {name: value.decode() for name, value in message.headers() or []})

@@ -1,0 +1,158 @@
+"""Streams: events a second from Kafka into the store, beside plain Flink SQL into a black hole.
+
+    python -m tests.performance.streaming [EVENTS]
+
+Both read the same topic with the same format, send bad and late messages to the same topics, and keep the same four
+aggregates of a tile; the named alternative is what an experienced person would write by hand, SUM, COUNT, MIN and MAX
+by key and tile, and it writes nothing. Ours ends when the last tile is in the store.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.integration.servers.kafka import running_kafka
+from tests.integration.servers.redis import running_redis
+from zipline.clock import MINUTE, now, to_text
+from zipline.engines.flink.launching import ended
+from zipline.orchestration.events.sources import event_sources
+from zipline.orchestration.streaming.jobs import StreamJob, stream_job
+from zipline.orchestration.streaming.running import open_streaming
+from zipline.plan.definitions import load
+from zipline.project import Project, load_project
+from zipline.tables.catalog import open_catalog
+
+CONFIG = """
+from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
+
+source = EventSource("events", topic=Topic("{topic}"), query=Query(["k", "v"], time="ts"))
+features = GroupBy(
+    keys=["k"],
+    sources=[source],
+    aggregations=[
+        Aggregation("v", operation, windows=["1h", "1d", "7d", "30d"])
+        for operation in (Operation.SUM, Operation.COUNT, Operation.MIN, Operation.MAX)
+    ],
+    online=True,
+)
+"""
+SPAN = 20 * MINUTE
+"""Of event time, in which the events lie."""
+
+
+@contextmanager
+def prepared(servers: str, topic: str, online: str) -> Iterator[StreamJob]:
+    """A project with one table and one group-by of 16 features."""
+    import pyarrow as pa
+
+    from zipline.tables.delta import write_source
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "configs" / "bench").mkdir(parents=True)
+        (root / "configs" / "bench" / "team.py").write_text('from zipline import Team\n\nteam = Team(owner="bench")\n')
+        (root / "configs" / "bench" / "events.py").write_text(CONFIG.format(topic=topic))
+        brokers = f'[brokers]\nservers = "{servers}"\n[flink]\nparallelism = 2\nmemory = "3g"\ncheckpoint = "5s"\n'
+        (root / "zipline.toml").write_text(f'name = "bench-{time.time_ns()}"\n{online}{brokers}')
+        project = load_project(root)
+        rows = {
+            "id": [1],
+            "k": ["none"],
+            "ts": pa.array([0], pa.timestamp("us", "UTC")),
+            "v": [1.0],
+            "ds": ["1970-01-01"],
+        }
+        write_source("events", pa.table(rows), "ds", project=project)
+        yield _job(project)
+
+
+def _job(project: Project) -> StreamJob:
+    definitions = load(project.root / "configs")
+    return stream_job(project, event_sources(project, definitions, open_catalog(project=project)))
+
+
+def produced(servers: str, events: int, keys: int) -> str:
+    """A topic of two partitions with so many events, one in a thousand of them bad and one late."""
+    topic = f"events-{time.time_ns()}"
+    AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
+    producer = Producer(
+        {
+            "bootstrap.servers": servers,
+            "linger.ms": 50,
+            "batch.size": 1 << 20,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    draw = np.random.default_rng(events + keys)
+    end = now()
+    # They come in order of time, a little shuffled, as a topic has them.
+    times = np.sort(draw.integers(end - SPAN, end, events)) - draw.integers(0, MINUTE, events)
+    chosen, values = draw.integers(0, keys, events).tolist(), draw.integers(0, 10_000, events).tolist()
+    for number, (at, key, value) in enumerate(zip(times.tolist(), chosen, values, strict=True)):
+        if number % 1000 == 7:
+            text = b'{"id": "none"}'
+        else:
+            at -= 0 if number % 1000 != 8 else 72 * 60 * MINUTE
+            text = b'{"id": %d, "k": "key%d", "ts": "%s", "v": %d.5}' % (number, key, to_text(at).encode(), value)
+        producer.produce(topic, text, partition=key % 2)
+        if number % 1000 == 0:
+            producer.poll(0)
+            while len(producer) > 800_000:
+                producer.poll(0.05)
+    assert producer.flush(120) == 0
+    return topic
+
+
+def plain(job: StreamJob) -> list[str]:
+    """The same job as by hand: its tables, its letters, and plain aggregates into a black hole."""
+    found = job.statements(ends=True)
+    tiles = next(each for each in found if "zipline-tiles" in each)
+    name = tiles.split("CREATE TEMPORARY TABLE ")[1].split(" (")[0]
+    hole = (
+        f"CREATE TEMPORARY TABLE {name} (k STRING, tile BIGINT, total DOUBLE, n BIGINT, least DOUBLE, most DOUBLE, "
+        "PRIMARY KEY (k, tile) NOT ENFORCED) WITH ('connector' = 'blackhole')"
+    )
+    *letters, insert = found[-1].removeprefix("EXECUTE STATEMENT SET BEGIN\n").removesuffix(";\nEND").split(";\n")
+    taken = insert.split("FROM (SELECT * FROM ")[1].split("\nWHERE ")
+    source, conditions = taken[0], taken[1].split(")\nWHERE")[0].rstrip(")")
+    by_hand = (
+        f"INSERT INTO {name} SELECT k, tile, SUM(v), COUNT(v), MIN(v), MAX(v) FROM "
+        f"(SELECT k, zipline_micros(ts) - MOD(zipline_micros(ts), 300000000) AS tile, v FROM {source} WHERE {conditions} AND k IS NOT NULL) "
+        "GROUP BY k, tile"
+    )
+    replaced = [hole if each is tiles else each for each in found[:-1]]
+    return [*replaced, "EXECUTE STATEMENT SET BEGIN\n" + ";\n".join([*letters, by_hand]) + ";\nEND"]
+
+
+def main(events: int) -> None:
+    print(f"{events:,} events in two partitions, parallelism 2; JVM and planning included")
+    with running_kafka() as servers, running_redis() as redis:
+        for keys in (10_000, 1_000_000):
+            topic = produced(servers, events, keys)
+            with prepared(servers, topic, "") as job:
+                began = time.perf_counter()
+                ended(job.settings(), plain(job), job.folder, "3g")
+                hole = time.perf_counter() - began
+            print(f"{keys:>9,} keys  black hole {events / hole:>9,.0f}/s")
+            for store, online in (("LMDB", ""), ("Redis", f'[online]\nstore = "redis"\nurl = "{redis}"\n')):
+                with prepared(servers, topic, online) as job, open_streaming(job) as streaming:
+                    began = time.perf_counter()
+                    streaming.once_live()
+                    took = time.perf_counter() - began
+                    tiles = streaming.report.tiles
+                print(f"{keys:>9,} keys  {store:<10} {events / took:>9,.0f}/s  {hole / took:.0%}  ({tiles:,} tiles)")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
