@@ -74,7 +74,7 @@ class Intake:
         partition: str | None = None,
         sources: Sequence[Projection] = (),
     ) -> None:
-        self.table = table
+        self.table, self.required = table, required
         self._partition = partition
         self.columns = {name: dtype for name, dtype in schema.items() if name != partition}
         self.evaluation = Evaluation(table, self.columns, sources)

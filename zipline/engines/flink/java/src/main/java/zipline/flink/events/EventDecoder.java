@@ -1,0 +1,205 @@
+package zipline.flink.events;
+
+import java.io.IOException;
+import java.util.List;
+import java.util.Locale;
+import org.apache.flink.api.common.serialization.DeserializationSchema;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.table.data.ArrayData;
+import org.apache.flink.table.data.GenericArrayData;
+import org.apache.flink.table.data.GenericMapData;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
+import org.apache.flink.util.Collector;
+
+/**
+ * Messages as rows: the columns asked for, behind them the metadata asked for. What is no event is a row without
+ * columns that says why; a message gives it once, never beside rows of its own.
+ */
+final class EventDecoder implements DeserializationSchema<RowData> {
+    static final String REFUSED = "refused";
+    static final String RAW = "raw";
+    static final int LONGEST_EVENT = 1 << 20;
+
+    private final Table table;
+    private final List<String> read;
+    private final List<String> metadata;
+    private final TypeInformation<RowData> type;
+
+    private transient Reader reader;
+
+    /** {@code read} are the columns that are built; the others are checked only. */
+    EventDecoder(Table table, List<String> read, List<String> metadata, TypeInformation<RowData> type) {
+        this.table = table;
+        this.read = List.copyOf(read);
+        this.metadata = List.copyOf(metadata);
+        this.type = type;
+    }
+
+    @Override
+    public void deserialize(byte[] message, Collector<RowData> out) throws IOException {
+        if (reader == null) {
+            reader = new Reader();
+        }
+        if (message == null && table.isOfChanges()) {
+            return; // a tombstone, behind the change that says the same
+        }
+        try {
+            reader.read(message, out);
+        } catch (Refused refused) {
+            GenericRowData row = new GenericRowData(read.size() + metadata.size());
+            if (reader.refusedAt >= 0) {
+                row.setField(reader.refusedAt, StringData.fromString(refused.text()));
+            }
+            reader.emit(row, message, out);
+        }
+    }
+
+    @Override
+    public RowData deserialize(byte[] message) {
+        throw new UnsupportedOperationException("a message may give two rows");
+    }
+
+    @Override
+    public boolean isEndOfStream(RowData row) {
+        return false;
+    }
+
+    @Override
+    public TypeInformation<RowData> getProducedType() {
+        return type;
+    }
+
+    /** What one thread reads with. */
+    private final class Reader {
+        private final Table rows = table.isOfChanges() ? table.ofRows() : table;
+        private final Text text = new Text();
+        private final Envelope envelope = table.isOfChanges() ? new Envelope(text) : null;
+        private final int width = read.size() + metadata.size();
+        private final int[] places = rows.names().stream().mapToInt(read::indexOf).toArray();
+        private final int timeAt = table.isOfChanges() ? read.indexOf(table.time()) : -1;
+        private final int beforeAt = table.isOfChanges() ? read.indexOf(table.before()) : -1;
+        private final int rawAt = place(RAW);
+        private final Fields fields = fields(Value.Mode.BUILDS, places, width);
+        private Fields keeping;
+        final int refusedAt = place(REFUSED);
+
+        private int place(String key) {
+            int found = metadata.indexOf(key);
+            return found < 0 ? -1 : read.size() + found;
+        }
+
+        private Fields fields(Value.Mode mode, int[] at, int count) {
+            return Fields.columns(rows.names(), rows.types(), rows.required(), rows.partition(), mode, at, count);
+        }
+
+        void read(byte[] message, Collector<RowData> out) throws Refused {
+            if (message == null || message.length == 0) {
+                throw new Refused("an empty message");
+            }
+            if (message.length > LONGEST_EVENT) {
+                throw new Refused(String.format(Locale.ROOT, "%,d bytes are too many for an event", message.length));
+            }
+            if (envelope == null) {
+                emit(row(message, 0, message.length), message, out);
+                return;
+            }
+            Envelope.Change change = envelope.change(message);
+            GenericRowData before = side(message, change, change.before(), ".before");
+            GenericRowData after = side(message, change, change.after(), ".after");
+            if (before != null) {
+                emit(before, message, out);
+            }
+            if (after != null) {
+                emit(after, message, out);
+            }
+        }
+
+        private GenericRowData side(byte[] message, Envelope.Change change, int[] span, String name) throws Refused {
+            if (span == null) {
+                return null;
+            }
+            GenericRowData row;
+            try {
+                row = row(message, span[0], span[1]);
+            } catch (Refused refused) {
+                throw refused.within(change.within() + name);
+            }
+            if (timeAt >= 0) {
+                row.setField(timeAt, Value.instant(change.micros()));
+            }
+            if (beforeAt >= 0) {
+                row.setField(beforeAt, name.equals(".before"));
+            }
+            return row;
+        }
+
+        private GenericRowData row(byte[] message, int from, int to) throws Refused {
+            text.open(message, from, to);
+            try {
+                GenericRowData row = (GenericRowData) fields.read(text);
+                text.close();
+                return row;
+            } catch (Refused.Unfit unfit) {
+                return rowOfAll(message, from, to);
+            }
+        }
+
+        /** The row of an event one of whose values does not fit, if a later field of that name took its place. */
+        private GenericRowData rowOfAll(byte[] message, int from, int to) throws Refused {
+            int count = rows.names().size();
+            if (keeping == null) {
+                keeping = fields(Value.Mode.KEEPS, Fields.upTo(count), count);
+            }
+            text.open(message, from, to);
+            GenericRowData all = (GenericRowData) keeping.read(text);
+            text.close();
+            GenericRowData row = new GenericRowData(width);
+            for (int i = 0; i < count; i++) {
+                Refused.Unfit unfit = unfit(all.getField(i));
+                if (unfit != null) {
+                    throw new Refused(unfit.why + " (the column is " + rows.types().get(i) + ")")
+                            .within("." + rows.names().get(i));
+                }
+                if (places[i] >= 0) {
+                    row.setField(places[i], all.getField(i));
+                }
+            }
+            return row;
+        }
+
+        void emit(GenericRowData row, byte[] message, Collector<RowData> out) {
+            if (rawAt >= 0) {
+                row.setField(rawAt, message);
+            }
+            out.collect(row);
+        }
+    }
+
+    /** The first value within this one that its column cannot hold. */
+    private static Refused.Unfit unfit(Object value) {
+        if (value instanceof Refused.Unfit found) {
+            return found;
+        }
+        Object[] parts = {};
+        if (value instanceof GenericRowData row) {
+            parts = new Object[row.getArity()];
+            for (int i = 0; i < parts.length; i++) {
+                parts[i] = row.getField(i);
+            }
+        } else if (value instanceof GenericArrayData array) {
+            parts = array.toObjectArray();
+        } else if (value instanceof GenericMapData map) {
+            ArrayData items = map.valueArray();
+            parts = ((GenericArrayData) items).toObjectArray();
+        }
+        for (Object part : parts) {
+            Refused.Unfit found = unfit(part);
+            if (found != null) {
+                return found;
+            }
+        }
+        return null;
+    }
+}
