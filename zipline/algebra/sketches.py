@@ -23,6 +23,7 @@ import numpy as np
 
 from zipline.algebra.contract import At, Operation
 from zipline.algebra.distinct import Counts, change
+from zipline.algebra.values import shortest
 from zipline.types import BINARY, DATE, DataType, DecimalType
 
 LG_REGISTERS = 13
@@ -96,7 +97,7 @@ _IMAGES: dict[type, Callable[[Any], int | str]] = {
     bool: int,
     dt.date: lambda value: (value - dt.date(1970, 1, 1)).days,
     bytes: lambda value: value.decode("latin-1"),
-    Decimal: lambda value: str(value.normalize()),
+    Decimal: shortest,
 }
 
 

@@ -39,6 +39,11 @@ def door(dtype: DataType) -> Door:
     return clean
 
 
+def shortest(value: Decimal) -> str:
+    """The text of a decimal without needless zeros, the same for equal ones of every scale."""
+    return str(value.normalize(_WIDE))
+
+
 def _converter(dtype: DataType) -> Door:
     if dtype.is_integer:
         return _integer

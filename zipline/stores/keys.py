@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from zipline.algebra.values import door
+from zipline.algebra.values import door, shortest
 from zipline.stores.contract import LONGEST_KEY
 from zipline.types import BINARY, BOOLEAN, DATE, STRING, TIMESTAMP, DataType, DecimalType
 
@@ -100,7 +100,7 @@ def _instant(value: int) -> bytes:
 
 
 def _decimal(value: Decimal) -> bytes:
-    content = str(value.normalize()).encode()
+    content = shortest(value).encode()
     return _SIZE.pack(DECIMAL, len(content)) + content
 
 

@@ -33,6 +33,8 @@ def test_integers_of_all_widths_are_one_kind_and_floats_another() -> None:
     assert key_writer([DOUBLE])([1.0]) != key_writer([BIGINT])([1])
     money = DecimalType(precision=10, scale=2)
     assert key_writer([money])([Decimal("1.5")]) == key_writer([money])([Decimal("1.50")])
+    whole = key_writer([DecimalType(precision=38, scale=0)])
+    assert whole([Decimal("9" * 38)]) != whole([Decimal("9" * 37 + "8")])
 
 
 def test_the_same_instant_is_the_same_key() -> None:

@@ -54,19 +54,19 @@ public final class Replay {
         for (int n = 0; n < rows.size(); n++) {
             List<?> row = (List<?>) rows.get(n);
             take(whole, row, types);
+            take(parts[n % parts.length], row, types);
             if (n == rows.size() / 2) {
                 Tile before = serializer.copy(resumed);
                 byte[] then = before.encoded();
-                resumed = resumed(resumed, serializer);
-                Tile after = serializer.copy(resumed);
                 take(resumed, row, types);
-                if (!Arrays.equals(before.encoded(), then) || !Arrays.equals(after.encoded(), then)) {
-                    throw new IllegalStateException("a copy changes with its original, or is none: " + text);
+                if (!Arrays.equals(before.encoded(), then)) {
+                    throw new IllegalStateException("a copy changes with its original: " + text);
                 }
+                resumed = resumed(resumed, serializer);
             } else {
+                resumed = n % 3 == 2 ? serializer.copy(resumed) : resumed;
                 take(resumed, row, types);
             }
-            take(parts[n % parts.length], row, types);
         }
         Tile merged = serializer.createInstance();
         for (Tile part : parts) {

@@ -66,11 +66,6 @@ public final class Tile {
         }
     }
 
-    /** Another object of the same content, now and later; only by being one does it differ. */
-    Tile shared() {
-        return new Tile(spec, words, irs);
-    }
-
     Tile copied() {
         Tile made = new Tile(spec, words.clone(), new Ir[irs.length]);
         for (int n = 0; n < irs.length; n++) {

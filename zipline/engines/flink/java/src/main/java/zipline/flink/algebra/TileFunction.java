@@ -26,9 +26,11 @@ import org.apache.flink.table.types.utils.DataTypeUtils;
  * first argument nothing but the type is read: a literal would not reach an aggregate, and would go through the shuffle
  * with every row.
  *
- * <p>The result shares its content with the accumulator, so that it costs nothing and changes with the next event: whoever
- * takes it encodes it before that, or later and has more. It is another object every time, for the planner emits no result
- * that equals the last one.
+ * <p>The result is the accumulator itself, so that it costs nothing and changes with the next event: whoever takes it
+ * encodes it before that, or later and has more. Operators that do not reuse objects copy it.
+ *
+ * <p>Its state needs a time to live. Without one the planner's operator compares every result with the last, by their bytes,
+ * which are then the same, and emits the first alone.
  */
 public final class TileFunction extends AggregateFunction<Tile, Tile> implements SpecializedFunction {
     private static final long serialVersionUID = 1;
@@ -66,7 +68,7 @@ public final class TileFunction extends AggregateFunction<Tile, Tile> implements
 
     @Override
     public Tile getValue(Tile tile) {
-        return tile.shared();
+        return tile;
     }
 
     @Override

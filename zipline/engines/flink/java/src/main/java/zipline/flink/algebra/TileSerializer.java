@@ -98,12 +98,19 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     @Override
     public void copy(DataInputView source, DataOutputView target) throws IOException {
-        target.write(source, Long.BYTES * spec().words);
+        move(source, target, Long.BYTES * spec().words);
         if (spec().reductions.length > 0) {
             int length = source.readInt();
             target.writeInt(length);
-            target.write(source, length);
+            move(source, target, length);
         }
+    }
+
+    /** {@code target.write(source, length)} would need the room to be there. */
+    private static void move(DataInputView source, DataOutputView target, int length) throws IOException {
+        byte[] content = new byte[length];
+        source.readFully(content);
+        target.write(content);
     }
 
     @Override

@@ -1,0 +1,135 @@
+"""The functions of the algebra inside Flink: planned, shuffled, checkpointed and restored."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.flink import drawn
+from tests.integration.flink.test_partials import compare, expected
+from tests.integration.servers.flink import flink_command, flink_jar, flink_library, program
+from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
+from zipline.clock import to_datetime
+from zipline.engines.flink.partials import columns, described, tile_type
+from zipline.plan.build import plan_group_by
+from zipline.plan.online import Kept
+from zipline.stores.keys import key_writer
+from zipline.types import BIGINT, DATE, DOUBLE, STRING, TIMESTAMP, DecimalType, array
+
+EVENTS, FAILS_AT = 600, 300
+TYPES = {
+    "n": BIGINT,
+    "x": DOUBLE,
+    "s": STRING,
+    "m": DecimalType(precision=20, scale=2),
+    "d": DATE,
+    "at": TIMESTAMP,
+    "xs": array(DOUBLE),
+}
+FUNCTIONS = """
+CREATE TEMPORARY SYSTEM FUNCTION zipline_tile AS 'zipline.flink.algebra.TileFunction'
+;
+CREATE TEMPORARY SYSTEM FUNCTION zipline_place AS 'zipline.flink.algebra.PlaceFunction'
+;
+CREATE TEMPORARY SYSTEM FUNCTION zipline_micros AS 'zipline.flink.algebra.MicrosFunction'
+;
+CREATE TEMPORARY SYSTEM FUNCTION zipline_encoded AS 'zipline.flink.algebra.EncodedFunction'
+;
+"""
+
+
+def kept() -> Kept:
+    wanted = [Aggregation("n", Operation.SUM), Aggregation("x", Operation.AVERAGE), Aggregation("x", Operation.LAST)]
+    wanted += [Aggregation("x", Operation.VARIANCE), Aggregation("s", Operation.LAST_K, k=5)]
+    wanted += [Aggregation("s", Operation.HISTOGRAM), Aggregation("n", Operation.APPROX_UNIQUE_COUNT)]
+    wanted += [Aggregation("x", Operation.MAX, buckets=["s"]), Aggregation("m", Operation.TOP_K, k=3)]
+    wanted += [Aggregation("d", Operation.FIRST), Aggregation("at", Operation.BOTTOM_K, k=2)]
+    wanted += [Aggregation("xs", Operation.UNIQUE_COUNT)]
+    source = EventSource("events", topic=Topic("t"), query=Query(["k", *TYPES], time="t"))
+    schema = {"k": BIGINT, **TYPES, "t": TIMESTAMP}
+    return Kept(plan_group_by(GroupBy(["k"], [source], wanted, name="g"), lambda _: schema))
+
+
+@pytest.mark.parametrize("reuse", ["true", "false"])
+def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, reuse: str) -> None:
+    group_by = kept()
+    row_type = tile_type(described(group_by))
+    source = f"""
+        CREATE TEMPORARY TABLE events (i BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100',
+            'fields.i.kind' = 'sequence', 'fields.i.start' = '1', 'fields.i.end' = '{EVENTS}')
+        ;
+        CREATE TEMPORARY SYSTEM FUNCTION fail_once AS 'Checkpointed$FailOnce'
+        ;
+        CREATE TEMPORARY VIEW clean AS SELECT fail_once(i, {FAILS_AT}) AS n FROM events
+        ;
+        CREATE TEMPORARY VIEW typed AS SELECT n, MOD(n, 3) AS k, n / CAST(8 AS DOUBLE) AS x,
+            CAST(MOD(n, 7) AS STRING) AS s, CAST(n / CAST(4 AS DECIMAL(20, 2)) AS DECIMAL(20, 2)) AS m,
+            DATE '2024-02-29' AS d, TO_TIMESTAMP_LTZ(n, 3) AS `at`,
+            ARRAY[CAST(n AS DOUBLE), CAST(NULL AS DOUBLE), CAST(1 AS DOUBLE)] AS xs,
+            zipline_micros(TO_TIMESTAMP_LTZ(n, 3)) AS t FROM clean
+        ;
+    """
+    names = ", ".join(f"`{name}`" for name in columns(group_by))
+    script = f"""{FUNCTIONS}{source}
+        CREATE TEMPORARY VIEW placed AS SELECT zipline_place({group_by.tile}, t, t, k) AS place, * FROM typed
+        ;
+        CREATE TEMPORARY TABLE tiles (place BYTES, tile {row_type}, PRIMARY KEY (place) NOT ENFORCED)
+            WITH ('connector' = 'blackhole')
+        ;
+        CREATE TEMPORARY TABLE shown (place BYTES, content BYTES) WITH ('connector' = 'print')
+        ;
+        CREATE TEMPORARY VIEW made AS SELECT /*+ STATE_TTL('placed' = '1 d') */ place,
+            zipline_tile(CAST(NULL AS {row_type}), 1, t, CAST(NULL AS BIGINT), {names}) AS tile
+            FROM placed GROUP BY place
+        ;
+        EXPLAIN INSERT INTO tiles SELECT place, tile FROM made
+        ;
+        INSERT INTO shown SELECT place, zipline_encoded(tile) FROM made
+        ;
+    """
+    found, failed, seen = run(tmp_path, re.sub(r"(?m)^ +;$", ";", script), reuse)
+    assert EVENTS < seen < EVENTS + failed, "it failed, and went on from a checkpoint"
+    rows = [event(n) for n in range(1, EVENTS + 1)]
+    of = expected(group_by, rows, TYPES)
+    write = key_writer([BIGINT])
+    assert len(found) == len(of.words) == 3
+    for place in range(3):
+        key = of.keys[of.key[place]]
+        name = key + (0).to_bytes(4, "big") + (0).to_bytes(8, "big")
+        own = [row for row in rows if write([row["k"]]) == key]
+        compare(group_by, of, place, own, found[name], f"in Flink, reuse {reuse}")
+
+
+def event(n: int) -> drawn.Row:
+    time = to_datetime(n * 1000)
+    row: dict[str, Any] = {"n": n, "k": n % 3, "x": n / 8, "s": str(n % 7), "m": drawn.Decimal(n) / 4}
+    row["m"] = row["m"].quantize(drawn.Decimal("0.01"), "ROUND_HALF_UP")
+    more = {"d": drawn.dt.date(2024, 2, 29), "at": time, "xs": [float(n), None, 1.0], "t": time}
+    return row | more | {"known": None, "changed": None, "old": None, "ds": None}
+
+
+def run(folder: Path, script: str, reuse: str) -> tuple[dict[bytes, bytes], int, int]:
+    """(of each place the last content that a job printed, how many rows it had seen when it failed, and in the end)."""
+    path = folder / "script.sql"
+    path.write_text(script)
+    compiler = program("javac", "openjdk-17-jdk-headless")
+    source = Path(__file__).with_name("Checkpointed.java")
+    subprocess.run([compiler, "-cp", f"{flink_library()}/*:{flink_jar()}", "-d", folder, source], check=True)
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir()
+    command = flink_command("Checkpointed", str(path), reuse, str(checkpoints))
+    command[2] += f":{folder}"
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[bytes, bytes] = {}
+    for line in done.stdout.splitlines():
+        told = re.fullmatch(r"(?:\d+> )?\+[IU]\[\[(.*?)\], \[(.*)\]\]", line)
+        if told is not None:
+            place, content = (bytes(int(each) & 0xFF for each in part.split(",")) for part in told.groups())
+            found[place] = content
+    ((failed, seen),) = re.findall(r"SEEN (\d+) (\d+)", done.stdout)
+    return found, int(failed), int(seen)
