@@ -137,7 +137,7 @@ def plain(job: StreamJob) -> list[str]:
 
 def main(events: int) -> None:
     print(f"{events:,} events in two partitions, parallelism 2; JVM and planning included")
-    with running_kafka() as servers, running_redis() as redis:
+    with running_kafka() as servers, running_redis() as (redis, _):
         for keys in (10_000, 1_000_000):
             topic = produced(servers, events, keys)
             with prepared(servers, topic, "") as job:
@@ -148,7 +148,7 @@ def main(events: int) -> None:
             for store, online in (("LMDB", ""), ("Redis", f'[online]\nstore = "redis"\nurl = "{redis}"\n')):
                 with prepared(servers, topic, online) as job, open_streaming(job) as streaming:
                     began = time.perf_counter()
-                    streaming.once_live()
+                    streaming.once()
                     took = time.perf_counter() - began
                     tiles = streaming.report.tiles
                 print(f"{keys:>9,} keys  {store:<10} {events / took:>9,.0f}/s  {hole / took:.0%}  ({tiles:,} tiles)")

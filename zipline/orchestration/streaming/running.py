@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from zipline.clock import monotonic, now
@@ -88,8 +89,13 @@ class Streaming:
         """Takes in all that the topics hold now; the first failure is raised."""
         self._posted.all()
         asked = now()
-        ended(self.job.settings(), self.job.statements(ends=True), self.job.folder, self.job.project.flink.memory)
         self._begin()
+        with ThreadPoolExecutor(1) as beside:
+            memory = self.job.project.flink.memory
+            ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
+            while not ran.done():
+                self._put(self._reader.read(MOST, WAITED))
+            ran.result()
         end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
         while self._offset < end:
             self._put(self._reader.read(MOST, WAITED))
