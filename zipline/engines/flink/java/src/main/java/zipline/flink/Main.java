@@ -10,7 +10,8 @@ import org.apache.flink.table.api.TableEnvironment;
 
 /**
  * Runs a job that is SQL: statements between lines of a single semicolon. {@code Main FILE} runs those of a file,
- * {@code Main -} those of standard input. What is printed is the id of every job that was begun.
+ * {@code Main -} those of standard input. What is printed is the id of every job that was begun, and every plan that
+ * is asked for.
  */
 public final class Main {
     private Main() {}
@@ -27,6 +28,8 @@ public final class Main {
                     System.out.println("JOB " + client.get().getJobID());
                     System.out.flush();
                     found.await();
+                } else if (statement.stripLeading().startsWith("EXPLAIN")) {
+                    found.collect().forEachRemaining(plan -> System.out.println(plan.getField(0)));
                 }
             }
         }
