@@ -9,12 +9,14 @@ SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spa
 TORCH_TESTS := tests/integration/torch
 SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfill catalog_tables cluster connect submit))
 
-.PHONY: demo test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark lint setup clean
+FLINK := zipline/engines/flink/zipline-flink.jar
+
+.PHONY: demo flink test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
 
-test: $(VENV)/.dev lint
+test: $(VENV)/.dev lint $(FLINK)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
 	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/conformance tests/integration/spark -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
@@ -56,6 +58,13 @@ bench-soak: $(VENV)/.dev
 bench-spark: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.spark
 
+# What of the streaming job is Java. Maven keeps what it fetches below build/: a cache of poms without jars breaks Spark.
+flink: $(FLINK)
+
+$(FLINK): zipline/engines/flink/java/pom.xml $(shell find zipline/engines/flink/java/src -type f)
+	mvn -q -B -Dmaven.repo.local=$(CURDIR)/build/maven -f $< package
+	cp zipline/engines/flink/java/target/zipline-flink-*.jar $@
+
 setup: $(VENV)/.dev
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
@@ -65,7 +74,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (once, a few minutes at most)"
-	@$(INSTALL) '.[cassandra,client,demo,kafka,postgresql,redis,s3,serve,spark,dev]'
+	@$(INSTALL) '.[cassandra,client,demo,flink,kafka,postgresql,redis,s3,serve,spark,dev]'
 	@touch $@ $(VENV)/.demo
 
 $(BIN)/python:

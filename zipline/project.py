@@ -21,6 +21,11 @@
     [spark.settings]                     # of the session, as they are
     spark.driver.memory = "8g"
 
+    [flink]                              # `zipline stream --engine flink`
+    cluster = "http://jobs:8081"         # without it a mini cluster on this machine
+    [flink.settings]                     # of the job, as they are
+    state.backend.type = "rocksdb"
+
     [serve]                              # `zipline serve`
     port = 8080
     tokens = "tokens.toml"               # who may ask; without it only this machine
@@ -48,8 +53,9 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
-from zipline import serve_settings, spark_settings, table_settings
+from zipline import flink_settings, serve_settings, spark_settings, table_settings
 from zipline.errors import Location, ProjectError
+from zipline.flink_settings import Flink, WrongFlink
 from zipline.serve_settings import Serve, WrongSetting
 from zipline.spark_settings import Spark
 from zipline.table_settings import TableSettings as TableSettings
@@ -69,9 +75,10 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "brokers": {"servers": "", "security_protocol": "", "username": "", "password": ""},
     "registry": {"url": f"sqlite:///{EMBEDDED}/registry.db"},
     "spark": spark_settings.DEFAULTS,
+    "flink": flink_settings.DEFAULTS,
     "serve": serve_settings.DEFAULTS,
 }
-_FREE = {"storage": "options", "spark": "settings"}
+_FREE = {"storage": "options", "spark": "settings", "flink": "settings"}
 """Sections with one below them whose keys are not ours."""
 _TOP = ("name", "configs", "environment")
 _SECRETS = ("secret_access_key", "session_token", "password")
@@ -120,6 +127,7 @@ class Project:
     brokers: Brokers = Brokers()
     registry: str = field(default="", repr=False)
     spark: Spark = Spark()
+    flink: Flink = Flink()
     serve: Serve = Serve()
     tables: Mapping[str, TableSettings] = field(default_factory=dict)
     file: Path | None = None
@@ -207,6 +215,7 @@ class _Settings:
             brokers=Brokers(**resolved["brokers"]),
             registry=_absolute_sqlite(root, resolved["registry"]["url"]),
             spark=self._spark(root, resolved["spark"]),
+            flink=self._flink(root, resolved["flink"]),
             serve=self._serve(root, resolved["serve"]),
             tables=MappingProxyType(self._tables()),
             file=self.file,
@@ -292,7 +301,7 @@ class _Settings:
     def _kept(self, section: str, key: str, value: object, source: str) -> str:
         if isinstance(value, bool):
             value = str(value).lower()
-        if section == "serve" and isinstance(value, (int, float)):
+        if section in ("serve", "flink") and isinstance(value, (int, float)):
             value = str(value)
         if isinstance(value, list) and key == "servers" and all(isinstance(each, str) for each in value):
             value = ",".join(value)
@@ -337,7 +346,7 @@ class _Settings:
         given = [self._section(self._section(above, section), name, section) for above in (self.content, self.own)]
         found = {key: value for each in given for key, value in spark_settings.flat(each).items()}
         for key, value in found.items():
-            is_shown = section == "spark" and not spark_settings.is_secret(key)
+            is_shown = section in ("spark", "flink") and not spark_settings.is_secret(key)
             self.rows.append(Setting(f"{section}.{name}.{key}", value if is_shown else _MASK, FILE))
         return found
 
@@ -350,6 +359,12 @@ class _Settings:
             what, key, valid = wrong
             raise self._wrong(what, None, valid, key, "spark")
         return spark
+
+    def _flink(self, root: Path, given: Mapping[str, str]) -> Flink:
+        try:
+            return flink_settings.parsed({**given, "state": _absolute(root, given["state"])}, self._free("flink"))
+        except WrongFlink as wrong:
+            raise self._wrong(str(wrong), None, wrong.valid, wrong.key, "flink") from None
 
     def _serve(self, root: Path, given: Mapping[str, str]) -> Serve:
         tokens = _absolute(root, given["tokens"]) if given["tokens"] else ""

@@ -40,7 +40,7 @@ def encode(ir: Any) -> bytes:
 
 def decode(blob: bytes) -> Any:
     """The IR of a blob that `encode` gave."""
-    reader = _Reader(_opened(blob, VERSION), 1)
+    reader = Reader(_opened(blob, VERSION), 1)
     return reader.finish(reader.read())
 
 
@@ -57,7 +57,7 @@ def pack(fingerprint: bytes, irs: Sequence[Any]) -> bytes:
 
 def unpack(fingerprint: bytes, blob: bytes) -> list[Any]:
     """The IRs of a packed blob; CodecError where it belongs to another schema."""
-    reader = _Reader(_opened(blob, PACKED_VERSION), 1)
+    reader = Reader(_opened(blob, PACKED_VERSION), 1)
     found = reader.take(FINGERPRINT_SIZE)
     if found != fingerprint:
         raise CodecError(
@@ -209,8 +209,8 @@ _WRITERS: dict[type, Callable[[bytearray, Any], None]] = {
 }
 
 
-class _Reader:
-    """A position in a blob's content."""
+class Reader:
+    """A position in bytes that values were written to one behind the other. CodecError where there is no value."""
 
     def __init__(self, content: bytes, position: int) -> None:
         self.content = content
@@ -250,18 +250,18 @@ class _Reader:
         return value
 
 
-def _read_big(reader: _Reader) -> int:
+def _read_big(reader: Reader) -> int:
     shift = reader.varint()
     return int.from_bytes(reader.sized(), "big", signed=True) << shift
 
 
-def _read_decimal(reader: _Reader) -> Decimal:
+def _read_decimal(reader: Reader) -> Decimal:
     exponent, unscaled = reader.read(), reader.read()
     digits = tuple(int(digit) for digit in str(abs(unscaled)))
     return Decimal((int(unscaled < 0), digits, exponent))
 
 
-def _read_sketch(reader: _Reader) -> Any:
+def _read_sketch(reader: Reader) -> Any:
     from zipline.algebra.sketches import KINDS
 
     tag = reader.take(1)[0]
@@ -270,7 +270,7 @@ def _read_sketch(reader: _Reader) -> Any:
     return KINDS[tag](reader.sized())
 
 
-_READERS: tuple[Callable[[_Reader], Any], ...] = (
+_READERS: tuple[Callable[[Reader], Any], ...] = (
     lambda reader: None,  # noqa: ARG005
     lambda reader: False,  # noqa: ARG005
     lambda reader: True,  # noqa: ARG005

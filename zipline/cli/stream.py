@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,56 +11,131 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import open_project, project_options
+from zipline.cli.options import load_definitions, open_project, project_options
 from zipline.cli.screen import number, plural, print_json, print_table
 
 if TYPE_CHECKING:
     from zipline.orchestration.events.stream import Report, Stream
 
 
-@click.command()
-@click.argument("tables", nargs=-1, metavar="[TABLE]...")
-@click.option("--engine", type=click.Choice(["local"]), default="local", help="What updates the tiles.")
+class _Stream(click.Group):
+    """Without the name of a subcommand what stands there is what to stream."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = next((each for each in args if not each.startswith("-")), None)
+        if first not in self.commands and not {"-h", "--help"}.intersection(args):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of `run`, which need not be named."""
+        self.commands["run"].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=_Stream, subcommand_metavar="[NAME]... | COMMAND")
+def command() -> None:
+    """Follow events: into the tiles that fetches read, and into the tables of the warehouse.
+
+    \b
+    Example:
+      zipline stream purchases --from purchases.jsonl --once    (= zipline stream run ...)
+      zipline stream --engine flink
+      zipline stream status
+    """
+
+
+@command.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--engine", type=click.Choice(["local", "flink"]), default="local", help="What updates the tiles.")
 @click.option(
     "--from", "file", type=click.Path(path_type=Path), metavar="FILE", help="Follow a JSON-lines file of one table."
 )
 @click.option("--once", is_flag=True, help="Take in what is there, and end.")
 @click.option("--append-topics", is_flag=True, help="Append what comes by topics to the tables too: nobody else does.")
 @click.option("--tiles-only", is_flag=True, help="Append nothing to the tables.")
+@click.option("--dry-run", is_flag=True, help="With --engine flink: print the job as SQL, and start nothing.")
 @project_options
-def command(
-    tables: tuple[str, ...],
+def run(
+    names: tuple[str, ...],
     engine: str,
     file: Path | None,
     once: bool,
     append_topics: bool,
     tiles_only: bool,
+    dry_run: bool,
     project: str | None,
     environment: str | None,
     as_json: bool,
 ) -> None:
-    """Follow events: into the tiles that fetches read, and into the tables of the warehouse.
+    """Follow the events of tables, group-bys or joins (default: of all).
 
     They are what is posted to the tables' sources and, where the project has brokers, what comes by their topics; with
     --from a file takes the place of these. How far was read is kept with what was made of it: a stream that was stopped
     or killed goes on from there.
 
-    \b
-    Example:
-      zipline stream purchases --from purchases.jsonl --once
-    """
-    del engine
-    from zipline.orchestration.events.opening import Wanted, open_stream
+    With --engine flink the topics are aggregated by a job of Flink, on the cluster of [flink] in zipline.toml or on a
+    mini cluster of this machine, and this process puts its tiles into the store.
 
+    \b
+    Examples:
+      zipline stream purchases --from purchases.jsonl --once
+      zipline stream shop.spending.spending --engine flink --dry-run
+    """
+    from zipline.orchestration.events.opening import Wanted, open_stream
+    from zipline.orchestration.events.sources import named_tables
+
+    where = open_project(project, environment)
+    if engine == "flink":
+        if file is not None or append_topics or tiles_only:
+            raise click.UsageError("--from, --append-topics and --tiles-only are those of --engine local.")
+        from zipline.cli.streaming import run_job
+
+        run_job(where, names, once=once, is_dry=dry_run, as_json=as_json)
+        return
+    if dry_run:
+        raise click.UsageError("--dry-run is of --engine flink.")
+    definitions = load_definitions(where)
+    tables = tuple(named_tables(definitions, names))
     wanted = Wanted(tables, file, appends=not tiles_only, appends_topics=append_topics)
-    with open_stream(open_project(project, environment), wanted) as stream:
+    with open_stream(where, wanted, definitions) as stream:
         report = stream.once() if once else _followed(stream, is_quiet=as_json)
     _print(report, as_json=as_json)
 
 
+@command.command()
+@click.argument("job", required=False)
+@project_options
+def status(job: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
+    """Show the streaming jobs of Flink: state, lag, until when all events are in, late and dead ones, checkpoints."""
+    from zipline.cli.streaming import print_status
+
+    print_status(open_project(project, environment), job, as_json=as_json)
+
+
+@command.command()
+@click.argument("job", required=False)
+@project_options
+def stop(job: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
+    """Stop a streaming job with a savepoint, from which it goes on when it is started again."""
+    from zipline.cli.streaming import stop_job
+
+    stop_job(open_project(project, environment), job, as_json=as_json)
+
+
+@command.command()
+@click.argument("job", required=False)
+@project_options
+def restart(job: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
+    """Stop a streaming job with a savepoint, and start it again from there, by the process that keeps it going."""
+    from zipline.cli.streaming import restart_job
+
+    restart_job(open_project(project, environment), job, as_json=as_json)
+
+
 def _followed(stream: Stream, *, is_quiet: bool) -> Report:
     """Follows until the process is told to end."""
-    with _ended_by_signals(stream):
+    with ended_by_signals(stream.stop):
         if not is_quiet:
             tables = ", ".join(stream.report.tables)
             click.echo(f"following {tables} into {plural(len(stream.report.group_bys), 'group-by')}, until Ctrl-C")
@@ -68,8 +143,8 @@ def _followed(stream: Stream, *, is_quiet: bool) -> Report:
 
 
 @contextmanager
-def _ended_by_signals(stream: Stream) -> Iterator[None]:
-    before = {each: signal.signal(each, lambda *_: stream.stop()) for each in (signal.SIGTERM, signal.SIGINT)}
+def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    before = {each: signal.signal(each, lambda *_: stop()) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -78,10 +78,10 @@ def test_what_it_has_done_is_shown(zipline: Callable[..., Ran], tmp_path: Path) 
     ("arguments", "code", "said"),
     [
         (("purchase", "--once"), 2, "did you mean 'purchases'"),
-        (("visits", "--once"), 2, "there is no source 'visits' that takes events"),
+        (("visits", "--once"), 2, "there is no source, group-by or join 'visits' that takes events"),
         (("--from", "{file}", "--once"), 2, "a file holds the events of one source"),
         (("purchases", "--from", "nowhere.jsonl", "--once"), 2, "there is no file nowhere.jsonl"),
-        (("--engine", "flink"), 2, "is not 'local'"),
+        (("--engine", "flink"), 2, "a streaming job reads topics of Kafka, and the project has no brokers"),
     ],
 )
 def test_what_does_not_fit_is_refused(

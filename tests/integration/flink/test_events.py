@@ -189,7 +189,8 @@ def ran(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:  #
         CHANGED.format(kafka=kafka, topic=changes),
     ]
     path = tmp_path_factory.mktemp("flink") / "script.sql"
-    path.write_text("\n;\n".join(re.sub(r"\n +;\n", "\n;\n", script) for script in scripts))
+    statements = [each.strip() for script in scripts for each in re.split(r"\n +;\n", script)]
+    path.write_text("\0".join(["", *statements]))
     printed = run_java("zipline.flink.Main", str(path))
     written = (f"{events}-good", f"{events}-bad", f"{changes}-found")
     return Ran(printed, *(received(kafka_servers, topic) for topic in written))

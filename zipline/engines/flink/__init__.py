@@ -1,6 +1,6 @@
 """The streaming engine: group-bys as Flink SQL, and what of the job is Java.
 
-`java/` is one Maven module, built into `zipline-flink.jar` beside this file, with everything that a Flink cluster lacks:
+`java/` is one Maven module, built into `zipline-flink.jar` beside this file, with all that a Flink cluster lacks:
 
     zipline.flink.events   -> a strict JSON format: what it cannot take is a row that says why, never a failed job
     zipline.flink.algebra  -> the partial of a group-by as an aggregate function, in the very bytes of zipline.algebra

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.blocks import Irs
-from zipline.algebra.layout import START, WIDTH
+from zipline.algebra.layout import EVENTS, START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, Records, read_available, records
@@ -53,42 +53,64 @@ class TileWriter:
             if also:
                 self._store.put_tiles(self._space, also)
             return 0
-        hours = floor(found.words[:, START], HOUR)
-        chunk, firsts = _runs(found.key, found.group, hours)
-        key, day = found.key[firsts], found.group[firsts]
-        names = [found.keys[k] + fine(d, h) for k, d, h in _listed(key, day, hours[firsts])]
-        changed = self._merged(names, Tiles(found.words, found.irs, chunk), TILE_LEVELS[:_HOURLY])
+        self._write(found.keys, found.key, found.group, Tiles(found.words, found.irs, found.key), also)
+        return int(sum(each.rows for each in rows.readings))
+
+    def replace(self, keys: Sequence[bytes], key: Ints, day: Ints, words: Ints, irs: Irs, also: Sequence[Item]) -> None:
+        """Puts whole tiles of the finest level in the place of those there, each once.
+
+        They are in the order of (key, day, start); `key` is the number of each one's key. Where no row is ever taken
+        back, one that holds fewer events than that which is there is an older one, and is left out.
+        """
+        self._write(keys, key, day, Tiles(words, irs, key), also, is_whole=True)
+
+    def _write(
+        self, keys: Sequence[bytes], key: Ints, day: Ints, new: Tiles, also: Sequence[Item], *, is_whole: bool = False
+    ) -> None:
+        """Takes tiles of the finest level into their chunks, in the order of (key, day, start), and all above anew."""
+        hours = floor(new.words[:, START], HOUR)
+        chunk, firsts = _runs(key, day, hours)
+        key, day = key[firsts], day[firsts]
+        names = [keys[k] + fine(d, h) for k, d, h in _listed(key, day, hours[firsts])]
+        levels = (self._kept.tile, *(width for width in TILE_LEVELS[:_HOURLY] if width > self._kept.tile))
+        changed = self._merged(names, new._replace(chunk=chunk), levels, is_whole=is_whole)
         # Every hour that changed, as one tile, replaces the one that is in the coarse chunk.
         above, firsts = _runs(key, day)
-        names_above = [found.keys[k] + coarse(d) for k, d in _listed(key[firsts], day[firsts])]
+        names_above = [keys[k] + coarse(d) for k, d in _listed(key[firsts], day[firsts])]
         top = changed.at(np.flatnonzero(changed.words[:, WIDTH] == TILE_LEVELS[_HOURLY - 1]))
         hourly = Tiles(*self._form.merged(_as_tiles(top.words, HOUR), top.irs, above[top.chunk]))
-        done = self._merged(names_above, hourly, TILE_LEVELS[_HOURLY:], replace=True)
+        done = self._merged(names_above, hourly, TILE_LEVELS[_HOURLY:], is_whole=True)
         items = [*self._items(names, changed), *self._items(names_above, done)]
         self._store.put_tiles(self._space, [*items, *also])
         if self._own is not None:
             self._own.update(name for name, _ in items)
-        return int(sum(each.rows for each in rows.readings))
 
-    def _merged(self, names: list[bytes], new: Tiles, levels: tuple[int, ...], *, replace: bool = False) -> Tiles:
+    def _merged(self, names: list[bytes], new: Tiles, levels: Sequence[int], *, is_whole: bool) -> Tiles:
         """Chunks with these tiles of their finest level taken in, or in place of those there, and all above anew."""
-        finest = self._kept.tile if not replace else levels[0]
         stored = self._stored(names)
         # What another definition's writer left is as nothing to this one: its chunks begin anew.
         opened = self._form.opened([[block] if self._form.is_own(block) else [] for block in stored])
         old = Tiles(
             opened.words, self._form.irs_of(opened.packed), np.repeat(np.arange(len(names)), np.diff(opened.offsets))
         )
-        kept = old.words[:, WIDTH] == finest
-        if replace:
-            kept &= ~np.isin(_hours(old), _hours(new))
-        level = Tiles(*self._form.merged(*_together([old.at(np.flatnonzero(kept)), new])))
+        old = old.at(np.flatnonzero(old.words[:, WIDTH] == levels[0]))
+        both = _together([old, new])
+        if is_whole:
+            both = both.at(self._newest(both, len(old.words)))
+        level = Tiles(*self._form.merged(*both))
         found = [level]
-        for width in levels:
-            if width > finest:
-                level = Tiles(*self._form.merged(_as_tiles(level.words, width), level.irs, level.chunk))
-                found.append(level)
+        for width in levels[1:]:
+            level = Tiles(*self._form.merged(_as_tiles(level.words, width), level.irs, level.chunk))
+            found.append(level)
         return _by_chunk(found)
+
+    def _newest(self, tiles: Tiles, old: int) -> Ints:
+        """The places of the newest of each tile, of which the first `old` were there."""
+        counted = np.zeros(len(tiles.words), np.int64) if self._kept.is_signed else tiles.words[:, EVENTS]
+        order = np.lexsort((np.arange(len(tiles.words)) >= old, counted, tiles.words[:, START], tiles.chunk))
+        same = (np.diff(tiles.words[order, START]) == 0) & (np.diff(tiles.chunk[order]) == 0)
+        newest: Ints = order[np.append(~same, True)]
+        return newest
 
     def _items(self, names: list[bytes], tiles: Tiles) -> Iterator[Item]:
         bounds = np.searchsorted(tiles.chunk, np.arange(len(names) + 1))
@@ -148,11 +170,6 @@ def _runs(*columns: Ints) -> tuple[Ints, Ints]:
     fresh = np.ones(len(columns[0]), np.bool_)
     fresh[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
     return np.cumsum(fresh) - 1, np.flatnonzero(fresh)
-
-
-def _hours(tiles: Tiles) -> Ints:
-    """A number of its own for every hour of every chunk."""
-    return tiles.chunk * np.int64(1 << 32) + tiles.words[:, START] // HOUR
 
 
 def _as_tiles(words: Ints, level: int) -> Ints:

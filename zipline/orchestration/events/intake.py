@@ -87,7 +87,7 @@ class Intake:
         sources: Sequence[Projection] = (),
         envelope: tuple[str, str] | None = None,
     ) -> None:
-        self.table = table
+        self.table, self.required = table, required
         self._partition, self._envelope = partition, envelope
         self.columns = {name: dtype for name, dtype in schema.items() if name != partition}
         self.evaluation = Evaluation(table, self.columns, sources)

@@ -62,11 +62,11 @@ def open_stream(
     if sources is None:
         definitions = definitions or load(project.root / project.configs)
         sources = event_sources(project, definitions, catalog, wanted.tables)
-    _check(sources, wanted)
+    check_wanted(sources, wanted)
     spaces = [space_of(project, kept.group_by.name) for kept in sources.group_bys]
     with ExitStack() as held:
         registry = held.enter_context(open_registry(project))
-        locks = [held.enter_context(_locked(registry, space)) for space in spaces]
+        locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         if store is None:
             store = open_store(project)
             held.callback(store.close)
@@ -118,7 +118,8 @@ def append_posted(
     return counts
 
 
-def _check(sources: EventSources, wanted: Wanted) -> None:
+def check_wanted(sources: EventSources, wanted: Wanted) -> None:
+    """UsageError or TableError where it cannot be followed."""
     if not sources.tables:
         raise UsageError("no source takes events", hint="give one a topic: EventSource(table, topic=Topic(...))")
     if wanted.file is not None and len(wanted.tables) != 1:
@@ -155,7 +156,7 @@ def _kafka_log(project: Project, table: str, topic: str, format: str, held: Exit
     return log
 
 
-def _locked(registry: Registry, space: str) -> Lock:
+def tiles_lock(registry: Registry, space: str) -> Lock:
     """The lock of a group-by's tiles."""
     try:
         return registry.locks.acquire(f"online {space} tiles", "zipline stream")

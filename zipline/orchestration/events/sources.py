@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from zipline.api import EntitySource, EventSource, GroupBy, JoinSource
+from zipline.api import EntitySource, EventSource, GroupBy, Join, JoinSource
 from zipline.api.fields import duration_micros
 from zipline.api.sources import Source
 from zipline.clock import DAY
@@ -183,6 +183,32 @@ def event_sources(
 def tables_with_topics(definitions: Definitions) -> list[str]:
     """The names of the tables that take events, of which nothing is looked at yet."""
     return list(dict.fromkeys(name for group_by in definitions.group_bys for name in event_tables_of(group_by)))
+
+
+def named_tables(definitions: Definitions, names: Sequence[str]) -> list[str]:
+    """The tables that take events behind names of tables, group-bys and joins; UsageError for what is none of them."""
+    tables = tables_with_topics(definitions)
+    found: list[str] = []
+    for name in names:
+        definition = None if name in tables else definitions.get(name)
+        if definition is None and name not in tables:
+            streamed = [name for name, each in definitions.items() if _streamed(each)]
+            raise UsageError(
+                f"there is no source, group-by or join {name!r} that takes events",
+                asked=name,
+                valid=[*tables, *streamed],
+            )
+        own = [name] if definition is None else _streamed(definition)
+        if not own:
+            raise UsageError(f"no source of {name} has a topic", hint="EventSource(table, topic=Topic(...))")
+        found += own
+    return list(dict.fromkeys(found))
+
+
+def _streamed(definition: object) -> list[str]:
+    """The tables of a group-by's sources, or of a join's parts, that take events."""
+    parts = [part.source for part in definition.parts] if isinstance(definition, Join) else [definition]
+    return [table for part in parts if isinstance(part, GroupBy) for table in event_tables_of(part)]
 
 
 def event_tables_of(group_by: GroupBy) -> list[str]:

@@ -1,0 +1,326 @@
+"""A streaming job as Flink SQL: one table for every stream that is read, one INSERT for every group-by.
+
+    in:TABLE         the messages of the table's topics, decoded by the format `zipline-json`
+    dead:TABLE       messages that are no events, as they came, with the reason and their place in headers
+    late:TABLE       events that came later than the topic's lateness, likewise
+    tiles:GROUP_BY   the newest partial of each of its tiles
+
+A group-by is a `GROUP BY place`: the key, the day of availability and the tile, as bytes. What is aggregated is one
+column, the partial of all its features (`zipline_tile`), in the form in which the online store keeps it. Projections
+and conditions are the author's own, printed from the portable subset.
+
+Late is told by the message's own time, which Kafka keeps: so a replay tells the same. State of a tile is kept for
+longer than any event may come that is not late, so a tile is never begun anew beside one that is full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from zipline.clock import DAY, HOUR, to_micros
+from zipline.engines.flink.partials import columns as columns_of
+from zipline.engines.flink.partials import described, tile_type
+from zipline.engines.local.statements import all_of
+from zipline.expressions import Expression
+from zipline.expressions.dialects import SESSIONS, identifier, text_literal, type_name
+from zipline.plan.online import Kept
+from zipline.plan.steps import Projection
+from zipline.types import DATE, TIMESTAMP, DataType
+from zipline.values import dataclass
+
+FUNCTIONS = {
+    "zipline_tile": "zipline.flink.algebra.TileFunction",
+    "zipline_place": "zipline.flink.algebra.PlaceFunction",
+    "zipline_micros": "zipline.flink.algebra.MicrosFunction",
+}
+_REFUSED, _RAW, _TOPIC, _PART, _OFFSET, _CAME, _ORDER, _NUMBER = (
+    f"zipline__{name}" for name in ("refused", "raw", "topic", "partition", "offset", "came", "order", "number")
+)
+_METADATA = (
+    (_REFUSED, "STRING", "value.refused"),
+    (_RAW, "BYTES", "value.raw"),
+    (_TOPIC, "STRING", "topic"),
+    (_PART, "INT", "partition"),
+    (_OFFSET, "BIGINT", "offset"),
+    (_CAME, "TIMESTAMP_LTZ(3)", "timestamp"),
+)
+SLACK = 2 * DAY
+_AHEAD = HOUR
+"""How far ahead of the clock an event may be stamped; what is further ahead is no event."""
+
+
+@dataclass(frozen=True)
+class StreamTable:
+    """A table whose rows come by topics. `envelope` names the columns that a change's envelope fills."""
+
+    name: str
+    columns: Mapping[str, DataType]
+    required: frozenset[str]
+    topics: tuple[str, ...]
+    posted: str
+    """The topic of plain rows that are posted."""
+    time: Expression
+    """When a row became an event."""
+    clocks: tuple[Expression, ...]
+    """All that say when it happened, or was known or made."""
+    lateness: int
+    envelope: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a job reads and writes. `client` are settings of Kafka's clients; `since` is where a new job begins, in
+    microseconds; `ends` makes it read what is there and end."""
+
+    servers: str
+    group: str
+    tiles: str
+    dead: Mapping[str, str]
+    late: Mapping[str, str]
+    client: Mapping[str, str]
+    since: int | None = None
+    ends: bool = False
+    flush: int = 50
+    """Milliseconds for which changes of a tile are gathered."""
+
+
+def state_kept(feeds: Sequence[Kept], tables: Mapping[str, StreamTable]) -> int:
+    """Microseconds for which state is kept after its last change: for as long as a row may come that belongs to it. A
+    tile takes rows for a day where they have a second clock, else for its own width; `SLACK` is how far a job may lag
+    behind, or stand still."""
+    lateness = max((tables[source.table].lateness for kept in feeds for source in kept.streams), default=DAY)
+    return lateness + DAY + 2 * _AHEAD + SLACK
+
+
+def statements(feeds: Sequence[Kept], tables: Mapping[str, StreamTable], settings: Settings) -> list[str]:
+    """The statements of a job, in order, the last a set of INSERTs; none ends in a semicolon."""
+    found = [f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{where}'" for name, where in FUNCTIONS.items()]
+    inserts: list[str] = []
+    for table in tables.values():
+        found += [*_sources(table, settings), _letters("dead", settings.dead[table.name], table, settings)]
+        found.append(_letters("late", settings.late[table.name], table, settings))
+        inserts += [_dead(table), _late(table)]
+    for kept in feeds:
+        found.append(_tiles(kept, settings))
+        inserts.append(_fed(kept, tables))
+    body = ";\n".join(inserts)
+    return [*found, f"EXECUTE STATEMENT SET BEGIN\n{body};\nEND"]
+
+
+def session(feeds: Sequence[Kept], tables: Mapping[str, StreamTable]) -> dict[str, str]:
+    """Settings of the session under which the statements mean what they say."""
+    return {**SESSIONS["flink"], "table.exec.state.ttl": f"{state_kept(feeds, tables) // 1000} ms"}
+
+
+def script(settings: Mapping[str, str], found: Iterable[str]) -> str:
+    """A job as a text that Flink's SQL client takes too."""
+    lines = [f"SET {text_literal('flink', name)} = {text_literal('flink', value)};" for name, value in settings.items()]
+    return "\n".join([*lines, "", *(f"{each};\n" for each in found)])
+
+
+def _sources(table: StreamTable, settings: Settings) -> list[str]:
+    """What is read of a table: one scan, or two where its topics have an envelope that what is posted has not."""
+    name = _name("in", table.name)
+    if table.envelope is None:
+        return [_source(name, (*table.topics, table.posted), table, settings)]
+    parts = [(f"{table.name} changes", table.topics, table), (f"{table.name} posted", (table.posted,), _plain(table))]
+    union = " UNION ALL ".join(f"SELECT * FROM {_name('in', part)}" for part, _, _ in parts)
+    scans = [_source(_name("in", part), topics, of, settings) for part, topics, of in parts]
+    return [*scans, f"CREATE TEMPORARY VIEW {name} AS {union}"]
+
+
+def _plain(table: StreamTable) -> StreamTable:
+    return replace(table, envelope=None)
+
+
+def _source(name: str, topics: Sequence[str], table: StreamTable, settings: Settings) -> str:
+    columns = [(identifier("flink", name), type_name("flink", dtype)) for name, dtype in table.columns.items()]
+    columns += [(name, f"{dtype} METADATA FROM '{key}' VIRTUAL") for name, dtype, key in _METADATA]
+    columns.append((_ORDER, "AS PROCTIME()"))
+    options = {
+        "connector": "kafka",
+        "topic": ";".join(topics),
+        "format": "zipline-json",
+        "zipline-json.columns": json.dumps({name: str(dtype) for name, dtype in table.columns.items()}),
+        "zipline-json.required": json.dumps(sorted(table.required)),
+        "properties.group.id": settings.group,
+        "properties.isolation.level": "read_committed",
+        "scan.topic-partition-discovery.interval": "30 s",
+        **_clients(settings),
+        **_beginning(settings),
+    }
+    if table.envelope is not None:
+        time, before = table.envelope
+        options |= {
+            "zipline-json.envelope": "debezium",
+            "zipline-json.time-column": time,
+            "zipline-json.before-column": before,
+        }
+    return _created(name, columns, options)
+
+
+def _beginning(settings: Settings) -> dict[str, str]:
+    found = {"scan.startup.mode": "earliest-offset"}
+    if settings.since is not None:
+        found = {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(max(0, settings.since // 1000))}
+    return found | ({"scan.bounded.mode": "latest-offset"} if settings.ends else {})
+
+
+def _letters(kind: str, topic: str, table: StreamTable, settings: Settings) -> str:
+    """Where messages go that are not aggregated: as they came."""
+    columns = [("event", "BYTES"), ("headers", "MAP<STRING, BYTES> METADATA")]
+    options = {"connector": "kafka", "topic": topic, "format": "raw", **_clients(settings)}
+    return _created(_name(kind, table.name), columns, options)
+
+
+def _tiles(kept: Kept, settings: Settings) -> str:
+    columns = [("place", "BYTES"), ("tile", tile_type(described(kept))), ("PRIMARY KEY (place)", "NOT ENFORCED")]
+    options = {
+        "connector": "zipline-tiles",
+        "servers": settings.servers,
+        "topic": settings.tiles,
+        "feed": str(kept.tag),
+        "flush": f"{settings.flush} ms",
+        **{f"properties.{name}": value for name, value in settings.client.items()},
+    }
+    return _created(_name("tiles", kept.group_by.name), columns, options)
+
+
+def _clients(settings: Settings) -> dict[str, str]:
+    client = {"bootstrap.servers": settings.servers, **settings.client}
+    return {f"properties.{name}": value for name, value in client.items()}
+
+
+def _created(name: str, columns: Iterable[tuple[str, str]], options: Mapping[str, str]) -> str:
+    listed = ",\n".join(f"  {column} {dtype}" for column, dtype in columns)
+    given = ",\n".join(f"  {_text(key)} = {_text(value)}" for key, value in options.items())
+    return f"CREATE TEMPORARY TABLE {name} (\n{listed}\n) WITH (\n{given}\n)"
+
+
+def _dead(table: StreamTable) -> str:
+    cases = [f"WHEN {_REFUSED} IS NOT NULL THEN {_REFUSED}"]
+    for clock in table.clocks:
+        reason = f"{clock.text} is more than an hour ahead of the message's own time"
+        cases.append(f"WHEN {_is_ahead(clock)} THEN {_text(reason)}")
+    return _sent("dead", table, f"NOT ({_is_good(table)})", {"reason": f"CASE {' '.join(cases)} END"})
+
+
+def _late(table: StreamTable) -> str:
+    return _sent("late", table, f"{_is_good(table)} AND {_is_late(table)}", {})
+
+
+def _sent(kind: str, table: StreamTable, condition: str, more: Mapping[str, str]) -> str:
+    """A message as it came: what is known of it is in its headers, as text."""
+    facts = {**more, "topic": _TOPIC, "partition": _PART, "offset": _OFFSET, "came": f"zipline_micros({_CAME})"}
+    pairs = ", ".join(f"{_text(name)}, ENCODE(CAST({sql} AS STRING), 'UTF-8')" for name, sql in facts.items())
+    source, target = _name("in", table.name), _name(kind, table.name)
+    return f"INSERT INTO {target} SELECT {_RAW}, MAP[{pairs}]\nFROM {source} WHERE {condition}"
+
+
+def _is_good(table: StreamTable) -> str:
+    return " AND ".join([f"{_REFUSED} IS NULL", *(f"NOT {_is_ahead(clock)}" for clock in table.clocks)])
+
+
+def _is_ahead(clock: Expression) -> str:
+    """Never null. Kafka's time of a message is within the brokers' bounds, so it stands for the clock."""
+    return f"COALESCE({_clock(clock)} - {_micros(_CAME)} > {_AHEAD}, FALSE)"
+
+
+def _is_late(table: StreamTable) -> str:
+    """Never null: an event of which the time is not known is never seen, so it is not late."""
+    return f"COALESCE({_micros(_CAME)} - {_clock(table.time)} > {table.lateness}, FALSE)"
+
+
+def _fed(kept: Kept, tables: Mapping[str, StreamTable]) -> str:
+    """The INSERT of one group-by."""
+    names = list(columns_of(kept))
+    places = "\nUNION ALL\n".join(_read(kept, source, tables, names) for source in kept.streams)
+    form = f"CAST(NULL AS {tile_type(described(kept))})"
+    arguments = ", ".join([form, "weight", "t", "known", *(f"c{number}" for number in range(len(names)))])
+    target = _name("tiles", kept.group_by.name)
+    return f"INSERT INTO {target}\nSELECT place, zipline_tile({arguments}) FROM (\n{places}\n) GROUP BY place"
+
+
+def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], names: Sequence[str]) -> str:
+    """The rows of one source that have a key and are seen: their place, weight, clocks and columns."""
+    assert source.time is not None, "events and changes have a time"
+    table = tables[source.table]
+    t = _clock(source.time)
+    known = _clock(source.known_at) if source.known_at is not None else "CAST(NULL AS BIGINT)"
+    made = source.mutation_time
+    available = _clock(made) if made is not None else f"GREATEST({t}, {known})" if source.known_at is not None else t
+    keys = [_column(source, name) for name, _ in kept.group_by.keys]
+    weight = f"CASE WHEN {source.is_before.sql('flink')} THEN -1 ELSE 1 END" if source.is_before is not None else "1"
+    place = ", ".join([_big(kept.tile), t, available, *keys])
+    items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
+    items += [f"{_column(source, name)} AS c{number}" for number, name in enumerate(names)]
+    conditions = _bounded(source)
+    conditions += [f"({all_of(source.where, 'flink')})"] if source.where else []
+    conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
+    return f"SELECT {', '.join(items)}\nFROM {_taken(table, source.event_id)}{_where(conditions)}"
+
+
+def _taken(table: StreamTable, event_id: Expression | None) -> str:
+    """The events of a table that are no letters; of those with one id the first to come, as it is with no other."""
+    name, conditions = _name("in", table.name), [_is_good(table), f"NOT {_is_late(table)}"]
+    if event_id is None:
+        return f"(SELECT * FROM {name}{_where(conditions)})"
+    identity = event_id.sql("flink")
+    number = f"ROW_NUMBER() OVER (PARTITION BY {identity} ORDER BY {_ORDER}) AS {_NUMBER}"
+    known, unknown = (_where([*conditions, f"{identity} IS {kind}"]) for kind in ("NOT NULL", "NULL"))
+    return (
+        f"(SELECT * FROM (SELECT *, {number} FROM {name}{known}) WHERE {_NUMBER} = 1\n"
+        f"UNION ALL SELECT *, CAST(1 AS BIGINT) AS {_NUMBER} FROM {name}{unknown})"
+    )
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _bounded(source: Projection) -> list[str]:
+    """The days of its partitions, by the clock that says in which an event is kept."""
+    clock = source.mutation_time or source.time
+    assert clock is not None
+    found = []
+    if source.start is not None:
+        found.append(f"{_clock(clock)} >= {to_micros(source.start)}")
+    if source.end is not None:
+        found.append(f"{_clock(clock)} < {to_micros(source.end) + DAY}")
+    return found
+
+
+def _column(source: Projection, name: str) -> str:
+    """A column of the source, of the type that it has beside others."""
+    expression, dtype = source.columns[name], source.column_types[name]
+    sql = expression.sql("flink")
+    return sql if expression.type == dtype else f"CAST({sql} AS {type_name('flink', dtype)})"
+
+
+def _is_key(sql: str, dtype: DataType) -> str:
+    """A NaN is null."""
+    return f"ABS({sql}) >= 0" if dtype.is_float else f"{sql} IS NOT NULL"
+
+
+def _clock(expression: Expression) -> str:
+    """Microseconds of a clock."""
+    sql = expression.sql("flink")
+    return _micros(sql if expression.type in (TIMESTAMP, DATE) else f"CAST({sql} AS TIMESTAMP_LTZ(6))")
+
+
+def _micros(sql: str) -> str:
+    return f"zipline_micros({sql})"
+
+
+def _big(number: int) -> str:
+    return f"CAST({number} AS BIGINT)"
+
+
+def _name(kind: str, name: str) -> str:
+    return identifier("flink", f"{kind}:{name}")
+
+
+def _text(text: str) -> str:
+    return text_literal("flink", text)

@@ -1,0 +1,122 @@
+"""The tiles of one group-by and how far the logs have been read that they are made of.
+
+How far each log has been read stands beside the tiles and is written in one batch with them: in stores that take a
+batch whole or not at all, a crash at any moment neither loses an event nor counts one twice. What is stored is looked
+at before every batch, so a store that went back to an earlier state, or a write of which the answer was lost, is gone
+on from where it stands.
+
+A group-by that was changed has other tiles: its logs are then read from their beginning, chunks of the old definition
+count as empty, and the position is kept only once the logs have been read to their end. Should the process be killed
+before, it begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from zipline.engines.local.tiles import TileWriter
+from zipline.errors import DataError
+from zipline.orchestration.events.logs import Position
+from zipline.plan.online import Kept
+from zipline.stores.contract import Item, Place, Store
+from zipline.stores.tiles import POSITION
+
+_UNKNOWN = b""
+
+
+class _Stored(msgspec.Struct):
+    """What stands under POSITION. Without `logs` the tiles are being made anew."""
+
+    fingerprint: str
+    logs: dict[str, dict[str, int]] | None = None
+
+
+class Tiles:
+    """See the module. One thread uses an object, and one process has one of a group-by."""
+
+    def __init__(self, kept: Kept, store: Store, space: str) -> None:
+        self.kept, self.space = kept, space
+        self._store = store
+        self._logs: dict[str, dict[str, int]] = {}
+        self._own: set[bytes] | None = None
+        self._stored: bytes | None = _UNKNOWN
+        self.look()
+
+    @property
+    def name(self) -> str:
+        return self.kept.group_by.name
+
+    def position(self, log: str) -> Position:
+        """How far a log has been read."""
+        return self._logs.get(log, {})
+
+    def look(self) -> bool:
+        """Whether what is stored is what was written last; where it is not, it is gone on from what is."""
+        stored = self._store.get([(Place(self.space), [POSITION])])[0][0]
+        found = None if stored is None else bytes(stored)
+        if found == self._stored:
+            return True
+        before = _stored(found, self.space)
+        self._stored = found
+        if before is None or (before.fingerprint == self.kept.fingerprint and before.logs is not None):
+            self._begin(None, before.logs or {} if before else {})
+            return False
+        self._begin(set(), {})
+        self._store.put_tiles(self.space, self._position_items(None))
+        return False
+
+    def progress(self, until: int, *, is_all: bool) -> None:
+        """Says that all events that came before `until` are in the tiles; not while these are made anew.
+
+        With `is_all` they are those of all logs: then what was made anew is complete.
+        """
+        if self._own is not None and is_all:
+            self._begin(None, self._logs)
+        if self._own is None:
+            with self._undone():
+                self._writer.progress(until, self._position_items(self._logs))
+
+    def _begin(self, own: set[bytes] | None, logs: Mapping[str, dict[str, int]]) -> None:
+        self._own, self._logs = own, dict(logs)
+        self._writer = TileWriter(self.kept, self._store, self.space, own)
+
+    @contextmanager
+    def _writing(self, logs: dict[str, dict[str, int]]) -> Iterator[list[Item]]:
+        """Gives the position, to be written with what it is the position of."""
+        with self._undone():
+            yield self._position_items(logs)
+        self._logs = logs
+
+    def _add_own(self, items: Sequence[Item]) -> None:
+        """Says that these were written since all is made anew."""
+        if self._own is not None:
+            self._own.update(name for name, _ in items)
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """A write that fails may have been done all the same: the next look finds out, or all is made anew."""
+        try:
+            yield
+        except BaseException:
+            self._stored = _UNKNOWN
+            if self._own is not None:
+                self._begin(set(), {})
+            raise
+
+    def _position_items(self, logs: dict[str, dict[str, int]] | None) -> list[Item]:
+        if self._own is not None and logs is not None:
+            return []
+        self._stored = msgspec.json.encode(_Stored(self.kept.fingerprint, logs))
+        return [(POSITION, self._stored)]
+
+
+def _stored(found: bytes | None, space: str) -> _Stored | None:
+    if found is None:
+        return None
+    try:
+        return msgspec.json.decode(found, type=_Stored)
+    except msgspec.MsgspecError as wrong:
+        raise DataError(f"the position of the stream of {space} cannot be read: {wrong}") from None

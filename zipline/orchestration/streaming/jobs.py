@@ -1,0 +1,210 @@
+"""Of definitions a streaming job: which tables and group-bys, in which statements, under which names.
+
+All group-bys that share a topic are one job, which reads it once. A job's identity is that of its statements: another
+definition is another job, with state, offsets and a topic of tiles of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import fsspec
+
+from zipline.api import EntitySource
+from zipline.clock import now
+from zipline.engines.flink.launching import defaults
+from zipline.engines.flink.statements import Settings, StreamTable, session, statements
+from zipline.errors import ProjectError, UsageError
+from zipline.expressions.nodes import Column
+from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.streaming.brokers import settings_for_java
+from zipline.plan.online import Kept
+from zipline.project import Project
+from zipline.stores.contract import TILES_KEPT
+from zipline.values import dataclass
+
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True, eq=False)
+class StreamJob:
+    """One job of a project."""
+
+    project: Project
+    sources: EventSources
+
+    @property
+    def feeds(self) -> tuple[Kept, ...]:
+        return self.sources.group_bys
+
+    @cached_property
+    def name(self) -> str:
+        """Of its tables: a job of the same tables is the next version of it."""
+        joined = "+".join(sorted(self.sources.tables))
+        readable = re.sub(r"[^A-Za-z0-9_+-]", "-", joined)
+        if readable == joined and len(joined) <= _LONGEST_NAME:
+            return joined
+        return f"{readable[:_LONGEST_NAME]}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+
+    @cached_property
+    def identity(self) -> str:
+        """Of what it computes, wherever it reads and writes."""
+        nowhere = dict.fromkeys(self.sources.tables, "")
+        found = statements(self.feeds, self.tables, Settings("", "", "", nowhere, nowhere, {}, since=0))
+        text = "\n".join([*found, str(self.project.flink.parallelism)])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def version(self) -> str:
+        """Its name and identity, under which the cluster and the brokers know it."""
+        return f"{self._prefix}{self.name}.{self.identity}"
+
+    @property
+    def group(self) -> str:
+        """Of consumers, by which it tells the brokers how far it has got."""
+        return self.version
+
+    @property
+    def tiles(self) -> str:
+        """The topic of its tiles."""
+        return f"{self.version}.tiles"
+
+    @property
+    def dead(self) -> dict[str, str]:
+        """The topics of messages that are no events, by table."""
+        return {name: f"{self._prefix}{_topic(name)}.dead" for name in self.sources.tables}
+
+    @property
+    def late(self) -> dict[str, str]:
+        """The topics of events that came too late, by table."""
+        return {name: f"{self._prefix}{_topic(name)}.late" for name in self.sources.tables}
+
+    @property
+    def posted(self) -> dict[str, str]:
+        """The topics of what is posted, by table."""
+        return {name: f"{self._prefix}{_topic(name)}.posted" for name in self.sources.tables}
+
+    @property
+    def given(self) -> list[str]:
+        """The topics that others write."""
+        return list(dict.fromkeys(topic for table in self.sources.tables.values() for topic in table.topics))
+
+    @property
+    def topics(self) -> list[str]:
+        """All that is read."""
+        return [*self.given, *self.posted.values()]
+
+    @property
+    def state(self) -> str:
+        """Where its checkpoints lie, of all versions."""
+        return f"{self.project.flink.state}/{self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """On this machine: logs, and what is told of it."""
+        return self.project.root / ".zipline" / "stream" / f"{_topic(self.project.key_prefix)}{self.name}"
+
+    @cached_property
+    def tables(self) -> dict[str, StreamTable]:
+        return {name: _stream_table(table, self.posted[name]) for name, table in self.sources.tables.items()}
+
+    def settings(self, restored: str | None = None) -> dict[str, str]:
+        """Of the job; with the checkpoint or savepoint that it goes on from."""
+        found = {
+            **session(self.feeds, self.tables),
+            **defaults(self.project.flink, self.version, f"{self.state}/{self.identity}"),
+        }
+        return found | ({"execution.state-recovery.path": restored} if restored else {})
+
+    def statements(self, *, ends: bool = False, since: int | None = None) -> list[str]:
+        """What the job is. A new one begins with the messages for which tiles are kept."""
+        return statements(
+            self.feeds,
+            self.tables,
+            Settings(
+                servers=self.project.brokers.servers,
+                group=self.group,
+                tiles=self.tiles,
+                dead=self.dead,
+                late=self.late,
+                client=settings_for_java(self.project.brokers),
+                since=now() - TILES_KEPT if since is None else since,
+                ends=ends,
+                flush=self.project.flink.flush,
+            ),
+        )
+
+    def newest_state(self) -> str | None:
+        """The newest complete checkpoint or savepoint of this version; None where there is none."""
+        return newest_state(f"{self.state}/{self.identity}", self.project.storage_options)
+
+    @property
+    def _prefix(self) -> str:
+        return f"zipline.{_topic(self.project.name)}.{_topic(self.project.environment)}."
+
+
+def stream_job(project: Project, sources: EventSources) -> StreamJob:
+    """The job of these sources; UsageError or ProjectError where it can be none."""
+    if not project.brokers.servers:
+        raise ProjectError(
+            "a streaming job reads topics of Kafka, and the project has no brokers",
+            hint='write [brokers] servers = "host:9092" in zipline.toml, or stream with --engine local',
+        )
+    if not sources.group_bys:
+        raise UsageError("no online group-by sees these tables", valid=list(sources.tables))
+    return StreamJob(project, sources)
+
+
+def newest_state(folder: str, options: Mapping[str, str] | None = None) -> str | None:
+    """Of checkpoints and savepoints below a folder the newest that is complete: it has its `_metadata`."""
+    system, path = fsspec.core.url_to_fs(folder, **(options or {} if "://" in folder else {}))
+    found = [
+        name for pattern in ("*/chk-*/_metadata", "savepoint-*/_metadata") for name in system.glob(f"{path}/{pattern}")
+    ]
+    if not found:
+        return None
+    newest = max(found, key=lambda name: (_modified(system, name), name))
+    return str(system.unstrip_protocol(newest.removesuffix("/_metadata")))
+
+
+def _modified(system: fsspec.AbstractFileSystem, name: str) -> float:
+    return float(system.modified(name).timestamp())
+
+
+def _stream_table(table: EventTable, posted: str) -> StreamTable:
+    projections = [projection for _, projection in table.sources]
+    clocks = [each for p in projections for each in (p.mutation_time or p.time, p.known_at) if each is not None]
+    envelopes = {
+        (_column(p.mutation_time), _column(p.is_before))
+        for source, p in table.sources
+        if isinstance(source, EntitySource) and source.topic is not None and source.topic.format != "json"
+    }
+    return StreamTable(
+        name=table.name,
+        columns=table.intake.columns,
+        required=table.intake.required,
+        topics=table.topics,
+        posted=posted,
+        time=table.time,
+        clocks=tuple({each.text: each for each in clocks}.values()),
+        lateness=table.lateness,
+        envelope=next(iter(envelopes), None),
+    )
+
+
+def _column(expression: object) -> str:
+    node = getattr(expression, "node", None)
+    assert isinstance(node, Column), "an envelope fills plain columns"
+    return node.name
+
+
+def _topic(name: str) -> str:
+    """As part of a topic's name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
+__all__ = ["StreamJob", "newest_state", "stream_job"]

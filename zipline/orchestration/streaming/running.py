@@ -1,0 +1,290 @@
+"""Who keeps a streaming job going: starts it, puts its tiles into the store, and starts it again where it ends.
+
+`Streaming.run` reads the topic of tiles and puts the newest of each into the store, group-by by group-by, each in one
+batch with how far was read. A thread beside it looks at the job once a second: until when all events are in the tiles,
+and whether the job goes on. A job that has ended is started again from its newest checkpoint; a store or broker that
+fails is tried again, and nothing is lost by it, for the topic of tiles waits.
+
+One process has a job: the locks of its group-bys' tiles, and one of the job itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from zipline.clock import monotonic, now
+from zipline.engines.flink.launching import Running, ended, start
+from zipline.engines.flink.messages import read_message
+from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
+from zipline.errors import EngineError, LockLostError, ZiplineError
+from zipline.orchestration.events.logs import JournalLog
+from zipline.orchestration.events.opening import tiles_lock
+from zipline.orchestration.events.sources import journal_of
+from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
+from zipline.orchestration.streaming.brokers import Admin, Outbox, Tile, TileReader
+from zipline.orchestration.streaming.feeds import TileFeed
+from zipline.orchestration.streaming.jobs import StreamJob
+from zipline.orchestration.streaming.posted import Forwarder
+from zipline.orchestration.streaming.progress import Progress
+from zipline.orchestration.streaming.status import Report, write_status
+from zipline.registry import Lock, open_registry
+from zipline.stores.contract import TILES_KEPT, Store
+from zipline.stores.opening import open_store, space_of
+
+MOST = 256
+"""Messages of tiles that are written at once; each has up to half a megabyte."""
+WAITED = 0.02
+STOPPED_WITHIN = 60.0
+"""Seconds for a savepoint."""
+
+
+class Streaming:
+    """See the module. One thread calls `run` or `once`; `stop` may be called by any."""
+
+    def __init__(self, job: StreamJob, store: Store, admin: Admin, reader: TileReader, locks: Sequence[Lock]) -> None:
+        self.job, self._admin, self._reader, self._locks = job, admin, reader, locks
+        self._feeds = [TileFeed(kept, store, space_of(job.project, kept.group_by.name)) for kept in job.feeds]
+        self._of_tag = {feed.kept.tag: feed for feed in self._feeds}
+        self._posted = Forwarder(
+            [
+                (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
+                for table, topic in job.posted.items()
+            ]
+        )
+        self._progress = Progress(admin, job.topics, job.group, job.tiles)
+        self.report = Report(job.version)
+        self.running: Running | None = None
+        self._offset = 0
+        self._until = 0
+        self._checked = monotonic()
+        self._stopped = threading.Event()
+        self._restarted = threading.Event()
+        self._lost: LockLostError | None = None
+
+    def run(self) -> Report:
+        """Keeps the job going until `stop`, which ends it with a savepoint."""
+        self.running = self._started()
+        watching = threading.Thread(target=self._watch, name="watching the job", daemon=True)
+        watching.start()
+        self._posted.start()
+        try:
+            self._begin()
+            while not self._stopped.is_set():
+                self._step()
+        finally:
+            self._stopped.set()
+            self._posted.stop()
+            watching.join()
+            self._end()
+            write_status(self.job.folder, self.report)
+        if self._lost is not None:
+            raise self._lost
+        return self.report
+
+    def once(self) -> Report:
+        """Takes in all that the topics hold now; the first failure is raised."""
+        self._posted.all()
+        asked = now()
+        ended(self.job.settings(), self.job.statements(ends=True), self.job.folder, self.job.project.flink.memory)
+        self._begin()
+        end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
+        while self._offset < end:
+            self._put(self._reader.read(MOST, WAITED))
+        for feed in self._feeds:
+            feed.progress(asked, is_all=True)
+        self.report.until, self.report.state = asked, "ended"
+        self._count()
+        return self.report
+
+    def stop(self) -> None:
+        """Ends `run` after what it is at."""
+        self._stopped.set()
+
+    def restart(self) -> None:
+        """Ends the job with a savepoint, and starts it again from there."""
+        self._restarted.set()
+
+    def _started(self) -> Running:
+        """The job, which goes on from its newest checkpoint; on a cluster, the one that runs there already."""
+        project = self.job.project
+        if project.flink.cluster:
+            jobs = Jobs(project.flink.cluster)
+            found = next((job for job, name in jobs.names().items() if name == self.job.version), None)
+            if found is not None:
+                self.report.id, self.report.state = found, "running"
+                return Running(found, jobs, self.job.folder / "submit.log", None)
+        restored = self.job.newest_state()
+        running = start(project.flink, self.job.settings(restored), self.job.statements(), self.job.folder)
+        self.report.id, self.report.state = running.id, "running"
+        return running
+
+    def _begin(self) -> None:
+        """Reads the tiles from where the slowest of the feeds stands."""
+        with self._tried("store"):
+            for feed in self._feeds:
+                feed.look()
+        positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
+        known = [position for position in positions if position is not None]
+        self._offset = min(known) if len(known) == len(positions) else 0
+        with self._tried("brokers"):
+            self._reader.begin(self._offset if self._offset else None)
+
+    def _step(self) -> None:
+        if monotonic() - self._checked >= CHECKED_EVERY:
+            self._checked = monotonic()
+            for lock in self._locks:
+                lock.check()
+        is_through = False
+        with self._tried("tiles"):
+            messages = self._reader.read(MOST, WAITED)
+            self._put(messages)
+            is_through = not messages
+        if "tiles" in self.report.troubles:
+            self._stopped.wait(AGAIN)
+            self._begin()
+        mark = self._progress.reached(self._offset)
+        if mark is not None:
+            self.report.until = max(mark.until, self._until)
+        self._tell(is_through=is_through and mark is not None and mark.lag == 0)
+
+    def _put(self, messages: Sequence[Tile]) -> None:
+        """Writes the newest of each tile in these messages, and how far they go."""
+        if not messages:
+            return
+        newest: dict[int, dict[bytes, bytes]] = {feed.kept.tag: {} for feed in self._feeds}
+        after = self._offset
+        for message in messages:
+            found = read_message(message.content)
+            after = message.after
+            if found.feed in newest:
+                newest[found.feed].update(zip(found.places, found.tiles, strict=True))
+        for feed in self._feeds:
+            tiles = newest[feed.kept.tag]
+            feed.look()
+            feed.put(self.job.tiles, tiles, after)
+            self.report.tiles += len(tiles)
+        self._offset = after
+
+    def _tell(self, *, is_through: bool) -> None:
+        """Stores the progress of every group-by, once a second."""
+        until = self.report.until
+        if until is None or until <= self._until:
+            return
+        with self._tried("progress"):
+            for feed in self._feeds:
+                if feed.look():
+                    feed.progress(until, is_all=is_through)
+            self._until = until
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(PROGRESS_EVERY):
+            with self._tried("job"):
+                self._look()
+            with self._tried("brokers"):
+                self._progress.look(self._posted.until)
+                self.report.lag = self._progress.lag
+                self._count()
+            with self._tried("posted"):
+                self._posted.check()
+            write_status(self.job.folder, self.report)
+
+    def _look(self) -> None:
+        """Starts the job again where it has ended."""
+        if self._restarted.is_set():
+            self._restarted.clear()
+            self._save()
+        running = self.running
+        if running is None or running.has_ended:
+            self._restart()
+            return
+        try:
+            state = running.jobs.state(running.id)
+        except UnknownJobError:
+            state = "LOST"
+        self.report.state = state.lower()
+        if state not in RUNNING:
+            self._restart()
+            return
+        self.report.checkpoint = running.jobs.checkpoint(running.id) or self.report.checkpoint
+        if state == "RESTARTING":
+            raise EngineError(f"the job is being restarted: {running.jobs.failure(running.id)}")
+
+    def _restart(self) -> None:
+        self.report.state = "restarting"
+        if self.running is not None:
+            self.running.kill()
+        self.running = None
+        self.running = self._started()
+        self.report.restarts += 1
+
+    def _end(self) -> None:
+        """Ends the job with a savepoint, from which the next one goes on; the job of a cluster is let go on."""
+        if self.running is None or self.running.process is None:
+            return
+        with self._tried("savepoint"):
+            self._save()
+        self.running.kill()
+        with self._tried("tiles"):
+            end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
+            until = monotonic() + STOPPED_WITHIN
+            while self._offset < end and monotonic() < until:
+                self._put(self._reader.read(MOST, WAITED))
+        self.report.state = "stopped"
+
+    def _save(self) -> None:
+        """Asks the job for a savepoint and for its end, and waits for both."""
+        running = self.running
+        if running is None or running.has_ended:
+            return
+        request = running.jobs.stop(running.id, f"{self.job.state}/{self.job.identity}")
+        until = monotonic() + STOPPED_WITHIN
+        while running.jobs.stopped(running.id, request) is None:
+            if monotonic() > until:
+                raise EngineError(f"the savepoint took longer than {STOPPED_WITHIN:.0f} s")
+            time.sleep(0.1)
+
+    def _count(self) -> None:
+        """Messages that were put aside since their topics were made."""
+        for counts, topics in ((self.report.dead, self.job.dead), (self.report.late, self.job.late)):
+            ends = self._admin.ends(topics.values())
+            for table, topic in topics.items():
+                counts[table] = ends.get((topic, 0), 0)
+
+    @contextmanager
+    def _tried(self, name: str) -> Iterator[None]:
+        """What fails is reported, and tried again with the next step."""
+        try:
+            yield
+            self.report.troubles.pop(name, None)
+        except LockLostError as lost:
+            self._lost = lost
+            self._stopped.set()
+        except (ZiplineError, OSError) as wrong:
+            self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong)
+
+
+@contextmanager
+def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[Streaming]:
+    """A job with its locks, topics and connections. LockedError names who has it already."""
+    project = job.project
+    with ExitStack() as held:
+        admin = Admin(project.brokers)
+        held.callback(admin.close)
+        admin.check_topics(job.given)
+        registry = held.enter_context(open_registry(project))
+        spaces = [space_of(project, kept.group_by.name) for kept in job.feeds]
+        locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
+        admin.make([job.tiles], kept=TILES_KEPT)
+        admin.make([*job.dead.values(), *job.late.values(), *job.posted.values()], kept=7 * TILES_KEPT)
+        if store is None:
+            store = open_store(project)
+            held.callback(store.close)
+        reader = TileReader(project.brokers, job.tiles)
+        held.callback(reader.close)
+        yield Streaming(job, store, admin, reader, locks)
+
+
+__all__ = ["Streaming", "open_streaming"]

@@ -1,0 +1,106 @@
+"""What is told of the streaming jobs of a project: a file for each, written once a second by who keeps it going."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import field
+from pathlib import Path
+
+import msgspec
+
+from zipline.clock import SECOND, monotonic, now
+from zipline.engines.flink.rest import Checkpoint
+from zipline.errors import UsageError, ZiplineError
+from zipline.project import Project
+from zipline.registry.process import Process, is_dead, this_process
+from zipline.values import dataclass
+
+FILE = "status.json"
+FRESH = 15 * SECOND
+"""How old what is told may be of a process that lives."""
+
+
+@dataclass
+class Report:
+    """What is known of a job. Times are microseconds; None is not known yet."""
+
+    job: str
+    state: str = "starting"
+    id: str = ""
+    tiles: int = 0
+    """Written since the process began."""
+    restarts: int = 0
+    lag: int | None = None
+    """Messages that no checkpoint has yet."""
+    until: int | None = None
+    """All events that came before are in the tiles."""
+    checkpoint: Checkpoint | None = None
+    dead: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+
+class Status(msgspec.Struct):
+    """A job as its process told of it at `at` (microseconds)."""
+
+    at: int
+    process: Process
+    report: Report
+
+    @property
+    def is_alive(self) -> bool:
+        return not is_dead(self.process) and now() - self.at < FRESH
+
+
+def write_status(folder: Path, report: Report) -> None:
+    """Replaces the file in one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{FILE}"
+    beside.write_bytes(msgspec.json.encode(Status(now(), this_process(), report)))
+    os.replace(beside, folder / FILE)
+
+
+def statuses(project: Project) -> Iterator[tuple[str, Status]]:
+    """Of every job of the project that was ever started on this machine: its folder's name, and what was told last."""
+    for file in sorted((project.root / ".zipline" / "stream").glob(f"*/{FILE}")):
+        with contextlib.suppress(msgspec.MsgspecError, OSError):
+            yield file.parent.name, msgspec.json.decode(file.read_bytes(), type=Status)
+
+
+def status_of(project: Project, job: str | None) -> tuple[str, Status]:
+    """That of a job, which need not be named where there is one; UsageError names those that there are."""
+    found = dict(statuses(project))
+    if not found:
+        raise UsageError("no streaming job was started here", next_command="zipline stream --engine flink")
+    if job is None and len(found) > 1:
+        raise UsageError("there is more than one job: name it", valid=list(found))
+    name = job or next(iter(found))
+    if name not in found:
+        raise UsageError(f"there is no streaming job {name!r} here", asked=name, valid=list(found))
+    return name, found[name]
+
+
+def signalled(name: str, status: Status, what: signal.Signals) -> None:
+    """Tells a job's process; ZiplineError where it does not live, or is another machine's."""
+    here = this_process()
+    if status.process.host != here.host:
+        raise ZiplineError(f"the job {name} is kept going by {status.process.host}", hint="tell it there")
+    if not status.is_alive:
+        raise ZiplineError(f"nothing keeps the job {name} going", next_command="zipline stream --engine flink")
+    os.kill(status.process.pid, what)
+
+
+def await_end(project: Project, name: str, within: float) -> Status:
+    """Waits until a job's process has told that it stopped; gives the last that it told."""
+    until = monotonic() + within
+    while True:
+        _, status = status_of(project, name)
+        if status.report.state == "stopped" or is_dead(status.process):
+            return status
+        if monotonic() > until:
+            raise ZiplineError(f"the job {name} has not stopped within {within:.0f} s")
+        time.sleep(0.2)
