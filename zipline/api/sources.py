@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _optional_text = fields.optional(fields.text)
 _optional_day = fields.optional(fields.day)
+_CHANGES = "debezium-json"
+_COLUMN = re.compile(r'[A-Za-z_]\w*|"[^"]+"')
 
 
 def _select(value: Any) -> FrozenMap | None:
@@ -64,10 +67,17 @@ class Query(Definition):
 
 @definition
 class Topic(Definition):
-    """A stream that carries the same rows as a table; `lateness` is how late an event may come and still be tiled."""
+    """A stream that carries the same rows as a table; `lateness` is how late an event may come and still be tiled.
+
+    `format` is "json", an object with the table's columns for each event, or "debezium-json", for the topic of an
+    entity: changes as Debezium tells them. Then the envelope gives the columns that the query's `mutation_time` and
+    `is_before` name, and no row may have them; updates and deletes need the row as it was (REPLICA IDENTITY FULL in
+    PostgreSQL), decimals have to be numbers or text (`decimal.handling.mode` "string" or "double"), and instants ISO
+    8601 text or whole microseconds.
+    """
 
     name: str = checked(fields.text)
-    format: str = checked(fields.one_of("json"), "json")
+    format: str = checked(fields.one_of("json", _CHANGES), "json")
     lateness: str = checked(fields.duration, "1d")
 
 
@@ -119,6 +129,11 @@ class EventSource(Definition):
     def _validate(self) -> None:
         if self.query.mutation_time or self.query.is_before:
             raise self.wrong("mutation_time and is_before belong to an EntitySource")
+        if self.topic and self.topic.format == _CHANGES:
+            raise self.wrong(
+                f"a topic of the format {_CHANGES} carries changes, which are those of an EntitySource",
+                hint="EntitySource(snapshots, mutations=..., topic=..., query=Query(mutation_time=..., is_before=...))",
+            )
 
     @property
     def table_name(self) -> str:
@@ -148,6 +163,8 @@ class EntitySource(Definition):
                 "the topic of an entity carries its changes, and it has none",
                 hint='say where they are kept: EntitySource(mutations="...")',
             )
+        if self.topic and self.topic.format == _CHANGES:
+            self._check_clocks()
         if self.query.known_at:
             raise self.wrong(
                 "an entity has no known_at: a snapshot is known at its day's end, a change at its mutation_time"
@@ -156,6 +173,15 @@ class EntitySource(Definition):
     @property
     def table_name(self) -> str:
         return table_name(self.snapshots)
+
+    def _check_clocks(self) -> None:
+        for name in ("mutation_time", "is_before"):
+            if not _COLUMN.fullmatch(getattr(self.query, name).strip()):
+                raise self.wrong(
+                    f"the envelope of {_CHANGES} fills the column of query.{name}, which is none: "
+                    f"{getattr(self.query, name)}",
+                    hint=f'name a column of the mutations: Query({name}="...")',
+                )
 
     @property
     def mutations_name(self) -> str | None:

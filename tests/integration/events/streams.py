@@ -11,7 +11,7 @@ from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Operation
 from zipline.clock import to_micros
 from zipline.fetch.joins import join_fetch
 from zipline.orchestration.events.decoding import DeadLetters
-from zipline.orchestration.events.logs import Position, Read, Record
+from zipline.orchestration.events.logs import EVENTS, Position, Read, Record
 from zipline.orchestration.events.sources import EventTable
 from zipline.orchestration.events.stream import Stream
 from zipline.orchestration.events.tiling import Feed
@@ -28,6 +28,8 @@ END = to_micros(DAY)
 
 class ListLog:
     """A log of which a test is the writer: `part -> [(event or text, when it came)]`, read some at once."""
+
+    format = EVENTS
 
     def __init__(self, table: str = "events", at_once: int = 2, name: str = "list:events") -> None:
         self.name, self.table, self.at_once = name, table, at_once

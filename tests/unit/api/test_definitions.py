@@ -31,6 +31,11 @@ from zipline.errors import DefinitionError
 SALES = EventSource("sales", Query(select=["user", "amount", "shop"], time="at"))
 
 
+def changed_users(**clocks: str) -> EntitySource:
+    topic = Topic("changes", format="debezium-json")
+    return EntitySource("users", Query(time="at", **clocks), mutations="user_changes", topic=topic)
+
+
 def sums(*windows: str | None, name: str = "spending", **more: object) -> GroupBy:
     aggregation = Aggregation("amount", Operation.SUM, windows=windows or (None,))
     return GroupBy(keys=["user"], sources=[SALES], aggregations=[aggregation], name=name, **more)
@@ -155,6 +160,19 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "the topic of an entity carries its changes, and it has none",
     ),
     (lambda: Topic("sales", lateness="soon"), "is not a duration"),
+    (lambda: Topic("sales", format="debezium"), "'debezium' is not valid here(.|\n)*did you mean 'debezium-json'"),
+    (
+        lambda: EventSource("sales", Query(time="at"), topic=Topic("sales", format="debezium-json")),
+        "carries changes, which are those of an EntitySource",
+    ),
+    (
+        lambda: changed_users(mutation_time="CAST(changed_at AS TIMESTAMP)", is_before="was"),
+        r"fills the column of query.mutation_time, which is none: CAST\(changed_at",
+    ),
+    (
+        lambda: changed_users(mutation_time="changed_at", is_before="op = 'd'"),
+        "fills the column of query.is_before, which is none: op = 'd'",
+    ),
     (lambda: Join(EventSource("visits"), []), "has no time"),
     (
         lambda: Join(EventSource("visits", Query(select=["visitor"], time="at")), [JoinPart(sums("7d"))]),
@@ -192,3 +210,8 @@ def test_every_error_reads_as_what_where_valid_hint() -> None:
         "  did you mean 'amount_sum_7d'?",
         "  valid: amount_sum_7d",
     ]
+
+
+def test_changes_of_debezium_have_two_columns_that_their_envelope_fills() -> None:
+    for name in ("changed_at", '"changed at"', " was "):
+        changed_users(mutation_time=name, is_before="was")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zipline.errors import EventError
 from zipline.orchestration.events.arrived import without
 from zipline.orchestration.events.intake import Event, Intake
-from zipline.orchestration.events.logs import Log, Record
+from zipline.orchestration.events.logs import CHANGES, Log, Record
 from zipline.values import dataclass
 
 MOST_KEPT = 64 << 20
@@ -33,9 +33,14 @@ class Decoded:
 
 
 def decoded(intake: Intake, log: Log, records: Sequence[Record], dead: DeadLetters | None = None) -> Decoded:
-    """The events of these records that fit the table, and of which its sources can compute what they read."""
+    """The events of these records that fit the table, and of which its sources can compute what they read.
+
+    A change is taken whole or not at all.
+    """
+    is_change = log.format == CHANGES
+    check = intake.changes if is_change else lambda text: [intake.event(text)]
     try:
-        events, numbers = _checked(intake.event, records)
+        events, numbers = _checked(check, records)
         rows = intake.arrow(events)
         intake.evaluation.check(rows, "$")
         return Decoded(rows, np.array(numbers, np.int64), 0)
@@ -48,21 +53,31 @@ def decoded(intake: Intake, log: Log, records: Sequence[Record], dead: DeadLette
         if dead is not None:
             dead.keep(log, record, bytes(text), str(wrong.args[0]))
 
-    def held(text: Any) -> Event:
-        event = intake.event(text)
-        intake.arrow([event])
-        return event
+    def held(text: Any) -> list[Event]:
+        events = check(text)
+        if is_change:
+            intake.check_changes(events)
+        else:
+            intake.arrow(events)
+        return events
 
     events, numbers = _checked(held, records, refuse)
     rows, record = intake.arrow(events), np.array(numbers, np.int64)
     wrong = intake.evaluation.wrong(rows)
-    for place, why in wrong.items():
-        refuse(records[numbers[place]], intake.encoded([events[place]])[0], why)
-    return Decoded(without(rows, list(wrong)), np.delete(record, np.array(list(wrong), np.int64)), len(refused))
+    if is_change:
+        first = {numbers[place]: why for place, why in reversed(wrong.items())}
+        for number, why in sorted(first.items()):
+            refuse(records[number], records[number].events[0], why)
+        left_out = [place for place, number in enumerate(numbers) if number in first]
+    else:
+        left_out = list(wrong)
+        for place, why in wrong.items():
+            refuse(records[numbers[place]], intake.encoded([events[place]])[0], why)
+    return Decoded(without(rows, left_out), np.delete(record, np.array(left_out, np.int64)), len(refused))
 
 
 def _checked(
-    check: Callable[[Any], Event],
+    check: Callable[[Any], list[Event]],
     records: Sequence[Record],
     refuse: Callable[[Record, Any, EventError], None] | None = None,
 ) -> tuple[list[Event], list[int]]:
@@ -72,13 +87,13 @@ def _checked(
     for number, record in enumerate(records):
         for text in record.events:
             try:
-                events.append(check(text))
+                events += check(text)
             except EventError as wrong:
                 if refuse is None:
                     raise
                 refuse(record, text, wrong)
             else:
-                numbers.append(number)
+                numbers += [number] * (len(events) - len(numbers))
     return events, numbers
 
 

@@ -1,10 +1,14 @@
 """Events as JSON, checked against the table of their source: nothing is guessed, nothing is coerced.
 
 The one rule: a value is of its column's type as JSON writes it. Integers for integers (1.0 is none, neither is "12"),
-within their width; numbers for floats and decimals (decimals also as text); text; true and false; ISO 8601 text, or
-whole microseconds, for instants, where no zone is UTC; ISO dates; base64 for bytes; lists; objects for maps and
-structs. Null is allowed but in the columns that say when the event happened, or which way a change goes; a column left
-out is null; a column that the table does not have is an error. NaN and infinities are no JSON.
+within their width; numbers for floats and decimals (decimals also as text, and exactly: no digit is dropped); text;
+true and false; ISO 8601 text, or whole microseconds, for instants, where no zone is UTC; ISO dates; base64 for bytes;
+lists; objects for maps and structs. Null is allowed but in the columns that say when the event happened, or which way a
+change goes; a column left out is null; a column that the table does not have is an error. NaN and infinities are no
+JSON. Of two fields, or keys of a map, that are the same the last counts.
+
+The streaming engine's format (`zipline.flink.events`) takes and refuses the same: tests/unit/events/event_cases.py has
+what both must agree on.
 
 The partition column is not part of an event: it is the day on which the event happened.
 
@@ -15,8 +19,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+import struct
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Annotated, Any
 
 import msgspec
@@ -25,6 +30,7 @@ import pyarrow as pa
 from zipline.arrow import to_arrow
 from zipline.clock import to_micros
 from zipline.errors import EventError, TableError, UsageError
+from zipline.orchestration.events.changes import change_of
 from zipline.orchestration.events.evaluation import Evaluation
 from zipline.plan.steps import Projection
 from zipline.types import (
@@ -56,15 +62,21 @@ _LARGEST = {FLOAT: 3.4028234663852886e38, DOUBLE: 1.7976931348623157e308}
 _UNFIT = (pa.ArrowException, ValueError, OverflowError, UsageError)
 _FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 _PLAIN: dict[DataType, Any] = {BOOLEAN: bool, STRING: str, BINARY: bytes, DATE: dt.date, NULL: type(None)}
-_AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(?P<reason>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?$", re.DOTALL)
+_POSTED = re.compile(r"\$\.events\[[0-9]+\]")
 _FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
+
+_MALFORMED = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 
 Event = Any
 """A checked event: a struct with one field for each column."""
 
 
 class Intake:
-    """Checks the events of one source. `required` are the columns that may not be null, `sources` what reads them."""
+    """Checks the events of one source. `required` are the columns that may not be null, `sources` what reads them.
+
+    Of changes `envelope` names the two columns that their envelope fills: when, and whether the row was taken away.
+    """
 
     def __init__(
         self,
@@ -73,9 +85,10 @@ class Intake:
         required: frozenset[str],
         partition: str | None = None,
         sources: Sequence[Projection] = (),
+        envelope: tuple[str, str] | None = None,
     ) -> None:
         self.table, self.required = table, required
-        self._partition = partition
+        self._partition, self._envelope = partition, envelope
         self.columns = {name: dtype for name, dtype in schema.items() if name != partition}
         self.evaluation = Evaluation(table, self.columns, sources)
         self._fields = {name: f"c{number}" for number, name in enumerate(self.columns)}
@@ -85,8 +98,20 @@ class Intake:
             self._batch: Any = msgspec.defstruct("Batch", [("events", list[kind])], forbid_unknown_fields=True)  # type: ignore[valid-type]
             self._decode_batch: Callable[[bytes], Any] = msgspec.json.Decoder(self._batch).decode
             self._decode = msgspec.json.Decoder(kind).decode
-        except TypeError as wrong:
+            if envelope is not None:
+                self._check_envelope(envelope)
+                row = _struct("Row", self.columns, required, envelope)
+                self._event, self._decode_row = kind, msgspec.json.Decoder(row).decode
+        except (TypeError, ValueError) as wrong:
             raise TableError(f"{table} has a column that JSON cannot hold: {wrong}") from None
+
+    def _check_envelope(self, envelope: tuple[str, str]) -> None:
+        for name, dtype in zip(envelope, (TIMESTAMP, BOOLEAN), strict=True):
+            if self.columns.get(name) != dtype:
+                raise TableError(
+                    f"the column {name!r} of {self.table} is {self.columns.get(name)}, where a change's envelope fills "
+                    f"one that is {dtype}"
+                )
 
     def posted(self, batch: bytes | Sequence[Mapping[str, Any]]) -> list[Event]:
         """The events of `{"events": [...]}` as JSON, or of a list of objects; EventError names the first that is
@@ -107,12 +132,39 @@ class Intake:
 
     def event(self, text: Any) -> Event:
         """One event as JSON; EventError where it is none. What Arrow cannot hold is found by `arrow`."""
-        if len(text) > LONGEST_EVENT:
-            raise EventError(f"{len(text):,} bytes are too many for an event", path="$")
+        _check_length(text)
         try:
             return self._decode(text)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as wrong:
+        except _MALFORMED as wrong:
             raise self._wrong(wrong) from None
+
+    def changes(self, text: Any) -> list[Event]:
+        """The rows of one change as Debezium tells it: the one that it took away, the one that it brought."""
+        _check_length(text)
+        try:
+            change = change_of(text)
+        except _MALFORMED as wrong:
+            raise self._wrong(wrong) from None
+        sides = ((change.before, "before"), (change.after, "after"))
+        return [self._side(row, name, change.micros, change.path) for row, name in sides if row is not None]
+
+    def check_changes(self, events: Sequence[Event]) -> None:
+        """EventError for the first of these rows of a change that Arrow cannot hold."""
+        assert self._envelope is not None
+        is_before = self._fields[self._envelope[1]]
+        for event in events:
+            self.arrow([event], "$.before" if getattr(event, is_before) else "$.after")
+
+    def _side(self, row: Any, name: str, micros: int, path: str) -> Event:
+        """A row of a change, with what the envelope says of it."""
+        assert self._envelope is not None, "a table of changes names the columns that say when, and which way"
+        try:
+            found = self._decode_row(row)
+        except _MALFORMED as wrong:
+            raise self._wrong(wrong, f"{path}.{name}") from None
+        time, is_before = (self._fields[column] for column in self._envelope)
+        values = {field: getattr(found, field) for field in self._fields.values() if field not in (time, is_before)}
+        return self._event(**values, **{time: micros, is_before: name == "before"})
 
     def encoded(self, events: Sequence[Event]) -> list[bytes]:
         """The events as JSON again, in one spelling; EventError where text is no Unicode or an event is too long."""
@@ -144,23 +196,27 @@ class Intake:
             self._column(name, [event], f"{path}[{number}]")
         raise EventError("the values do not fit together", path=f"{path}.{name}", subject=self.table)
 
-    def _wrong(self, wrong: Exception) -> EventError:
+    def _wrong(self, wrong: Exception, within: str = "$") -> EventError:
         """What msgspec found, as what and where."""
+        if isinstance(wrong, UnicodeDecodeError):
+            said = f"text that is no UTF-8: byte 0x{wrong.object[wrong.start]:02x}"
+            return EventError(said, path="$", subject=self.table)
         found = _AT.match(str(wrong))
         assert found is not None
-        said, path = found["reason"], found["path"] or "$"
+        said, path = found["reason"], within + (found["path"] or "$")[1:]
+        if found["key"]:
+            said += " as a key"
         named = _FIELD.search(said)
         if named is not None and "unknown field" in said:
-            return self._unknown(named[1], path)
+            return self._unknown(named[1], path, is_column=path == within or _POSTED.fullmatch(path) is not None)
         if named is not None and "missing required field" in said:
             return EventError(
                 "is missing: it says when the event happened, or which way a change goes", path=f"{path}.{named[1]}"
             )
         return EventError(said.replace("`", ""), path=path, subject=self.table)
 
-    def _unknown(self, name: str, path: str) -> EventError:
-        inside = path.rpartition("]")[2] if path != "$" else ""
-        if inside:
+    def _unknown(self, name: str, path: str, *, is_column: bool) -> EventError:
+        if not is_column:
             return EventError("there is no such field", path=f"{path}.{name}", subject=self.table)
         if name == self._partition:
             return EventError(
@@ -169,6 +225,8 @@ class Intake:
                 subject=self.table,
                 hint="leave it out",
             )
+        if name in (self._envelope or ()):
+            return EventError("is not part of a row: the envelope says it", path=f"{path}.{name}", subject=self.table)
         return EventError(
             "the table has no such column",
             path=f"{path}.{name}",
@@ -178,13 +236,23 @@ class Intake:
         )
 
 
-def _struct(name: str, columns: Mapping[str, DataType], required: frozenset[str] = frozenset()) -> Any:
+def _check_length(text: Any) -> None:
+    if not text:
+        raise EventError("an empty message", path="$")
+    if len(text) > LONGEST_EVENT:
+        raise EventError(f"{len(text):,} bytes are too many for an event", path="$")
+
+
+def _struct(
+    name: str, columns: Mapping[str, DataType], required: Collection[str] = (), left_out: Collection[str] = ()
+) -> Any:
     """A struct whose fields are c0, c1, ... for the columns of these names: a column may have any name."""
     fields: list[Any] = []
+    rename = {f"c{number}": column for number, column in enumerate(columns) if column not in left_out}
     for number, (column, dtype) in enumerate(columns.items()):
-        kind = _kind(dtype, f"{name}_{number}")
-        fields.append((f"c{number}", kind) if column in required else (f"c{number}", kind | None, None))
-    rename = {f"c{number}": column for number, column in enumerate(columns)}
+        if column not in left_out:
+            kind = _kind(dtype, f"{name}_{number}")
+            fields.append((f"c{number}", kind) if column in required else (f"c{number}", kind | None, None))
     return msgspec.defstruct(
         name, fields, rename=rename, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
     )
@@ -214,12 +282,15 @@ def _converter(dtype: DataType) -> Callable[[Any], Any] | None:
     """What makes of a checked value one that Arrow takes; None where it is one."""
     if dtype == TIMESTAMP:
         return _instant
+    if isinstance(dtype, DecimalType):
+        return _fitting(dtype.precision, dtype.scale)
     if isinstance(dtype, ArrayType):
         element = _nullable(dtype.element)
         return lambda values: [element(value) for value in values]
     if isinstance(dtype, MapType):
-        key, item = _nullable(dtype.key), _nullable(dtype.value)
-        return lambda values: [(key(k), item(v)) for k, v in values.items()]
+        key = _short if dtype.key == FLOAT else _nullable(dtype.key)
+        item = _nullable(dtype.value)
+        return lambda values: list({key(k): item(v) for k, v in values.items()}.items())
     if isinstance(dtype, StructType):
         fields = [(name, f"c{n}", _nullable(kind)) for n, (name, kind) in enumerate(dtype.fields)]
         return lambda value: {name: convert(getattr(value, field)) for name, field, convert in fields}
@@ -238,3 +309,26 @@ def _instant(value: dt.datetime | int) -> int:
     if not _FIRST <= micros <= _LAST:
         raise ValueError("is outside the years 1 to 9999")
     return micros
+
+
+def _short(value: float) -> float:
+    """The nearest float of 32 bits."""
+    found: float = struct.unpack("f", struct.pack("f", value))[0]
+    return found
+
+
+def _fitting(precision: int, scale: int) -> Callable[[Decimal], Decimal]:
+    """What gives a decimal its column's digits after the point, and refuses one that is not exactly of as many."""
+    unit, context = Decimal(1).scaleb(-scale), Context(prec=precision, traps=[Inexact, InvalidOperation])
+
+    def fit(value: Decimal) -> Decimal:
+        if not value.is_finite():
+            raise ValueError("is no number")
+        if value and value.adjusted() >= precision - scale:
+            raise ValueError(f"has more than {precision - scale} digits before the point")
+        try:
+            return value.quantize(unit, context=context)
+        except (Inexact, InvalidOperation):
+            raise ValueError(f"would cause data loss: it has more than {scale} digits after the point") from None
+
+    return fit

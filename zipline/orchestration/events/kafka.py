@@ -21,7 +21,7 @@ from confluent_kafka import (
 
 from zipline.clock import monotonic, now
 from zipline.errors import ZiplineError
-from zipline.orchestration.events.logs import Position, Read, Record
+from zipline.orchestration.events.logs import CHANGES, EVENTS, Position, Read, Record
 from zipline.project import Brokers
 from zipline.stores.contract import TILES_KEPT
 
@@ -42,9 +42,13 @@ class KafkaUnreachableError(ZiplineError):
 
 
 class KafkaLog:
-    """The messages of a topic, each an event as JSON. `since` is how far back a new reader begins (microseconds)."""
+    """The messages of a topic, each an event as JSON, or a change in the envelope that `format` names. `since` is how
+    far back a new reader begins (microseconds)."""
 
-    def __init__(self, table: str, topic: str, brokers: Brokers, *, since: int = TILES_KEPT) -> None:
+    def __init__(
+        self, table: str, topic: str, brokers: Brokers, *, since: int = TILES_KEPT, format: str = EVENTS
+    ) -> None:
+        self.format = format
         self.name, self.table, self._topic, self._since = f"kafka:{topic}", table, topic, since
         self._consumer = Consumer(settings_of(brokers) | _READING)
         self._known: tuple[float, list[int]] = (-LOOK_AGAIN, [])
@@ -82,7 +86,10 @@ class KafkaLog:
         self._at[number] = offset + 1
         kind, stamp = message.timestamp()
         value = message.value()
-        return Record(str(number), offset + 1, stamp * 1000 if kind else None, [b"" if value is None else value])
+        events = [b"" if value is None else value]
+        if value is None and self.format == CHANGES:
+            events = []  # a tombstone, behind the change that says the same
+        return Record(str(number), offset + 1, stamp * 1000 if kind else None, events)
 
     def _assign(self, position: Position, partitions: list[int]) -> None:
         """Reads on from a position, where it is not the one at which the last read ended."""

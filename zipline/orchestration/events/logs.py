@@ -23,6 +23,10 @@ Position: TypeAlias = Mapping[str, int]
 """Part -> the offset behind what was read of it."""
 
 
+EVENTS, CHANGES = "json", "debezium-json"
+"""What a log holds: events, or changes as Debezium tells them, of which each is a record of its own."""
+
+
 class Record(NamedTuple):
     """What a log holds at one place: events as JSON, and when they came (None where the log does not say)."""
 
@@ -51,6 +55,7 @@ class Log(Protocol):
 
     name: str
     table: str
+    format: str
 
     def parts(self) -> list[str]:
         """Those that there are now."""
@@ -74,6 +79,8 @@ class _Line(msgspec.Struct):
 
 class JournalLog:
     """What was posted to a source."""
+
+    format = EVENTS
 
     def __init__(self, table: str, journal: Journal) -> None:
         self.name, self.table, self.journal = f"journal:{table}", table, journal
@@ -114,7 +121,8 @@ def journal_line(at: int, events: Sequence[bytes]) -> bytes:
 class FileLog:
     """A file of JSON lines, which may grow. A last line without its end counts once it is a whole object."""
 
-    def __init__(self, table: str, path: Path) -> None:
+    def __init__(self, table: str, path: Path, format: str = EVENTS) -> None:
+        self.format = format
         self._path = Path(os.path.abspath(path))
         self.name, self.table = f"file:{self._path}", table
         if not self._path.is_file():

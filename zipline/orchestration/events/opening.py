@@ -137,13 +137,13 @@ def _logs(project: Project, sources: EventSources, wanted: Wanted, held: ExitSta
     for table in sources.tables.values():
         found.append(JournalLog(table.name, journal_of(project, table.name)))
         if wanted.file is not None:
-            found += [FileLog(table.name, wanted.file)] if table.name in wanted.tables else []
+            found += [FileLog(table.name, wanted.file, table.format)] if table.name in wanted.tables else []
         elif with_topics and project.brokers.servers:
-            found += [_kafka_log(project, table.name, topic, held) for topic in table.topics]
+            found += [_kafka_log(project, table.name, topic, format, held) for topic, format in table.topics.items()]
     return found
 
 
-def _kafka_log(project: Project, table: str, topic: str, held: ExitStack) -> Log:
+def _kafka_log(project: Project, table: str, topic: str, format: str, held: ExitStack) -> Log:
     try:
         from zipline.orchestration.events.kafka import KafkaLog
     except ModuleNotFoundError:
@@ -151,7 +151,7 @@ def _kafka_log(project: Project, table: str, topic: str, held: ExitStack) -> Log
             "the project has brokers of Kafka, and its client is not installed",
             hint="pip install 'zipline-features[kafka]'",
         ) from None
-    log = KafkaLog(table, topic, project.brokers)
+    log = KafkaLog(table, topic, project.brokers, format=format)
     held.callback(log.close)
     return log
 

@@ -25,6 +25,7 @@ from zipline.expressions.nodes import Column
 from zipline.orchestration.events.arrived import values_of
 from zipline.orchestration.events.intake import Intake
 from zipline.orchestration.events.journal import Journal
+from zipline.orchestration.events.logs import CHANGES, EVENTS
 from zipline.plan.build import Planned
 from zipline.plan.definitions import Definitions
 from zipline.plan.online import Kept
@@ -51,8 +52,27 @@ class EventTable:
     refused: str
 
     @property
-    def topics(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(source.topic.name for source, _ in self.sources if source.topic))
+    def topics(self) -> dict[str, str]:
+        """Name -> format of those that carry its events; UsageError where a topic is said to have two."""
+        found: dict[str, str] = {}
+        for topic in (source.topic for source, _ in self.sources if source.topic):
+            if found.setdefault(topic.name, topic.format) != topic.format:
+                raise UsageError(
+                    f"the topic {topic.name!r} is said to have the formats {found[topic.name]} and {topic.format}",
+                    subject=self.name,
+                )
+        return found
+
+    @property
+    def format(self) -> str:
+        """That of its topics, which a file in their place has too; UsageError where they have several."""
+        formats = sorted(set(self.topics.values()))
+        if len(formats) > 1:
+            raise UsageError(
+                f"its topics have several formats ({', '.join(formats)}), so that of a file is not known",
+                subject=self.name,
+            )
+        return formats[0] if formats else EVENTS
 
     @property
     def lateness(self) -> int:
@@ -93,7 +113,23 @@ class EventTable:
         """What checks its events."""
         each = [_required(projection) for _, projection in self.sources]
         required = frozenset.intersection(*each) if each else frozenset[str]()
-        return Intake(self.name, self.schema, required, self.partition, [each for _, each in self.sources])
+        sources = [each for _, each in self.sources]
+        return Intake(self.name, self.schema, required, self.partition, sources, self._envelope())
+
+    def _envelope(self) -> tuple[str, str] | None:
+        """The columns that the envelope of a change fills: when it was made, and whether it took the row away."""
+        found = {
+            (_name(each.mutation_time), _name(each.is_before))
+            for source, each in self.sources
+            if source.topic and source.topic.format == CHANGES
+        }
+        if len(found) > 1:
+            raise UsageError(
+                "the envelope of its changes fills mutation_time and is_before, and its sources do not agree which "
+                f"columns these are: {sorted(found)}",
+                subject=self.name,
+            )
+        return next(iter(found), None)
 
     def check_appendable(self) -> str:
         """Where events are appended; TableError says why they cannot be."""
@@ -197,6 +233,13 @@ def _required(projection: Projection) -> frozenset[str]:
     clock, way = _clock(projection), projection.is_before
     found: frozenset[str] = clock.columns if clock is not None else frozenset()
     return found | way.columns if way is not None and isinstance(way.node, Column) else found
+
+
+def _name(expression: Expression | None) -> str:
+    """Of a clock that is a plain column, which a definition has made sure of."""
+    assert expression is not None
+    assert isinstance(expression.node, Column)
+    return expression.node.name
 
 
 def journal_of(project: Project, table: str) -> Journal:

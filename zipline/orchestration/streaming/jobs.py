@@ -187,7 +187,7 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
         name=table.name,
         columns=table.intake.columns,
         required=table.intake.required,
-        topics=table.topics,
+        topics=tuple(table.topics),
         posted=posted,
         time=table.time,
         clocks=tuple({each.text: each for each in clocks}.values()),

@@ -13,7 +13,7 @@ final class Decimals {
     private static final Pattern NONE = Pattern.compile("[+-]?(?:inf(?:inity)?|s?nan[0-9]*+)", Pattern.CASE_INSENSITIVE);
     private static final long LARGEST_EXPONENT = 999_999_999_999_999_999L;
     private static final long SMALLEST_EXPONENT = -1_999_999_999_999_999_997L;
-    private static final long BEYOND = 400_000_000_000_000_000L;
+    private static final long BEYOND = 4_000_000_000_000_000_000L;
     private static final int MOST_DIGITS = 38;
 
     private Decimals() {}
@@ -111,6 +111,13 @@ final class Decimals {
         if (last < -scale) {
             throw new Refused.Unfit("would cause data loss: it has more than " + scale + " digits after the point");
         }
+        if (precision <= 18) {
+            long unscaled = 0;
+            for (int k = 0; k < count + last + scale; k++) {
+                unscaled = unscaled * 10 + (k < count ? digits[k] - '0' : 0);
+            }
+            return DecimalData.fromUnscaledLong(isNegative ? -unscaled : unscaled, precision, scale);
+        }
         BigInteger value = new BigInteger(new String(digits, 0, count, ISO_8859_1));
         value = value.multiply(BigInteger.TEN.pow((int) (last + scale)));
         return DecimalData.fromBigDecimal(new BigDecimal(isNegative ? value.negate() : value, scale), precision, scale);
@@ -123,8 +130,8 @@ final class Decimals {
         }
         boolean isNegative = b[e + 1] == '-';
         long found = 0;
-        for (int i = isNegative || b[e + 1] == '+' ? e + 2 : e + 1; i < to && found < BEYOND; i++) {
-            found = found * 10 + (b[i] - '0');
+        for (int i = isNegative || b[e + 1] == '+' ? e + 2 : e + 1; i < to; i++) {
+            found = found > LARGEST_EXPONENT / 10 ? BEYOND : found * 10 + (b[i] - '0');
         }
         return isNegative ? -found : found;
     }

@@ -1,8 +1,10 @@
 package zipline.flink.events;
 
 import java.io.IOException;
+import java.io.Serializable;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.table.data.ArrayData;
@@ -23,15 +25,24 @@ final class EventDecoder implements DeserializationSchema<RowData> {
     static final int LONGEST_EVENT = 1 << 20;
 
     private final Table table;
+    private final Clocks clocks;
     private final List<String> read;
     private final List<String> metadata;
     private final TypeInformation<RowData> type;
 
     private transient Reader reader;
 
-    /** {@code read} are the columns that are built; the others are checked only. */
-    EventDecoder(Table table, List<String> read, List<String> metadata, TypeInformation<RowData> type) {
+    /** The columns that the envelope of a change fills: when it was made, and whether the row was taken away. */
+    record Clocks(String time, String before) implements Serializable {}
+
+    /**
+     * {@code read} are the columns that are built; the others are checked only. With {@code clocks} the messages are
+     * changes.
+     */
+    EventDecoder(
+            Table table, Clocks clocks, List<String> read, List<String> metadata, TypeInformation<RowData> type) {
         this.table = table;
+        this.clocks = clocks;
         this.read = List.copyOf(read);
         this.metadata = List.copyOf(metadata);
         this.type = type;
@@ -42,7 +53,7 @@ final class EventDecoder implements DeserializationSchema<RowData> {
         if (reader == null) {
             reader = new Reader();
         }
-        if (message == null && table.isOfChanges()) {
+        if (message == null && clocks != null) {
             return; // a tombstone, behind the change that says the same
         }
         try {
@@ -73,13 +84,13 @@ final class EventDecoder implements DeserializationSchema<RowData> {
 
     /** What one thread reads with. */
     private final class Reader {
-        private final Table rows = table.isOfChanges() ? table.ofRows() : table;
+        private final Table rows = clocks == null ? table : table.without(Set.of(clocks.time(), clocks.before()));
         private final Text text = new Text();
-        private final Envelope envelope = table.isOfChanges() ? new Envelope(text) : null;
+        private final Envelope envelope = clocks == null ? null : new Envelope(text);
         private final int width = read.size() + metadata.size();
         private final int[] places = rows.names().stream().mapToInt(read::indexOf).toArray();
-        private final int timeAt = table.isOfChanges() ? read.indexOf(table.time()) : -1;
-        private final int beforeAt = table.isOfChanges() ? read.indexOf(table.before()) : -1;
+        private final int timeAt = clocks == null ? -1 : read.indexOf(clocks.time());
+        private final int beforeAt = clocks == null ? -1 : read.indexOf(clocks.before());
         private final int rawAt = place(RAW);
         private final Fields fields = fields(Value.Mode.BUILDS, places, width);
         private Fields keeping;
@@ -91,7 +102,7 @@ final class EventDecoder implements DeserializationSchema<RowData> {
         }
 
         private Fields fields(Value.Mode mode, int[] at, int count) {
-            return Fields.columns(rows.names(), rows.types(), rows.required(), rows.partition(), mode, at, count);
+            return Fields.columns(rows.names(), rows.types(), rows.required(), rows.refused(), mode, at, count);
         }
 
         void read(byte[] message, Collector<RowData> out) throws Refused {

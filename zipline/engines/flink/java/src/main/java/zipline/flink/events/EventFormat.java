@@ -20,10 +20,12 @@ import org.apache.flink.table.types.utils.DataTypeUtils;
 /** The format of a table: what is read of it is built, and all of it is checked. */
 final class EventFormat implements ProjectableDecodingFormat<DeserializationSchema<RowData>> {
     private final Table table;
+    private final EventDecoder.Clocks clocks;
     private List<String> metadata = List.of();
 
-    EventFormat(Table table) {
+    EventFormat(Table table, EventDecoder.Clocks clocks) {
         this.table = table;
+        this.clocks = clocks;
     }
 
     @Override
@@ -38,7 +40,8 @@ final class EventFormat implements ProjectableDecodingFormat<DeserializationSche
         List<DataTypes.Field> more = new ArrayList<>();
         metadata.forEach(key -> more.add(DataTypes.FIELD("$" + key, readable.get(key))));
         DataType produced = DataTypeUtils.appendRowFields(read, more);
-        return new EventDecoder(table, row.getFieldNames(), metadata, context.createTypeInformation(produced));
+        return new EventDecoder(
+                table, clocks, row.getFieldNames(), metadata, context.createTypeInformation(produced));
     }
 
     private void check(String name, LogicalType type) {

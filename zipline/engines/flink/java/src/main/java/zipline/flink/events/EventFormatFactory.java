@@ -70,27 +70,35 @@ public final class EventFormatFactory implements DeserializationFormatFactory {
     public DecodingFormat<DeserializationSchema<RowData>> createDecodingFormat(
             DynamicTableFactory.Context context, ReadableConfig options) {
         FactoryUtil.validateFactoryOptions(this, options);
-        return new EventFormat(table(options));
+        return new EventFormat(table(options), clocks(options));
     }
 
     /** The table that these options describe. */
     static Table table(ReadableConfig options) {
         Map<String, Portable> columns = columns(options.get(COLUMNS));
         Set<String> required = Set.copyOf(names(options.get(REQUIRED)));
+        required.forEach(name -> type(columns, name, "required"));
+        return new Table(
+                List.copyOf(columns.keySet()), List.copyOf(columns.values()), required, options.get(PARTITION));
+    }
+
+    /** The columns that the envelope fills; null where there is no envelope. */
+    static EventDecoder.Clocks clocks(ReadableConfig options) {
         String time = options.get(TIME_COLUMN);
         String before = options.get(BEFORE_COLUMN);
-        required.forEach(name -> type(columns, name, "required"));
-        if (options.get(ENVELOPE) == Form.DEBEZIUM) {
-            if (time == null || before == null) {
-                throw new ValidationException("changes need zipline-json.time-column and zipline-json.before-column");
+        if (options.get(ENVELOPE) == Form.NONE) {
+            if (time != null || before != null) {
+                throw new ValidationException("zipline-json.time-column and zipline-json.before-column are of changes");
             }
-            expect(type(columns, time, "time-column"), Portable.Kind.TIMESTAMP, time);
-            expect(type(columns, before, "before-column"), Portable.Kind.BOOLEAN, before);
-        } else if (time != null || before != null) {
-            throw new ValidationException("zipline-json.time-column and zipline-json.before-column are of changes");
+            return null;
         }
-        List<String> names = List.copyOf(columns.keySet());
-        return new Table(names, List.copyOf(columns.values()), required, options.get(PARTITION), time, before);
+        if (time == null || before == null) {
+            throw new ValidationException("changes need zipline-json.time-column and zipline-json.before-column");
+        }
+        Map<String, Portable> columns = columns(options.get(COLUMNS));
+        expect(type(columns, time, "time-column"), Portable.Kind.TIMESTAMP, time);
+        expect(type(columns, before, "before-column"), Portable.Kind.BOOLEAN, before);
+        return new EventDecoder.Clocks(time, before);
     }
 
     private static Portable type(Map<String, Portable> columns, String name, String option) {

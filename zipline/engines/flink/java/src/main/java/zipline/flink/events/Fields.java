@@ -4,6 +4,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.apache.flink.table.data.GenericRowData;
 
@@ -26,7 +27,7 @@ final class Fields extends Value {
     private final boolean requires;
     private final int[] seenIn;
     private int turn;
-    private String partition;
+    private Map<String, String> refused = Map.of();
 
     private Fields(String[] labels, Value[] values, boolean isNullable, Mode mode, int[] places, int width, Others others) {
         super("object", isNullable, mode);
@@ -61,16 +62,22 @@ final class Fields extends Value {
 
     /**
      * The columns of a table. {@code places} says where each stands in a row of {@code width}, or -1: then it is
-     * checked only. {@code partition} is the column that is no part of an event, or null.
+     * checked only. {@code refused} says of columns that are no part of an event why.
      */
     static Fields columns(
-            List<String> labels, List<Portable> types, Set<String> required, String partition, Mode mode, int[] places, int width) {
+            List<String> labels,
+            List<Portable> types,
+            Set<String> required,
+            Map<String, String> refused,
+            Mode mode,
+            int[] places,
+            int width) {
         Value[] values = new Value[labels.size()];
         for (int i = 0; i < values.length; i++) {
             values[i] = of(types.get(i), !required.contains(labels.get(i)), places[i] < 0 ? Mode.CHECKS : mode);
         }
         Fields found = new Fields(labels.toArray(new String[0]), values, false, mode, places, width, Others.NO_COLUMN);
-        found.partition = partition;
+        found.refused = refused;
         return found;
     }
 
@@ -149,9 +156,7 @@ final class Fields extends Value {
         String name = text.shown();
         String reason = others == Others.NO_FIELD
                 ? "there is no such field"
-                : name.equals(partition)
-                        ? "is not part of an event: it is the day on which the event happened"
-                        : "the table has no such column";
+                : refused.getOrDefault(name, "the table has no such column");
         throw new Refused(reason).within("." + name);
     }
 }

@@ -36,9 +36,11 @@ public final class Replay {
             options.put(arg.substring(0, arg.indexOf('=')), arg.substring(arg.indexOf('=') + 1));
         }
         String asked = options.remove("read");
-        Table table = EventFormatFactory.table(Configuration.fromMap(options));
+        Configuration given = Configuration.fromMap(options);
+        Table table = EventFormatFactory.table(given);
         List<String> read = asked == null ? table.names() : EventFormatFactory.names(asked);
-        EventDecoder decoder = new EventDecoder(table, read, List.of(EventDecoder.REFUSED), null);
+        EventDecoder decoder = new EventDecoder(
+                table, EventFormatFactory.clocks(given), read, List.of(EventDecoder.REFUSED), null);
         PrintStream out = new PrintStream(System.out, false, UTF_8);
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {

@@ -1,43 +1,44 @@
 package zipline.flink.events;
 
 import java.io.Serializable;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.stream.IntStream;
 
 /**
- * What the messages are events of: all columns of the table with their types, those that may not be null, the one that
- * is no part of an event (or null), and of changes the two that the envelope fills (or null).
+ * What the messages are events of: the columns of the table with their types, those that may not be null, and of columns
+ * that are no part of an event the words in which they are refused.
  */
-record Table(
-        List<String> names,
-        List<Portable> types,
-        Set<String> required,
-        String partition,
-        String time,
-        String before)
+record Table(List<String> names, List<Portable> types, Set<String> required, Map<String, String> refused)
         implements Serializable {
 
-    boolean isOfChanges() {
-        return time != null;
+    Table(List<String> names, List<Portable> types, Set<String> required, String partition) {
+        this(
+                names,
+                types,
+                required,
+                partition == null
+                        ? Map.of()
+                        : Map.of(partition, "is not part of an event: it is the day on which the event happened"));
     }
 
-    /** The table without the columns that the envelope fills: they must not stand in a row. */
-    Table ofRows() {
+    /** The table of rows of which these columns are said beside them: they must not stand in a row. */
+    Table without(Set<String> said) {
         List<Integer> kept = IntStream.range(0, names.size())
-                .filter(i -> !names.get(i).equals(time) && !names.get(i).equals(before))
+                .filter(i -> !said.contains(names.get(i)))
                 .boxed()
                 .toList();
         Set<String> asked = new HashSet<>(required);
-        asked.remove(time);
-        asked.remove(before);
+        asked.removeAll(said);
+        Map<String, String> words = new HashMap<>(refused);
+        said.forEach(name -> words.put(name, "is not part of a row: the envelope says it"));
         return new Table(
                 kept.stream().map(names::get).toList(),
                 kept.stream().map(types::get).toList(),
                 Set.copyOf(asked),
-                partition,
-                null,
-                null);
+                Map.copyOf(words));
     }
 }

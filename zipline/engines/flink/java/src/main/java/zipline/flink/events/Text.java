@@ -104,12 +104,13 @@ final class Text {
         if (end - at < word.length()) {
             throw truncated();
         }
+        int first = at;
+        at += word.length();
         for (int i = 1; i < word.length(); i++) {
-            if (bytes[at + i] != word.charAt(i)) {
+            if (bytes[first + i] != word.charAt(i)) {
                 throw malformed("invalid character");
             }
         }
-        at += word.length();
     }
 
     /** A field's name, which is the string that begins here. */
