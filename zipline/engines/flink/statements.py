@@ -57,6 +57,8 @@ class StreamTable:
 
     name: str
     columns: Mapping[str, DataType]
+    read: frozenset[str]
+    """Those of which something is computed; all are checked."""
     required: frozenset[str]
     topics: tuple[str, ...]
     posted: str
@@ -136,7 +138,8 @@ def _plain(table: StreamTable) -> StreamTable:
 
 
 def _source(name: str, topics: Sequence[str], table: StreamTable, settings: Settings) -> str:
-    columns = [(identifier("flink", name), type_name("flink", dtype)) for name, dtype in table.columns.items()]
+    read = {name: dtype for name, dtype in table.columns.items() if name in table.read}
+    columns = [(identifier("flink", name), type_name("flink", dtype)) for name, dtype in read.items()]
     columns += [(name, f"{dtype} METADATA FROM '{key}' VIRTUAL") for name, dtype, key in _METADATA]
     columns.append((_ORDER, "AS PROCTIME()"))
     options = {

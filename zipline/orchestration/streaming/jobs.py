@@ -186,6 +186,7 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
     return StreamTable(
         name=table.name,
         columns=table.intake.columns,
+        read=frozenset[str]().union(*(projection.table_columns for projection in projections)),
         required=table.intake.required,
         topics=tuple(table.topics),
         posted=posted,
