@@ -123,6 +123,19 @@ def stop(job: str | None, project: str | None, environment: str | None, as_json:
     stop_job(open_project(project, environment), job, as_json=as_json)
 
 
+@command.command("replay-dead-letters")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@project_options
+def replay_dead_letters(tables: tuple[str, ...], project: str | None, environment: str | None, as_json: bool) -> None:
+    """Send messages that were no events to their topics again, each once: after the reason was mended.
+
+    They keep the time at which they came. What is still no event is put aside again.
+    """
+    from zipline.cli.streaming import replay
+
+    replay(open_project(project, environment), tables, as_json=as_json)
+
+
 @command.command()
 @click.argument("job", required=False)
 @project_options
