@@ -22,6 +22,7 @@ from .generate import MODES, Scenario
 from .generate_joins import join_scenarios
 from .tables import AggregateCase, BackfillCase, Case, Table
 
+pytestmark = pytest.mark.usefixtures("interpreted")
 SCENARIOS = [
     Scenario("totals", MODES[1], "text"),
     Scenario("moments", MODES[0], "float"),
