@@ -20,7 +20,8 @@ import org.apache.flink.table.api.ValidationException;
  * became of who wrote it.
  *
  * <p>The text has parts between NUL characters: the settings, a line {@code name=value} each, then the statements. Of
- * every job that begins its id is printed, {@code JOB id}. What cannot be planned is told on one line of standard
+ * every job that begins its id is printed, {@code JOB id}, and of one that ends how many milliseconds it took, without
+ * planning, and when it ended, {@code TOOK number UNTIL milliseconds since 1970}. What cannot be planned is told on one line of standard
  * error, {@code ERROR reason}, with exit code 2; a job that fails, likewise, with 1.
  */
 public final class Main {
@@ -52,7 +53,10 @@ public final class Main {
                 System.out.println("JOB " + client.get().getJobID());
                 System.out.flush();
                 if (waits) {
+                    var result = client.get().getJobExecutionResult();
                     found.await();
+                    long ended = System.currentTimeMillis();
+                    System.out.println("TOOK " + result.get().getNetRuntime() + " UNTIL " + ended);
                 }
             }
         }
