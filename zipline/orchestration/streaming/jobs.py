@@ -43,9 +43,9 @@ class StreamJob:
 
     @cached_property
     def name(self) -> str:
-        """Of its tables: a job of the same tables is the next version of it."""
+        """Of its tables: a job of the same tables is the next version of it. Topics may have it as part of theirs."""
         joined = "+".join(sorted(self.sources.tables))
-        readable = re.sub(r"[^A-Za-z0-9_+-]", "-", joined)
+        readable = _topic(joined)
         if readable == joined and len(joined) <= _LONGEST_NAME:
             return joined
         return f"{readable[:_LONGEST_NAME]}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"

@@ -1,0 +1,223 @@
+"""The engine `flink` of the conformance suite: cases of many group-bys become the topics of one job, which ends.
+
+Every group-by has tables and topics of its own. Its tiles go into a store in memory; for every query a state is
+uploaded, of the day before or of the one before that, and the features are fetched at the query's time.
+
+What a fetch may answer otherwise than a backfill is taken out of the cases beforehand (`comparable`), so that all the
+rest is compared: of a past time, events of the query's own smallest tile that came after it, and what became available
+later on its day. NaN and infinities are no JSON: they are null, and the largest numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.conformance.adapters import arrow_table
+from tests.conformance.batches import CASE, merged
+from tests.conformance.instants import DAY, day_of, micros
+from tests.conformance.oracle import Result
+from tests.conformance.tables import AggregateCase, Row, Table
+from zipline import EventSource, GroupBy, Join, JoinPart, Query, Topic
+from zipline.api.sources import Source
+from zipline.fetch.joins import JoinFetch, join_fetch
+from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.streaming.jobs import stream_job
+from zipline.orchestration.streaming.running import open_streaming
+from zipline.orchestration.upload import publish_upload
+from zipline.plan.build import Planned, plan_join
+from zipline.plan.online import Kept
+from zipline.project import load_project
+from zipline.stores.memory import MemoryStore
+from zipline.tables.catalog import open_catalog
+from zipline.types import parse_type
+
+EVER = "36500d"
+"""No event is late."""
+LARGEST = 1.7976931348623157e308
+LARGEST_FLOAT = 3.4028234663852886e38
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Cases of one definition, each with one query time, as one group-by with topics."""
+
+    cases: Sequence[AggregateCase]
+    group_by: GroupBy
+    tables: Mapping[str, Table]
+    queries: Table
+    ago: int
+    """Microseconds from the end of the upload to the day of a query."""
+
+    @property
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {column: parse_type(kind) for column, kind in table.schema.items()}
+            for name, table in self.tables.items()
+        }
+
+    def kept(self) -> Kept:
+        return Kept(Planned(lambda table: self.schemas[table]).group_by(self.group_by))
+
+
+def batch(cases: Sequence[AggregateCase], name: str, ago: int = 0) -> Batch:
+    """`name` is that of the group-by; the names of its tables are in no other batch."""
+    tile = Kept(_planned(cases[0])).tile
+    fit = [found for case in cases if (found := comparable(case, tile)) is not None]
+    joined = merged(fit)
+    assert isinstance(joined, AggregateCase)
+    sources = [_streamed(source) for source in joined.group_by.sources]
+    made = dataclasses.replace(joined.group_by, sources=sources, online=True, name=name)
+    return Batch(fit, made, joined.tables, joined.queries, ago)
+
+
+def _planned(case: AggregateCase) -> Any:
+    schemas = {
+        name: {column: parse_type(kind) for column, kind in table.schema.items()}
+        for name, table in case.tables.items()
+    }
+    return Planned(lambda table: schemas[table]).group_by(case.group_by)
+
+
+def _streamed(source: Source) -> Source:
+    assert isinstance(source, EventSource)
+    return dataclasses.replace(source, topic=Topic(str(source.table), lateness=EVER))
+
+
+def comparable(case: AggregateCase, tile: int) -> AggregateCase | None:
+    """The case at the first of its times, without what a fetch at a past time may see of the time after it."""
+    time = next((row["ts"] for row in case.queries.rows if row["ts"] is not None), None)
+    if time is None:
+        return None
+    q = micros(time)
+    queries = Table(case.queries.schema, tuple(row | {"ts": time} for row in case.queries.rows))
+    tables = {
+        source.table: _without_later(source.query, case.tables[source.table], q, tile)
+        for source in case.group_by.sources
+    }
+    return AggregateCase(case.group_by, _as_json(queries), tables)
+
+
+def _without_later(query: Any, table: Table, q: int, tile: int) -> Table:
+    def is_clear(row: Row) -> bool:
+        t, known = row[query.time], row[query.known_at] if query.known_at else None
+        in_tile = t is not None and q <= micros(t) < q - q % tile + tile
+        return not in_tile and (known is None or not q <= micros(known) < day_of(q) + DAY)
+
+    return _as_json(Table(table.schema, tuple(filter(is_clear, table.rows))))
+
+
+def _as_json(table: Table) -> Table:
+    kinds = table.schema
+    return Table(kinds, tuple({name: _finite(kinds[name], value) for name, value in row.items()} for row in table.rows))
+
+
+def _finite(kind: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(kind, each) for each in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else math.copysign(LARGEST_FLOAT if "FLOAT" in kind else LARGEST, value)
+
+
+def answers(batches: Sequence[Batch], servers: str, folder: Path, counts: Counter[str]) -> Iterator[list[Result]]:
+    """What is fetched, batch by batch and case by case, after one job over all of them."""
+    project_name = f"cases-{uuid.uuid4().hex[:8]}"
+    settings = f'name = "{project_name}"\n[brokers]\nservers = "{servers}"\n[flink]\nmemory = "1500m"\n'
+    (folder / "zipline.toml").write_text(settings)
+    project = load_project(folder)
+    kept = [each.kept() for each in batches]
+    topics = [name for each in batches for name in each.tables]
+    admin = AdminClient({"bootstrap.servers": servers})
+    for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
+        made.result(60)
+    _produce(servers, batches, counts)
+    store = MemoryStore(grace=0.0)
+    job = stream_job(project, EventSources(_event_tables(batches, kept), tuple(kept)))
+    with open_streaming(job, store=store) as streaming:
+        report = streaming.once()
+    counts["dead"], counts["late"], counts["tiles"] = (
+        sum(report.dead.values()),
+        sum(report.late.values()),
+        report.tiles,
+    )
+    for each, one in zip(batches, kept, strict=True):
+        yield _fetched(each, one, store, counts)
+
+
+def _event_tables(batches: Sequence[Batch], kept: Sequence[Kept]) -> dict[str, EventTable]:
+    return {
+        projection.table: EventTable(
+            projection.table, each.schemas[projection.table], ((source, projection),), None, "of a test"
+        )
+        for each, one in zip(batches, kept, strict=True)
+        for source, projection in zip(each.group_by.sources, one.streams, strict=True)
+    }
+
+
+def _produce(servers: str, batches: Sequence[Batch], counts: Counter[str]) -> None:
+    """In the order in which they became available, so that the first of an event id is the one that counts."""
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20})
+    for each in batches:
+        for source in each.group_by.sources:
+            query, name = source.query, str(source.table)
+            for row in sorted(each.tables[name].rows, key=lambda row: _available(query, row)):
+                producer.produce(name, msgspec.json.encode({key: _json(value) for key, value in row.items()}))
+                counts["events"] += 1
+            producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def _available(query: Any, row: Row) -> tuple[int, int]:
+    clocks = [micros(row[name]) if row[name] is not None else 0 for name in (query.time, query.known_at) if name]
+    return max(clocks), clocks[0]
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_json, value))
+    return micros(value) if isinstance(value, dt.datetime) else value
+
+
+def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) -> list[Result]:
+    catalog = open_catalog({name: arrow_table(table) for name, table in each.tables.items()})
+    fetch, name = _join_fetch(each, store), kept.group_by.name
+    wanted = sorted(enumerate(each.queries.rows), key=lambda numbered: numbered[1]["ts"])
+    found: list[Row] = [{} for _ in wanted]
+    days: dict[int, dict[int, list[int]]] = {}
+    for number, row in wanted:
+        q = micros(row["ts"])
+        days.setdefault(day_of(q) - each.ago, {}).setdefault(q, []).append(number)
+    rows, features = each.queries.rows, [feature.name for feature in kept.features]
+    for end, times in days.items():
+        publish_upload(kept, catalog, store, name, end)
+        for q, numbers in times.items():
+            result = fetch.fetch([rows[number] for number in numbers], q)
+            for place, (number, values) in enumerate(zip(numbers, result.rows(), strict=True)):
+                found[number] = dict(rows[number]) | {feature: values[feature] for feature in features}
+                counts.update(result.status(place, feature) for feature in features)
+    columns = tuple(column for column in (*each.queries.schema, *features) if column != CASE)
+    made: list[list[Row]] = [[] for _ in each.cases]
+    for row in found:
+        made[row[CASE]].append({column: row[column] for column in columns})
+    return [Result(columns, tuple(some)) for some in made]
+
+
+def _join_fetch(each: Batch, store: MemoryStore) -> JoinFetch:
+    keys = list(each.group_by.keys)
+    left = EventSource("asked", query=Query(select=keys, time="ts"))
+    join = Join(left=left, parts=[JoinPart(each.group_by, prefix="")], online=True, name=f"{each.group_by.name}_asked")
+    asked = {column: parse_type(kind) for column, kind in each.queries.schema.items()}
+    schemas = {**each.schemas, "asked": asked}
+    return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, lambda name: name)
