@@ -262,10 +262,10 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], nam
     conditions = _bounded(source)
     conditions += [f"({all_of(source.where, 'flink')})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
-    return f"SELECT {', '.join(items)}\nFROM {_taken(table, source.event_id)}{_where(conditions)}"
+    return f"SELECT {', '.join(items)}\nFROM {taken(table, source.event_id)}{_where(conditions)}"
 
 
-def _taken(table: StreamTable, event_id: Expression | None) -> str:
+def taken(table: StreamTable, event_id: Expression | None) -> str:
     """The events of a table that are no letters; of those with one id the first to come, as it is with no other."""
     name, conditions = _name("in", table.name), [_is_good(table), f"NOT {_is_late(table)}"]
     if event_id is None:

@@ -5,6 +5,7 @@ The only module beside `zipline.orchestration.events.kafka` that knows Kafka's c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from zipline.clock import DAY, now
+from zipline.clock import DAY, monotonic, now
 from zipline.errors import ProjectError
 from zipline.orchestration.events.kafka import KafkaUnreachableError, settings_of
 from zipline.project import Brokers
@@ -84,6 +85,21 @@ class Admin:
             except KafkaException as wrong:
                 if wrong.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise _unreachable(f"the topic {topic!r} could not be made", wrong) from None
+        for new in wanted:
+            self._await(new.topic)
+
+    def _await(self, topic: str) -> None:
+        """A topic that was just made has no leader for a moment."""
+        until = monotonic() + TIMEOUT
+        while True:
+            try:
+                self._watermarks(topic, 0)
+            except KafkaUnreachableError:
+                if monotonic() > until:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Where the partitions end."""
