@@ -5,7 +5,7 @@ uploaded, of the day before or of the one before that, and the features are fetc
 
 What a fetch may answer otherwise than a backfill is taken out of the cases beforehand (`comparable`), so that all the
 rest is compared: of a past time, events of the query's own smallest tile that came after it, and what became available
-later on its day. NaN and infinities are no JSON: they are null, and the largest numbers.
+later on its day. NaN and infinities are no JSON: they are null, and huge.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ from zipline.types import parse_type
 
 EVER = "36500d"
 """No event is late."""
-LARGEST = 1.7976931348623157e308
-LARGEST_FLOAT = 3.4028234663852886e38
+HUGE, HUGE_FLOAT = 1e150, 2.0**100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,8 +83,7 @@ def batch(cases: Sequence[AggregateCase], name: str, ago: int = 0) -> Batch:
 
 def _planned(case: AggregateCase) -> Any:
     schemas = {
-        name: {column: parse_type(kind) for column, kind in table.schema.items()}
-        for name, table in case.tables.items()
+        name: {column: parse_type(kind) for column, kind in table.schema.items()} for name, table in case.tables.items()
     }
     return Planned(lambda table: schemas[table]).group_by(case.group_by)
 
@@ -128,7 +126,7 @@ def _finite(kind: str, value: Any) -> Any:
         return [_finite(kind, each) for each in value]
     if not isinstance(value, float) or math.isfinite(value):
         return value
-    return None if math.isnan(value) else math.copysign(LARGEST_FLOAT if "FLOAT" in kind else LARGEST, value)
+    return None if math.isnan(value) else math.copysign(HUGE_FLOAT if "FLOAT" in kind else HUGE, value)
 
 
 def answers(batches: Sequence[Batch], servers: str, folder: Path, counts: Counter[str]) -> Iterator[list[Result]]:
@@ -200,13 +198,14 @@ def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) 
         q = micros(row["ts"])
         days.setdefault(day_of(q) - each.ago, {}).setdefault(q, []).append(number)
     rows, features = each.queries.rows, [feature.name for feature in kept.features]
+    prefix = fetch.plan.parts[0].prefix
     for end, times in days.items():
         publish_upload(kept, catalog, store, name, end)
         for q, numbers in times.items():
             result = fetch.fetch([rows[number] for number in numbers], q)
             for place, (number, values) in enumerate(zip(numbers, result.rows(), strict=True)):
-                found[number] = dict(rows[number]) | {feature: values[feature] for feature in features}
-                counts.update(result.status(place, feature) for feature in features)
+                found[number] = dict(rows[number]) | {feature: values[prefix + feature] for feature in features}
+                counts.update(result.status(place, prefix + feature) for feature in features)
     columns = tuple(column for column in (*each.queries.schema, *features) if column != CASE)
     made: list[list[Row]] = [[] for _ in each.cases]
     for row in found:
@@ -217,7 +216,7 @@ def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) 
 def _join_fetch(each: Batch, store: MemoryStore) -> JoinFetch:
     keys = list(each.group_by.keys)
     left = EventSource("asked", query=Query(select=keys, time="ts"))
-    join = Join(left=left, parts=[JoinPart(each.group_by, prefix="")], online=True, name=f"{each.group_by.name}_asked")
+    join = Join(left=left, parts=[JoinPart(each.group_by, prefix="f")], online=True, name=f"{each.group_by.name}_asked")
     asked = {column: parse_type(kind) for column, kind in each.queries.schema.items()}
     schemas = {**each.schemas, "asked": asked}
     return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, lambda name: name)

@@ -25,6 +25,7 @@ from zipline.engines.flink.partials import described, tile_type
 from zipline.engines.local.statements import all_of
 from zipline.expressions import Expression
 from zipline.expressions.dialects import SESSIONS, identifier, text_literal, type_name
+from zipline.expressions.nodes import Column
 from zipline.plan.online import Kept
 from zipline.plan.steps import Projection
 from zipline.types import DATE, TIMESTAMP, DataType
@@ -259,7 +260,7 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], nam
     place = ", ".join([_big(kept.tile), t, available, *keys])
     items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
     items += [f"{_column(source, name)} AS c{number}" for number, name in enumerate(names)]
-    conditions = _bounded(source)
+    conditions = [*_timed(source, table), *_bounded(source)]
     conditions += [f"({all_of(source.where, 'flink')})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
     return f"SELECT {', '.join(items)}\nFROM {taken(table, source.event_id)}{_where(conditions)}"
@@ -281,6 +282,13 @@ def taken(table: StreamTable, event_id: Expression | None) -> str:
 
 def _where(conditions: Sequence[str]) -> str:
     return f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _timed(source: Projection, table: StreamTable) -> list[str]:
+    """An event without a time, or without its second clock, is never seen."""
+    clocks = {each.sql("flink"): each for each in (source.mutation_time, source.time, source.known_at) if each}
+    given = (isinstance(each.node, Column) and each.columns <= table.required for each in clocks.values())
+    return [f"{sql} IS NOT NULL" for sql, is_given in zip(clocks, given, strict=True) if not is_given]
 
 
 def _bounded(source: Projection) -> list[str]:
