@@ -16,11 +16,12 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -33,8 +34,9 @@ from zipline import EventSource, GroupBy, Join, JoinPart, Query, Topic
 from zipline.api.sources import Source
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.orchestration.events.sources import EventSources, EventTable
-from zipline.orchestration.streaming.jobs import stream_job
+from zipline.orchestration.streaming.jobs import StreamJob, stream_job
 from zipline.orchestration.streaming.running import open_streaming
+from zipline.orchestration.streaming.status import Report
 from zipline.orchestration.upload import publish_upload
 from zipline.plan.build import Planned, plan_join
 from zipline.plan.online import Kept
@@ -131,20 +133,10 @@ def _finite(kind: str, value: Any) -> Any:
 
 def answers(batches: Sequence[Batch], servers: str, folder: Path, counts: Counter[str]) -> Iterator[list[Result]]:
     """What is fetched, batch by batch and case by case, after one job over all of them."""
-    project_name = f"cases-{uuid.uuid4().hex[:8]}"
-    settings = f'name = "{project_name}"\n[brokers]\nservers = "{servers}"\n[flink]\nmemory = "1500m"\n'
-    (folder / "zipline.toml").write_text(settings)
-    project = load_project(folder)
     kept = [each.kept() for each in batches]
-    topics = [name for each in batches for name in each.tables]
-    admin = AdminClient({"bootstrap.servers": servers})
-    for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
-        made.result(60)
-    _produce(servers, batches, counts)
-    store = MemoryStore(grace=0.0)
-    job = stream_job(project, EventSources(_event_tables(batches, kept), tuple(kept)))
-    with open_streaming(job, store=store) as streaming:
-        report = streaming.once()
+    sources = EventSources(_event_tables(batches, kept), tuple(kept))
+    _, store, report = ran(sources, _messages(batches), servers, folder)
+    counts["events"] = sum(len(table.rows) for each in batches for table in each.tables.values())
     counts["dead"], counts["late"], counts["tiles"] = (
         sum(report.dead.values()),
         sum(report.late.values()),
@@ -152,6 +144,45 @@ def answers(batches: Sequence[Batch], servers: str, folder: Path, counts: Counte
     )
     for each, one in zip(batches, kept, strict=True):
         yield _fetched(each, one, store, counts)
+
+
+def ran(
+    sources: EventSources, messages: Mapping[str, Sequence[bytes]], servers: str, folder: Path
+) -> tuple[StreamJob, MemoryStore, Report]:
+    """A job over these messages, by topic, after it has ended."""
+    name = f"cases-{uuid.uuid4().hex[:8]}"
+    settings = f'name = "{name}"\n[brokers]\nservers = "{servers}"\n[flink]\nmemory = "1500m"\n'
+    (folder / "zipline.toml").write_text(settings)
+    admin = AdminClient({"bootstrap.servers": servers})
+    for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in messages]).values():
+        made.result(60)
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20})
+    for topic, texts in messages.items():
+        for text in texts:
+            producer.produce(topic, text)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    store = MemoryStore(grace=0.0)
+    job = stream_job(load_project(folder), sources)
+    with open_streaming(job, store=store) as streaming:
+        report = streaming.once()
+    return job, store, report
+
+
+def letters(job: StreamJob, table: str, servers: str) -> list[tuple[bytes, str]]:
+    """The dead letters of a table: each as it came, and the reason."""
+    settings = {"bootstrap.servers": servers, "group.id": "test", "enable.partition.eof": True}
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(job.dead[table], 0, 0)])
+    found: list[tuple[bytes, str]] = []
+    try:
+        while (message := consumer.poll(20)) is not None and message.error() is None:
+            reason = dict(message.headers() or [])["reason"]
+            assert isinstance(reason, bytes)
+            found.append((message.value() or b"", reason.decode()))
+    finally:
+        consumer.close()
+    return found
 
 
 def _event_tables(batches: Sequence[Batch], kept: Sequence[Kept]) -> dict[str, EventTable]:
@@ -164,17 +195,15 @@ def _event_tables(batches: Sequence[Batch], kept: Sequence[Kept]) -> dict[str, E
     }
 
 
-def _produce(servers: str, batches: Sequence[Batch], counts: Counter[str]) -> None:
+def _messages(batches: Sequence[Batch]) -> dict[str, list[bytes]]:
     """In the order in which they became available, so that the first of an event id is the one that counts."""
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20})
+    found: dict[str, list[bytes]] = {}
     for each in batches:
         for source in each.group_by.sources:
-            query, name = source.query, str(source.table)
-            for row in sorted(each.tables[name].rows, key=lambda row: _available(query, row)):
-                producer.produce(name, msgspec.json.encode({key: _json(value) for key, value in row.items()}))
-                counts["events"] += 1
-            producer.poll(0)
-    assert producer.flush(60) == 0
+            name, query = str(source.table), source.query
+            rows = sorted(each.tables[name].rows, key=partial(_available, query))
+            found[name] = [msgspec.json.encode({key: _json(value) for key, value in row.items()}) for row in rows]
+    return found
 
 
 def _available(query: Any, row: Row) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import fsspec
 from zipline.api import EntitySource
 from zipline.clock import now
 from zipline.engines.flink.launching import defaults
-from zipline.engines.flink.statements import Settings, StreamTable, session, statements
+from zipline.engines.flink.statements import Computed, Settings, StreamTable, session, statements
 from zipline.errors import ProjectError, UsageError
 from zipline.expressions.nodes import Column
 from zipline.orchestration.events.sources import EventSources, EventTable
@@ -194,6 +194,7 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
         clocks=tuple({each.text: each for each in clocks}.values()),
         lateness=table.lateness,
         envelope=next(iter(envelopes), None),
+        computed=tuple(Computed(each.parts, reason, each.is_way) for each, reason in table.intake.evaluation.computed),
     )
 
 
