@@ -11,7 +11,7 @@ SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfil
 
 FLINK := zipline/engines/flink/zipline-flink.jar
 
-.PHONY: demo flink test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark lint setup clean
+.PHONY: demo flink test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark bench-stream lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
@@ -54,6 +54,10 @@ bench-feast: $(VENV)/.dev
 bench-soak: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.soak
 	$(BIN)/python -m tests.performance.memory
+
+# Kafka to LMDB and to Redis by a job of Flink, beside plain Flink SQL into a black hole.
+bench-stream: $(VENV)/.dev $(FLINK)
+	$(BIN)/python -m tests.performance.streaming
 
 bench-spark: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.spark

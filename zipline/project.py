@@ -21,7 +21,10 @@
     [spark.settings]                     # of the session, as they are
     spark.driver.memory = "8g"
 
-    [flink]                              # `zipline stream --engine flink`
+    [stream]
+    engine = "flink"                     # who writes tiles: `zipline stream`; else the server and `zipline stream` do
+
+    [flink]                              # its jobs
     cluster = "http://jobs:8081"         # without it a mini cluster on this machine
     [flink.settings]                     # of the job, as they are
     state.backend.type = "rocksdb"
@@ -63,6 +66,8 @@ from zipline.values import dataclass
 
 FILE = "zipline.toml"
 EMBEDDED = ".zipline"
+ENGINES = ("local", "flink")
+"""For streams."""
 STORES = ("lmdb", "redis", "cassandra", "memory")
 
 _DEFAULTS: dict[str, dict[str, str]] = {
@@ -75,6 +80,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "brokers": {"servers": "", "security_protocol": "", "username": "", "password": ""},
     "registry": {"url": f"sqlite:///{EMBEDDED}/registry.db"},
     "spark": spark_settings.DEFAULTS,
+    "stream": {"engine": "local"},
     "flink": flink_settings.DEFAULTS,
     "serve": serve_settings.DEFAULTS,
 }
@@ -127,6 +133,7 @@ class Project:
     brokers: Brokers = Brokers()
     registry: str = field(default="", repr=False)
     spark: Spark = Spark()
+    stream_engine: str = "local"
     flink: Flink = Flink()
     serve: Serve = Serve()
     tables: Mapping[str, TableSettings] = field(default_factory=dict)
@@ -201,6 +208,9 @@ class _Settings:
             raise self._wrong(
                 f"there is no online store {online['store']!r}", online["store"], STORES, "store", "online"
             )
+        engine = resolved["stream"]["engine"]
+        if engine not in ENGINES:
+            raise self._wrong(f"no engine for streams is named {engine!r}", engine, ENGINES, "engine", "stream")
         options = {key: value for key, value in storage.items() if value} | self._free("storage")
         online["url"] = _absolute(root, online["url"]) if online["store"] == "lmdb" else online["url"]
         return Project(
@@ -215,6 +225,7 @@ class _Settings:
             brokers=Brokers(**resolved["brokers"]),
             registry=_absolute_sqlite(root, resolved["registry"]["url"]),
             spark=self._spark(root, resolved["spark"]),
+            stream_engine=resolved["stream"]["engine"],
             flink=self._flink(root, resolved["flink"]),
             serve=self._serve(root, resolved["serve"]),
             tables=MappingProxyType(self._tables()),

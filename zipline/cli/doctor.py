@@ -62,7 +62,7 @@ def command(spark: bool, project: str | None, environment: str | None, as_json: 
       zipline doctor
     """
     opened = open_project(project, environment)
-    findings = [*examine(opened), *_spark(opened, is_started=spark)]
+    findings = [*examine(opened), *_spark(opened, is_started=spark), *_flink(opened)]
     settings = [asdict(setting) for setting in opened.describe()]
     if as_json:
         print_json({"settings": settings, "findings": [asdict(finding) for finding in findings]})
@@ -233,6 +233,28 @@ def _spark(project: Project, *, is_started: bool) -> Iterator[Finding]:
 
 def _seen(what: str, look: Callable[[], str], _: Project) -> Finding:
     return Finding(f"spark {what}", FINE, look())
+
+
+def _flink(project: Project) -> Iterator[Finding]:
+    """What streaming jobs stand on; nobody asks for them where Flink's libraries are not, nor a section of settings."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from zipline.engines.flink import setup
+    from zipline.flink_settings import Flink
+
+    given = replace(project.flink, state=Flink().state)
+    try:
+        version("apache-flink-libraries")
+    except PackageNotFoundError:
+        if given == Flink():
+            return
+    for what, look in setup.checks():
+        for finding in _guarded(f"flink {what}", partial(_flink_seen, what, look), project):
+            yield finding if given != Flink() or finding.state == FINE else replace(finding, state=ATTENTION)
+
+
+def _flink_seen(what: str, look: Callable[[], str], _: Project) -> Finding:
+    return Finding(f"flink {what}", FINE, look())
 
 
 def _started(project: Project) -> Finding:

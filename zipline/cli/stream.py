@@ -47,7 +47,9 @@ def command() -> None:
 
 @command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--engine", type=click.Choice(["local", "flink"]), default="local", help="What updates the tiles.")
+@click.option(
+    "--engine", type=click.Choice(["local", "flink"]), help="What updates the tiles (default: the project's, local)."
+)
 @click.option(
     "--from", "file", type=click.Path(path_type=Path), metavar="FILE", help="Follow a JSON-lines file of one table."
 )
@@ -58,7 +60,7 @@ def command() -> None:
 @project_options
 def run(
     names: tuple[str, ...],
-    engine: str,
+    engine: str | None,
     file: Path | None,
     once: bool,
     append_topics: bool,
@@ -86,7 +88,7 @@ def run(
     from zipline.orchestration.events.sources import named_tables
 
     where = open_project(project, environment)
-    if engine == "flink":
+    if (engine or where.stream_engine) == "flink":
         if file is not None or append_topics or tiles_only:
             raise click.UsageError("--from, --append-topics and --tiles-only are those of --engine local.")
         from zipline.cli.streaming import run_job
@@ -121,6 +123,19 @@ def stop(job: str | None, project: str | None, environment: str | None, as_json:
     from zipline.cli.streaming import stop_job
 
     stop_job(open_project(project, environment), job, as_json=as_json)
+
+
+@command.command("replay-dead-letters")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@project_options
+def replay_dead_letters(tables: tuple[str, ...], project: str | None, environment: str | None, as_json: bool) -> None:
+    """Send messages that were no events to their topics again, each once: after the reason was mended.
+
+    They keep the time at which they came. What is still no event is put aside again.
+    """
+    from zipline.cli.streaming import replay
+
+    replay(open_project(project, environment), tables, as_json=as_json)
 
 
 @command.command()

@@ -16,6 +16,7 @@ from zipline.clock import SECOND, now, to_text
 from zipline.engines.flink.statements import script
 from zipline.orchestration.events.opening import Wanted, check_wanted
 from zipline.orchestration.events.sources import event_sources, named_tables
+from zipline.orchestration.streaming.brokers import sent_again
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
 from zipline.orchestration.streaming.running import STOPPED_WITHIN, Streaming, open_streaming
 from zipline.orchestration.streaming.status import Report, Status, await_end, signalled, status_of, statuses
@@ -112,6 +113,19 @@ def restart_job(project: Project, job: str | None, *, as_json: bool) -> None:
         print_json({"job": name, "told": str(status.process)})
     else:
         click.echo(f"told {status.process}, which restarts the job {name} from a savepoint: zipline stream status")
+
+
+def replay(project: Project, names: Sequence[str], *, as_json: bool) -> None:
+    """Of these tables, or of all that take events."""
+    definitions = load_definitions(project)
+    sources = event_sources(project, definitions, open_catalog(project=project), named_tables(definitions, names))
+    job = stream_job(project, sources)
+    found = {table: sent_again(project.brokers, topic, f"{topic}.replay") for table, topic in job.dead.items()}
+    if as_json:
+        print_json(found)
+        return
+    for table, counts in found.items():
+        click.echo(f"{table}: {plural(sum(counts.values()), 'message')} sent again")
 
 
 def _print_report(report: Report, *, as_json: bool) -> None:

@@ -104,8 +104,7 @@ class LmdbStore:
         assert environment is not None
         with _told(f"tiles of {space}"):
             with environment.begin(write=True) as transaction:
-                for key, value in items:
-                    transaction.put(key, value)
+                transaction.cursor().putmulti(items)
             _fill(environment)
 
     def close(self) -> None:

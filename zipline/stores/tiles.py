@@ -14,6 +14,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zipline.clock import DAY, HOUR
 
 PROGRESS = b"\0"
@@ -35,6 +38,21 @@ def coarse(day: int) -> bytes:
 def fine(day: int, t: int) -> bytes:
     """The same of the fine tiles of the hour of `t`."""
     return _PLACE.pack(day // DAY, t // HOUR)
+
+
+def all_coarse(days: NDArray[np.int64]) -> bytes:
+    """`coarse` of each day, one behind the other."""
+    return _placed(days, np.full(len(days), COARSE))
+
+
+def all_fine(days: NDArray[np.int64], times: NDArray[np.int64]) -> bytes:
+    """`fine` of each day and time, one behind the other."""
+    return _placed(days, times // HOUR)
+
+
+def _placed(days: NDArray[np.int64], hours: NDArray[np.int64]) -> bytes:
+    found: bytes = np.stack([days // DAY, hours], axis=1).astype(">i4").tobytes()
+    return found
 
 
 def seen(number: int, bucket: bytes) -> bytes:

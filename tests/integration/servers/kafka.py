@@ -61,29 +61,54 @@ def kafka_servers() -> Iterator[str]:
 @contextmanager
 def running_kafka() -> Iterator[str]:
     """host:port of a broker of its own."""
-    java, library = _program("java", "openjdk-17-jdk-headless"), _library()
+    with broker() as started:
+        yield started.address
+
+
+@contextmanager
+def broker() -> Iterator["Broker"]:
+    """A broker of its own, which can be killed and started again."""
     folder = Path(tempfile.mkdtemp(prefix="kafka-"))
-    port, controller = free_ports(2)
-    settings = folder / "server.properties"
-    settings.write_text(SETTINGS.format(port=port, controller=controller, folder=folder))
-    name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{library}/*"]
     try:
-        subprocess.run(
-            [*command, "kafka.tools.StorageTool", "format", "-t", name, "-c", settings],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen([*command, "kafka.Kafka", settings], stdout=log, stderr=log, cwd=folder)
+        started = Broker(folder)
         try:
-            _await(f"127.0.0.1:{port}", server, folder / "log")
-            yield f"127.0.0.1:{port}"
+            yield started
         finally:
-            server.kill()
-            server.wait(timeout=60)
+            started.kill()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Broker:
+    """A broker whose data lie in a folder; it begins at once."""
+
+    def __init__(self, folder: Path) -> None:
+        java, library = _program("java", "openjdk-17-jdk-headless"), _library()
+        port, controller = free_ports(2)
+        self.address, self._folder = f"127.0.0.1:{port}", folder
+        self._settings = folder / "server.properties"
+        self._settings.write_text(SETTINGS.format(port=port, controller=controller, folder=folder))
+        self._command = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{library}/*"]
+        name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        formatting = [*self._command, "kafka.tools.StorageTool", "format", "-t", name, "-c", self._settings]
+        subprocess.run(formatting, check=True, stdout=subprocess.DEVNULL)
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, with what it had."""
+        with (self._folder / "log").open("ab") as log:
+            command = [*self._command, "kafka.Kafka", self._settings]
+            self._server = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        try:
+            _await(self.address, self._server, self._folder / "log")
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._server.kill()
+        self._server.wait(timeout=60)
 
 
 def _program(name: str, package: str) -> str:

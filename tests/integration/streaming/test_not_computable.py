@@ -111,8 +111,9 @@ def planned(name: str, every: Sequence[Any]) -> tuple[EventSources, tuple[Kept, 
 
 
 def tiles(store: MemoryStore, kept: Kept) -> dict[bytes, bytes]:
+    """Without what a writer keeps beside them."""
     found = store._values.get(Place(kept.group_by.name), {})
-    return {name: bytes(value) for name, value in found.items() if name not in (POSITION, PROGRESS)}
+    return {name: bytes(value) for name, value in found.items() if name != PROGRESS and not name.startswith(POSITION)}
 
 
 def embedded(found: EventSources, name: str, messages: Sequence[bytes], folder: Path) -> tuple[Any, MemoryStore]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -23,7 +22,6 @@ Irs = list[list[Any]]
 
 AT_ONCE = 16_384
 """Blocks that are laid out in one buffer."""
-_HEAD = struct.Struct("<qqqq")
 _KINDS = {kind: number for number, kind in enumerate(WORDS)}
 
 
@@ -68,44 +66,45 @@ class Form:
         """The IRs of records one behind the other, as a store keeps them."""
         return [a.stored(ir) for record in irs for a, ir in zip(self.aggregators, record, strict=True)]
 
-    def is_own(self, block: Any) -> bool:
-        """Whether there is a block and it is not another definition's."""
-        return block is not None and bytes(block[:WORD]) == self.tag.to_bytes(WORD, "little", signed=True)
-
     def opened(self, blocks: Sequence[Sequence[Any]]) -> Opened:
         """The records of the blocks (bytes, views of them, or None) of each key. CodecError where one is no block of
         this form."""
-        whole = [[bytes(block) for block in of_key if block is not None] for of_key in blocks]
-        found: list[bytes] = []
-        packed: list[bytes] = []
-        counts = [0]
-        total = 0
-        for of_key in whole:
-            for block in of_key:
-                end, count, irs = self._shape(block)
-                found.append(block[HEADER * WORD : end])
-                if irs:
-                    packed.append(block[end : end + irs])
-                total += count
-            counts.append(total)
-        every = [block for of_key in whole for block in of_key]
-        ends = np.cumsum([0, *(len(block) // WORD for block in every)])
-        if not sealing.are_whole(np.frombuffer(b"".join(every), np.int64), ends).all():
-            raise CodecError("a stored block is damaged: its checksum is wrong", hint="upload again")
-        words = np.frombuffer(b"".join(found), np.int64).reshape(-1, self.layout.words)
-        return Opened(words, np.array(counts, np.int64), packed)
+        alone = self.opened_alone([block for of_key in blocks for block in of_key], is_strict=True)
+        ends = np.cumsum([0, *(len(of_key) for of_key in blocks)])
+        return Opened(alone.words, alone.offsets[ends], alone.packed)
 
-    def _shape(self, block: bytes) -> tuple[int, int, int]:
-        """(where the records of a block end, how many there are, the bytes of their IRs)."""
-        if len(block) < HEADER * WORD:
+    def opened_alone(self, blocks: Sequence[Any], *, is_strict: bool = False) -> Opened:
+        """The records of each block, or None. One of another definition has none, or with `is_strict` is an error."""
+        sizes = np.array([0 if block is None else len(block) for block in blocks], np.int64)
+        there = np.flatnonzero(sizes)
+        if any(block is not None and not len(block) for block in blocks) or (sizes[there] < HEADER * WORD).any():
             raise CodecError("a stored block is too short")
-        tag, _, count, irs = _HEAD.unpack_from(block)
-        end = (HEADER + count * self.layout.words) * WORD
-        if tag != self.tag:
-            raise CodecError("a stored block belongs to another definition", hint="upload again")
-        if count < 0 or irs < 0 or len(block) != end + irs + -irs % WORD:
+        whole = b"".join([block for block in blocks if block is not None])
+        begins = np.cumsum(sizes[there]) - sizes[there]
+        if (sizes[there] % WORD).any():
             raise CodecError("a stored block has not the length that it says")
-        return end, count, irs
+        words, at = np.frombuffer(whole, np.int64), begins // WORD
+        own = words[at + TAG] == self.tag
+        if is_strict and not own.all():
+            raise CodecError("a stored block belongs to another definition", hint="upload again")
+        there, begins, at = there[own], begins[own], at[own]
+        counts, irs = words[at + RECORDS], words[at + IR_BYTES]
+        longest = sizes[there] // WORD
+        if ((counts < 0) | (irs < 0) | (counts > longest) | (irs > sizes[there])).any() or (
+            HEADER + counts * self.layout.words + -(-irs // WORD) != longest
+        ).any():
+            raise CodecError("a stored block has not the length that it says")
+        if not sealing.blocks_are_whole(words, at, at + longest).all():
+            raise CodecError("a stored block is damaged: its checksum is wrong", hint="upload again")
+        of = np.zeros(len(blocks), np.int64)
+        of[there] = counts
+        found = np.empty((int(counts.sum()), self.layout.words), np.int64)
+        _gather(words, at + HEADER, counts, found)
+        packed: list[bytes] = []
+        if irs.any():
+            first = (begins + (HEADER + counts * self.layout.words) * WORD).tolist()
+            packed = [whole[begin : begin + size] for begin, size in zip(first, irs.tolist(), strict=True) if size]
+        return Opened(found, np.append(0, np.cumsum(of)), packed)
 
     def irs_of(self, packed: Sequence[Any]) -> Irs:
         """The IRs of records in the order of their blocks."""
@@ -153,6 +152,19 @@ def _lay(words: Any, bounds: Any, begins: Any, out: Any) -> None:
             for place in range(words.shape[1]):
                 out[at] = words[record, place]
                 at += 1
+
+
+@kernel
+def _gather(words: Any, begins: Any, counts: Any, out: Any) -> None:
+    """Copies the records of each block behind those of the one before."""
+    record = 0
+    for block in range(len(begins)):
+        at = begins[block]
+        for _ in range(counts[block]):
+            for place in range(out.shape[1]):
+                out[record, place] = words[at]
+                at += 1
+            record += 1
 
 
 @dataclass(frozen=True, eq=False)

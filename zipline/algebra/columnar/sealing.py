@@ -50,11 +50,16 @@ def seal(words: Any, ends: Any) -> None:
         words[ends[block] + CHECKSUM] = checksum(words, ends[block], ends[block + 1])
 
 
-@kernel
 def are_whole(words: Any, ends: Any) -> Any:
+    """Whether each of the blocks that lie from one of `ends` to the next has its checksum."""
+    return blocks_are_whole(words, ends[:-1], ends[1:])
+
+
+@kernel
+def blocks_are_whole(words: Any, begins: Any, ends: Any) -> Any:
     """Whether each of the blocks has its checksum."""
-    found = np.zeros(len(ends) - 1, np.bool_)
+    found = np.zeros(len(begins), np.bool_)
     for block in range(len(found)):
-        begin, end = ends[block], ends[block + 1]
+        begin, end = begins[block], ends[block]
         found[block] = end - begin > CHECKSUM and words[begin + CHECKSUM] == checksum(words, begin, end)
     return found

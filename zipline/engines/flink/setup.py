@@ -25,7 +25,7 @@ INSTALL = "pip install 'zipline-features[flink]'"
 
 def checks() -> Iterator[tuple[str, Callable[[], str]]]:
     """(what is looked at, the look)."""
-    yield "flink", flink
+    yield "libraries", flink
     yield "java", java
     yield "jar", jar
 

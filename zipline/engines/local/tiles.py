@@ -24,7 +24,7 @@ from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, Records, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
-from zipline.stores.tiles import PROGRESS, coarse, fine
+from zipline.stores.tiles import PROGRESS, SUFFIX, all_coarse, all_fine
 from zipline.tables.catalog import open_catalog
 
 Ints = NDArray[np.int64]
@@ -71,12 +71,12 @@ class TileWriter:
         hours = floor(new.words[:, START], HOUR)
         chunk, firsts = _runs(key, day, hours)
         key, day = key[firsts], day[firsts]
-        names = [keys[k] + fine(d, h) for k, d, h in _listed(key, day, hours[firsts])]
+        names = _named(keys, key, all_fine(day, hours[firsts]))
         levels = (self._kept.tile, *(width for width in TILE_LEVELS[:_HOURLY] if width > self._kept.tile))
         changed = self._merged(names, new._replace(chunk=chunk), levels, is_whole=is_whole)
         # Every hour that changed, as one tile, replaces the one that is in the coarse chunk.
         above, firsts = _runs(key, day)
-        names_above = [keys[k] + coarse(d) for k, d in _listed(key[firsts], day[firsts])]
+        names_above = _named(keys, key[firsts], all_coarse(day[firsts]))
         top = changed.at(np.flatnonzero(changed.words[:, WIDTH] == TILE_LEVELS[_HOURLY - 1]))
         hourly = Tiles(*self._form.merged(_as_tiles(top.words, HOUR), top.irs, above[top.chunk]))
         done = self._merged(names_above, hourly, TILE_LEVELS[_HOURLY:], is_whole=True)
@@ -89,10 +89,9 @@ class TileWriter:
         """Chunks with these tiles of their finest level taken in, or in place of those there, and all above anew."""
         stored = self._stored(names)
         # What another definition's writer left is as nothing to this one: its chunks begin anew.
-        opened = self._form.opened([[block] if self._form.is_own(block) else [] for block in stored])
-        old = Tiles(
-            opened.words, self._form.irs_of(opened.packed), np.repeat(np.arange(len(names)), np.diff(opened.offsets))
-        )
+        opened = self._form.opened_alone(stored)
+        chunk = np.repeat(np.arange(len(names)), np.diff(opened.offsets))
+        old = Tiles(opened.words, self._form.irs_of(opened.packed), chunk)
         old = old.at(np.flatnonzero(old.words[:, WIDTH] == levels[0]))
         both = _together([old, new])
         if is_whole:
@@ -155,6 +154,11 @@ def with_tiles_from(end: int, kept: Kept, found: Records) -> Records:
 _HOURLY = TILE_LEVELS.index(HOUR)
 
 
+def _named(keys: Sequence[bytes], key: Ints, suffixes: bytes) -> list[bytes]:
+    """The names of chunks: of each its key, and what stands behind it."""
+    return [keys[k] + suffixes[n * SUFFIX : (n + 1) * SUFFIX] for n, k in enumerate(key.tolist())]
+
+
 def _together(tiles: Sequence[Tiles]) -> Tiles:
     irs = [ir for each in tiles for ir in each.irs]
     return Tiles(np.concatenate([each.words for each in tiles]), irs, np.concatenate([each.chunk for each in tiles]))
@@ -178,7 +182,3 @@ def _as_tiles(words: Ints, level: int) -> Ints:
     found[:, START] = floor(words[:, START], level)
     found[:, WIDTH] = level
     return found
-
-
-def _listed(*arrays: Any) -> Any:
-    return zip(*(array.tolist() for array in arrays), strict=True)

@@ -35,12 +35,14 @@ REFUSED = "refused.jsonl"
 class Wanted:
     """What to follow: these tables (all where none is named); a file in the place of topics. `appends` says whether the
     warehouse is appended to, of tables that are not named as far as they can be; `appends_topics` whether with what
-    comes by topics, too: else whoever fills the table from the topic goes on doing it."""
+    comes by topics, too: else whoever fills the table from the topic goes on doing it. `takes_over` says whether tiles
+    that another engine wrote are made anew."""
 
     tables: tuple[str, ...] = ()
     file: Path | None = None
     appends: bool = True
     appends_topics: bool = False
+    takes_over: bool = True
 
 
 @contextmanager
@@ -71,7 +73,8 @@ def open_stream(
             store = open_store(project)
             held.callback(store.close)
         logs = _logs(project, sources, wanted, held, with_topics=True)
-        feeds = [Feed(kept, store, space, clock) for kept, space in zip(sources.group_bys, spaces, strict=True)]
+        pairs = zip(sources.group_bys, spaces, strict=True)
+        feeds = [Feed(kept, store, space, clock, takes_over=wanted.takes_over) for kept, space in pairs]
         dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.tables}
         appenders = _appenders(project, sources, wanted, held, feeds, dead, clock)
         yield Stream(sources.tables, logs, feeds, appenders, dead, clock, locks)

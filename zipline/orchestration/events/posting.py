@@ -21,6 +21,7 @@ from zipline.orchestration.events.journal import Journal
 from zipline.orchestration.events.logs import Clock, journal_line
 from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.sources import EventSources, event_sources, journal_of
+from zipline.orchestration.events.standing import LOCAL
 from zipline.orchestration.events.stream import Report, Stream
 from zipline.plan.definitions import Definitions, load
 from zipline.project import Project
@@ -88,10 +89,11 @@ class EventLog:
 
     @contextmanager
     def following(self, store: Store | None = None) -> Iterator[Follower]:
-        """A thread that takes what is posted into the tiles and the warehouse, for the block."""
+        """A thread that takes what is posted into the tiles and the warehouse, for the block; not where the project's
+        engine for streams is another."""
         follower = Follower(self, store)
         self._followers.append(follower)
-        if self.sources:
+        if self.sources and self.project.stream_engine == LOCAL:
             follower.start()
         try:
             yield follower
@@ -145,7 +147,7 @@ class Follower:
 
     def _follow(self) -> None:
         log = self._log
-        wanted = Wanted(appends=not log._tiles_only)
+        wanted = Wanted(appends=not log._tiles_only, takes_over=False)
         given = log._definitions, log._catalog
         with open_stream(
             log.project, wanted, *given, store=self._store, clock=log._clock, sources=log._sources

@@ -5,9 +5,9 @@ batch whole or not at all, a crash at any moment neither loses an event nor coun
 at before every batch, so a store that went back to an earlier state, or a write of which the answer was lost, is gone
 on from where it stands.
 
-A group-by that was changed has other tiles: its logs are then read from their beginning, chunks of the old definition
-count as empty, and the position is kept only once the logs have been read to their end. Should the process be killed
-before, it begins again.
+A group-by that was changed, or that another engine wrote, has other tiles: its logs are then read from their beginning,
+chunks of the old definition count as empty, and the position is kept only once the logs have been read to their end.
+Should the process be killed before, it begins again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from contextlib import contextmanager
 import msgspec
 
 from zipline.engines.local.tiles import TileWriter
-from zipline.errors import DataError
+from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.logs import Position
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
 from zipline.stores.tiles import POSITION
 
+LOCAL, FLINK = "local", "flink"
+"""The engines that write tiles. Each has logs of its own, so neither goes on with what the other made."""
 _UNKNOWN = b""
 
 
@@ -32,13 +34,17 @@ class _Stored(msgspec.Struct):
 
     fingerprint: str
     logs: dict[str, dict[str, int]] | None = None
+    engine: str = LOCAL
 
 
 class Tiles:
     """See the module. One thread uses an object, and one process has one of a group-by."""
 
-    def __init__(self, kept: Kept, store: Store, space: str) -> None:
-        self.kept, self.space = kept, space
+    engine = LOCAL
+
+    def __init__(self, kept: Kept, store: Store, space: str, *, takes_over: bool = True) -> None:
+        """Tiles of another engine are made anew; unless it `takes_over`, they are a LockedError."""
+        self.kept, self.space, self._takes_over = kept, space, takes_over
         self._store = store
         self._logs: dict[str, dict[str, int]] = {}
         self._own: set[bytes] | None = None
@@ -60,8 +66,15 @@ class Tiles:
         if found == self._stored:
             return True
         before = _stored(found, self.space)
+        is_ours = before is None or before.engine == self.engine
+        if before is not None and not is_ours and not self._takes_over:
+            raise LockedError(
+                f"the tiles of {self.space} are those of engine {before.engine}",
+                subject=self.space,
+                next_command=f"zipline stream --engine {before.engine}",
+            )
         self._stored = found
-        if before is None or (before.fingerprint == self.kept.fingerprint and before.logs is not None):
+        if before is None or (is_ours and before.fingerprint == self.kept.fingerprint and before.logs is not None):
             self._begin(None, before.logs or {} if before else {})
             return False
         self._begin(set(), {})
@@ -109,7 +122,7 @@ class Tiles:
     def _position_items(self, logs: dict[str, dict[str, int]] | None) -> list[Item]:
         if self._own is not None and logs is not None:
             return []
-        self._stored = msgspec.json.encode(_Stored(self.kept.fingerprint, logs))
+        self._stored = msgspec.json.encode(_Stored(self.kept.fingerprint, logs, self.engine))
         return [(POSITION, self._stored)]
 
 

@@ -44,9 +44,9 @@ class Taken:
 class Feed(Tiles):
     """See the module. One thread uses a feed, and one process has one of a group-by."""
 
-    def __init__(self, kept: Kept, store: Store, space: str, clock: Clock) -> None:
+    def __init__(self, kept: Kept, store: Store, space: str, clock: Clock, *, takes_over: bool = True) -> None:
         self._clock = clock
-        super().__init__(kept, store, space)
+        super().__init__(kept, store, space, takes_over=takes_over)
 
     @property
     def tables(self) -> frozenset[str]:

@@ -91,17 +91,16 @@ class Admin:
             self._await(new.topic)
 
     def _await(self, topic: str) -> None:
-        """A topic that was just made has no leader for a moment, and a client that has looked too early remembers that
-        it is not there until it is told of it anew."""
+        """A topic that was just made has no leader for a moment, and the consumer must learn of it."""
         until = monotonic() + MADE_WITHIN
         while True:
             try:
+                _asked(topic, lambda: self._consumer.list_topics(topic, timeout=TIMEOUT))
                 self._watermarks(topic, 0)
             except KafkaUnreachableError:
                 if monotonic() > until:
                     raise
                 time.sleep(0.05)
-                _asked(topic, lambda: self._consumer.list_topics(topic, timeout=TIMEOUT))
             else:
                 return
 
@@ -225,6 +224,40 @@ class Outbox:
         return {}
 
 
+def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
+    """Sends messages that were put aside to the topics that they came from, as they came and with their own time, each
+    once; gives how many to each. How far it got is kept by the brokers, in the same transactions."""
+    consumer = Consumer({**settings_of(brokers), **_READING, "group.id": group})
+    producer = Producer({**settings_of(brokers), "transactional.id": group, "log_level": 2})
+    place = TopicPartition(letters, 0)
+    counts: dict[str, int] = {}
+    try:
+        known = consumer.committed([place], timeout=TIMEOUT)[0]
+        ends = _asked(letters, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
+        low, end = int(ends[0]), int(ends[1])
+        at = max(known.offset, low) if known.offset >= 0 else low
+        consumer.assign([TopicPartition(letters, 0, at)])
+        producer.init_transactions(2 * TIMEOUT)
+        while at < end and (messages := consumer.consume(1000, TIMEOUT)):
+            letters_read = [message for message in messages if message.error() is None]
+            producer.begin_transaction()
+            for message in letters_read:
+                facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
+                topic = facts["topic"].decode()
+                producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
+                counts[topic] = counts.get(topic, 0) + 1
+                at = (message.offset() or 0) + 1
+            at = at if letters_read else end  # nothing but marks of transactions was left
+            metadata = consumer.consumer_group_metadata()
+            producer.send_offsets_to_transaction([TopicPartition(letters, 0, at)], metadata, 2 * TIMEOUT)
+            producer.commit_transaction(2 * TIMEOUT)
+    except KafkaException as wrong:
+        raise _unreachable(f"the letters of {letters!r} cannot be sent again", wrong) from None
+    finally:
+        consumer.close()
+    return counts
+
+
 class TileReader:
     """Messages of tiles in order, from an offset on."""
 
@@ -293,4 +326,4 @@ def _unreachable(what: str, wrong: KafkaException) -> KafkaUnreachableError:
     return KafkaUnreachableError(f"{what}: {wrong.args[0].str()}", hint="are the servers of [brokers] running?")
 
 
-__all__ = ["Admin", "Offsets", "Outbox", "Tile", "TileReader", "settings_for_java"]
+__all__ = ["Admin", "Offsets", "Outbox", "Tile", "TileReader", "sent_again", "settings_for_java"]

@@ -14,7 +14,7 @@ import numpy as np
 from zipline.clock import DAY
 from zipline.engines.flink.messages import PLACE_SUFFIX
 from zipline.engines.flink.partials import opened
-from zipline.orchestration.events.standing import Tiles
+from zipline.orchestration.events.standing import FLINK, Tiles
 
 _SUFFIX = np.dtype([("day", ">i4"), ("start", ">i8")])
 assert _SUFFIX.itemsize == PLACE_SUFFIX.size
@@ -22,6 +22,8 @@ assert _SUFFIX.itemsize == PLACE_SUFFIX.size
 
 class TileFeed(Tiles):
     """See the module. One thread uses a feed, and one process has one of a group-by."""
+
+    engine = FLINK
 
     def put(self, log: str, tiles: Mapping[bytes, bytes], offset: int) -> None:
         """Writes tiles, by their places, that stand in a log before an offset."""

@@ -142,6 +142,13 @@ class StreamJob:
         """The newest complete checkpoint or savepoint of this version; None where there is none."""
         return newest_state(f"{self.state}/{self.identity}", self.project.storage_options)
 
+    def forget_state(self, job: str) -> None:
+        """Deletes what jobs of this version left that ended before `job`, which has a checkpoint of its own by now."""
+        system, path = _system(f"{self.state}/{self.identity}", self.project.storage_options)
+        for place in system.ls(path, detail=False):
+            if place.rstrip("/").rsplit("/", 1)[-1] != job:
+                system.rm(place, recursive=True)
+
     @property
     def _prefix(self) -> str:
         return f"zipline.{_topic(self.project.name)}.{_topic(self.project.environment)}."
@@ -161,7 +168,7 @@ def stream_job(project: Project, sources: EventSources) -> StreamJob:
 
 def newest_state(folder: str, options: Mapping[str, str] | None = None) -> str | None:
     """Of checkpoints and savepoints below a folder the newest that is complete: it has its `_metadata`."""
-    system, path = fsspec.core.url_to_fs(folder, **(options or {} if "://" in folder else {}))
+    system, path = _system(folder, options or {})
     found = [
         name for pattern in ("*/chk-*/_metadata", "savepoint-*/_metadata") for name in system.glob(f"{path}/{pattern}")
     ]
@@ -169,6 +176,10 @@ def newest_state(folder: str, options: Mapping[str, str] | None = None) -> str |
         return None
     newest = max(found, key=lambda name: (_modified(system, name), name))
     return str(system.unstrip_protocol(newest.removesuffix("/_metadata")))
+
+
+def _system(folder: str, options: Mapping[str, str]) -> tuple[fsspec.AbstractFileSystem, str]:
+    return fsspec.core.url_to_fs(folder, **(options if "://" in folder else {}))  # type: ignore[no-any-return]
 
 
 def _modified(system: fsspec.AbstractFileSystem, name: str) -> float:

@@ -63,7 +63,9 @@ class Streaming:
         self._checked = monotonic()
         self._stopped = threading.Event()
         self._restarted = threading.Event()
-        self._lost: LockLostError | None = None
+        self._has_begun = False
+        self._forgotten = ""
+        self._wrong: BaseException | None = None
 
     def run(self) -> Report:
         """Keeps the job going until `stop`, which ends it with a savepoint."""
@@ -72,7 +74,6 @@ class Streaming:
         watching.start()
         self._posted.start()
         try:
-            self._begin()
             while not self._stopped.is_set():
                 self._step()
         finally:
@@ -81,8 +82,8 @@ class Streaming:
             watching.join()
             self._end()
             write_status(self.job.folder, self.report)
-        if self._lost is not None:
-            raise self._lost
+        if self._wrong is not None:
+            raise self._wrong
         return self.report
 
     def once(self) -> Report:
@@ -129,14 +130,13 @@ class Streaming:
 
     def _begin(self) -> None:
         """Reads the tiles from where the slowest of the feeds stands."""
-        with self._tried("store"):
-            for feed in self._feeds:
-                feed.look()
+        for feed in self._feeds:
+            feed.look()
         positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
         known = [position for position in positions if position is not None]
         self._offset = min(known) if len(known) == len(positions) else 0
-        with self._tried("brokers"):
-            self._reader.begin(self._offset if self._offset else None)
+        self._reader.begin(self._offset if self._offset else None)
+        self._has_begun = True
 
     def _step(self) -> None:
         if monotonic() - self._checked >= CHECKED_EVERY:
@@ -145,12 +145,14 @@ class Streaming:
                 lock.check()
         is_through = False
         with self._tried("tiles"):
+            if not self._has_begun:
+                self._begin()
             messages = self._reader.read(MOST, WAITED)
             self._put(messages)
             is_through = not messages
         if "tiles" in self.report.troubles:
+            self._has_begun = False
             self._stopped.wait(AGAIN)
-            self._begin()
         mark = self._progress.reached(self._offset)
         if mark is not None:
             self.report.until = max(mark.until, self._until)
@@ -186,16 +188,23 @@ class Streaming:
             self._until = until
 
     def _watch(self) -> None:
-        while not self._stopped.wait(PROGRESS_EVERY):
-            with self._tried("job"):
-                self._look()
-            with self._tried("brokers"):
-                self._progress.look(self._posted.until)
-                self.report.lag = self._progress.lag
-                self._count()
-            with self._tried("posted"):
-                self._posted.check()
-            write_status(self.job.folder, self.report)
+        try:
+            while not self._stopped.wait(PROGRESS_EVERY):
+                self._watch_once()
+        except BaseException as wrong:  # `run` raises it
+            self._wrong = wrong
+            self._stopped.set()
+
+    def _watch_once(self) -> None:
+        with self._tried("job"):
+            self._look()
+        with self._tried("brokers"):
+            self._progress.look(self._posted.until)
+            self.report.lag = self._progress.lag
+            self._count()
+        with self._tried("posted"):
+            self._posted.check()
+        write_status(self.job.folder, self.report)
 
     def _look(self) -> None:
         """Starts the job again where it has ended."""
@@ -214,7 +223,11 @@ class Streaming:
         if state not in RUNNING:
             self._restart()
             return
-        self.report.checkpoint = running.jobs.checkpoint(running.id) or self.report.checkpoint
+        newest = running.jobs.checkpoint(running.id)
+        if newest is not None and self._forgotten != running.id:
+            self.job.forget_state(running.id)
+            self._forgotten = running.id
+        self.report.checkpoint = newest or self.report.checkpoint
         if state == "RESTARTING":
             raise EngineError(f"the job is being restarted: {running.jobs.failure(running.id)}")
 
@@ -266,7 +279,7 @@ class Streaming:
             yield
             self.report.troubles.pop(name, None)
         except LockLostError as lost:
-            self._lost = lost
+            self._wrong = lost
             self._stopped.set()
         except (ZiplineError, OSError) as wrong:
             self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong)

@@ -1,0 +1,130 @@
+"""Tiles that are put whole: again, out of order, beside what another engine wrote."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.integration.events.streams import END, SCHEMA
+from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
+from zipline.algebra.codec import CodecError
+from zipline.algebra.layout import EVENTS
+from zipline.algebra.windows import floor
+from zipline.clock import DAY, MINUTE, to_datetime
+from zipline.engines.flink.messages import PLACE_SUFFIX, read_message
+from zipline.engines.local.records import read_available, records
+from zipline.errors import DataError, LockedError
+from zipline.orchestration.events.tiling import Feed
+from zipline.orchestration.streaming.feeds import TileFeed
+from zipline.plan.build import plan_group_by
+from zipline.plan.online import Kept
+from zipline.stores.contract import Place
+from zipline.stores.keys import key_writer
+from zipline.stores.memory import MemoryStore
+from zipline.stores.tiles import coarse, fine
+from zipline.tables.catalog import open_catalog
+from zipline.types import STRING
+
+SOURCE = EventSource("events", topic=Topic("events"), query=Query(["key", "n"], time="t"))
+TOTALS = GroupBy(
+    keys=["key"],
+    sources=[SOURCE],
+    aggregations=[Aggregation("n", Operation.SUM, windows=["30m", "1d"])],
+    online=True,
+    name="totals",
+)
+KEPT = Kept(plan_group_by(TOTALS, lambda table: SCHEMA))
+ANN = key_writer([STRING])(["ann"]) or b""
+
+
+def rows(*events: tuple[int, int]) -> pa.Table:
+    """(minute of the day, n) of one key."""
+    times = [to_datetime(END + minute * MINUTE) for minute, _ in events]
+    columns = {
+        "key": ["ann"] * len(events),
+        "n": [n for _, n in events],
+        "t": pa.array(times, pa.timestamp("us", "UTC")),
+    }
+    strings = {name: pa.nulls(len(events), pa.string()) for name in ("id", "text")}
+    return pa.table({**strings, **columns, "known": pa.nulls(len(events), pa.timestamp("us", "UTC"))})
+
+
+def tiles(*events: tuple[int, int]) -> dict[bytes, bytes]:
+    """What a job sends of these events."""
+    available = read_available(KEPT, open_catalog({"events": rows(*events)}), only="events")
+    found = records(KEPT, available, lambda t: floor(t, KEPT.tile), KEPT.tile, floor(available.available, DAY))
+    return {
+        found.keys[key] + PLACE_SUFFIX.pack(day // DAY, words[0]): words.tobytes()
+        for key, day, words in zip(found.key.tolist(), found.group.tolist(), found.words, strict=True)
+    }
+
+
+def stored(store: MemoryStore) -> list[tuple[int, int, int]]:
+    """(start in minutes of the day, width in minutes, events), of the first hour's chunk and of the coarse one."""
+    blocks = store.get([(Place("space"), [ANN + fine(END, END), ANN + coarse(END)])])[0]
+    words = KEPT.form.opened_alone(blocks).words
+    return [((w[0] - END) // MINUTE, w[1] // MINUTE, w[EVENTS]) for w in words.tolist()]
+
+
+def test_whole_tiles_stand_as_those_that_were_merged_event_by_event() -> None:
+    events = [(3, 1), (3, 5), (4, 2), (59, 7)]
+    merged, whole = MemoryStore(), MemoryStore()
+    Feed(KEPT, merged, "space", lambda: END).take("log", "events", rows(*events), {"0": 4})
+    TileFeed(KEPT, whole, "space").put("tiles", tiles(*events), 1)
+    assert stored(whole) == stored(merged) != []
+
+
+def test_a_tile_is_put_in_place_of_an_older_one_and_never_the_other_way() -> None:
+    store = MemoryStore()
+    feed = TileFeed(KEPT, store, "space")
+    feed.put("tiles", tiles((3, 1), (3, 5)), 1)
+    feed.put("tiles", tiles((3, 1), (4, 2)), 2)  # of minute 3 as it was before
+    assert [found for found in stored(store) if found[1] == 1] == [(3, 1, 2), (4, 1, 1)]
+    feed.put("tiles", tiles((3, 1), (3, 5), (3, 6)), 3)
+    assert [found for found in stored(store) if found[1] == 1] == [(3, 1, 3), (4, 1, 1)]
+    assert feed.position("tiles") == {"0": 3}
+
+
+def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> None:
+    store = MemoryStore()
+    events = [(3, 1), (4, 2)]
+    Feed(KEPT, store, "space", lambda: END).take("log", "events", rows(*events), {"0": 2})
+    job = TileFeed(KEPT, store, "space")
+    assert job.position("tiles") == {}
+    job.put("tiles", tiles(*events), 1)
+    job.progress(END + DAY, is_all=True)
+    before = stored(store)
+    with pytest.raises(LockedError, match="engine flink"):
+        Feed(KEPT, store, "space", lambda: END, takes_over=False)
+    again = Feed(KEPT, store, "space", lambda: END)
+    assert again.position("log") == {}
+    again.take("log", "events", rows(*events), {"0": 2})
+    assert stored(store) == before
+
+
+@pytest.mark.parametrize("cut", [0, 10, 24, 60, -1])
+def test_a_message_that_is_cut_off_is_an_error(cut: int) -> None:
+    whole = message(7, [b"a", b"bc"], [b"1234", b""])
+    found = read_message(whole)
+    assert (found.feed, found.places, found.tiles) == (7, [b"a", b"bc"], [b"1234", b""])
+    if cut:
+        with pytest.raises(DataError):
+            read_message(whole[:cut] if cut < len(whole) else whole + b"x")
+    with pytest.raises(DataError, match="version 2"):
+        read_message(b"\x02" + whole[1:])
+
+
+def test_a_tile_of_another_length_is_an_error() -> None:
+    feed = TileFeed(KEPT, MemoryStore(), "space")
+    ((place, tile),) = tiles((3, 1)).items()
+    with pytest.raises(CodecError):
+        feed.put("tiles", {place: tile[:-8]}, 1)
+
+
+def message(feed: int, places: Sequence[bytes], values: Sequence[bytes]) -> bytes:
+    lengths = np.array([*map(len, places), *map(len, values)], "<i4").tobytes()
+    return struct.pack("<qqq", 1, feed, len(places)) + lengths + b"".join(places) + b"".join(values)
