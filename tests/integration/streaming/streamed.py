@@ -15,7 +15,7 @@ import datetime as dt
 import math
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.conformance.adapters import arrow_table
 from tests.conformance.batches import CASE, merged
+from tests.conformance.entities import _row as row_event
+from tests.conformance.entities import identity, is_seen, newest_snapshot, read_entity
 from tests.conformance.instants import DAY, day_of, micros
 from tests.conformance.oracle import Result
 from tests.conformance.tables import AggregateCase, Row, Table
-from zipline import EventSource, GroupBy, Join, JoinPart, Query, Topic
+from zipline import EntitySource, EventSource, GroupBy, Join, JoinPart, Query, Topic
 from zipline.api.sources import Source
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.orchestration.events.sources import EventSources, EventTable
@@ -75,7 +77,7 @@ class Batch:
 def batch(cases: Sequence[AggregateCase], name: str, ago: int = 0) -> Batch:
     """`name` is that of the group-by; the names of its tables are in no other batch."""
     tile = Kept(_planned(cases[0])).tile
-    fit = [found for case in cases if (found := comparable(case, tile)) is not None]
+    fit = [found for case in cases if (found := comparable(case, tile, ago)) is not None]
     joined = merged(fit)
     assert isinstance(joined, AggregateCase)
     sources = [_streamed(source) for source in joined.group_by.sources]
@@ -91,27 +93,58 @@ def _planned(case: AggregateCase) -> Any:
 
 
 def _streamed(source: Source) -> Source:
-    assert isinstance(source, EventSource)
-    return dataclasses.replace(source, topic=Topic(str(source.table), lateness=EVER))
+    assert isinstance(source, (EventSource, EntitySource))
+    return dataclasses.replace(source, topic=Topic(_stream(source), lateness=EVER))
 
 
-def comparable(case: AggregateCase, tile: int) -> AggregateCase | None:
+def _stream(source: Source) -> str:
+    """The table whose rows come by a topic."""
+    return str(source.mutations if isinstance(source, EntitySource) else source.table)  # type: ignore[union-attr]
+
+
+def comparable(case: AggregateCase, tile: int, ago: int) -> AggregateCase | None:
     """The case at the first of its times, without what a fetch at a past time may see of the time after it."""
     time = next((row["ts"] for row in case.queries.rows if row["ts"] is not None), None)
     if time is None:
         return None
     q = micros(time)
     queries = Table(case.queries.schema, tuple(row | {"ts": time} for row in case.queries.rows))
-    tables = {
-        source.table: _without_later(source.query, case.tables[source.table], q, tile)
-        for source in case.group_by.sources
-    }
+    tables: dict[str, Table] = {}
+    for source in case.group_by.sources:
+        if isinstance(source, EntitySource):
+            tables |= _of_entity(source, case.tables, q, tile, day_of(q) - ago)
+        else:
+            tables[source.table] = _without_later(source.query, case.tables[source.table], q, tile)
     return AggregateCase(case.group_by, _as_json(queries), tables)
 
 
-def _without_later(query: Any, table: Table, q: int, tile: int) -> Table:
+def _of_entity(source: EntitySource, tables: Mapping[str, Table], q: int, tile: int, end: int) -> dict[str, Table]:
+    """Snapshots that an upload of `end` has, and changes; without rows that are taken away more often than they came,
+    for online a reversal of a row that is not there may show."""
+    query, names = source.query, (str(source.snapshots), str(source.mutations))
+    dumped, changed = (_without_later(query, tables[name], q, tile, query.mutation_time) for name in names)
+    dumped = Table(dumped.schema, tuple(row for row in dumped.rows if micros(row[query.partition]) < end))
+    feed = read_entity(source, dict(zip(names, (dumped, changed), strict=True)), {})
+    missing = set[Hashable]()
+    for time in (end, q):
+        last = newest_snapshot(feed.snapshots, end)
+        counts = Counter(map(identity, feed.snapshots[last] if last is not None else ()))
+        for each in feed.mutations:
+            if is_seen(each.made, last, time):
+                counts[identity(each.event)] += -1 if each.is_reversal else 1
+        missing |= {name for name, count in counts.items() if count < 0}
+
+    def is_there(row: Row) -> bool:
+        made = row_event(query, row, {})
+        return made is None or identity(made) not in missing
+
+    kept = (Table(each.schema, tuple(filter(is_there, each.rows))) for each in (dumped, changed))
+    return dict(zip(names, kept, strict=True))
+
+
+def _without_later(query: Any, table: Table, q: int, tile: int, made: str | None = None) -> Table:
     def is_clear(row: Row) -> bool:
-        t, known = row[query.time], row[query.known_at] if query.known_at else None
+        t, known = row[query.time] if query.time else None, row.get(made or query.known_at)
         in_tile = t is not None and q <= micros(t) < q - q % tile + tile
         return not in_tile and (known is None or not q <= micros(known) < day_of(q) + DAY)
 
@@ -200,14 +233,15 @@ def _messages(batches: Sequence[Batch]) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {}
     for each in batches:
         for source in each.group_by.sources:
-            name, query = str(source.table), source.query
+            name, query = _stream(source), source.query
             rows = sorted(each.tables[name].rows, key=partial(_available, query))
             found[name] = [msgspec.json.encode({key: _json(value) for key, value in row.items()}) for row in rows]
     return found
 
 
 def _available(query: Any, row: Row) -> tuple[int, int]:
-    clocks = [micros(row[name]) if row[name] is not None else 0 for name in (query.time, query.known_at) if name]
+    names = (query.mutation_time,) if query.mutation_time else (query.time, query.known_at)
+    clocks = [micros(row[name]) if row[name] is not None else 0 for name in names if name]
     return max(clocks), clocks[0]
 
 
