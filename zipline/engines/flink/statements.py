@@ -25,6 +25,7 @@ from dataclasses import replace
 from zipline.clock import DAY, HOUR, to_micros
 from zipline.engines.flink.partials import columns as columns_of
 from zipline.engines.flink.partials import described, tile_type
+from zipline.engines.local.stream import UNTIMED
 from zipline.expressions import Expression
 from zipline.expressions.dialects import SESSIONS, identifier, text_literal, type_name
 from zipline.expressions.failures import attempted, failing
@@ -278,9 +279,8 @@ def _fed(kept: Kept, tables: Mapping[str, StreamTable]) -> str:
 
 def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], names: Sequence[str]) -> str:
     """The rows of one source that have a key and are seen: their place, weight, clocks and columns."""
-    assert source.time is not None, "events and changes have a time"
     table = tables[source.table]
-    t = _clock(source.time)
+    t = _clock(source.time) if source.time is not None else _big(UNTIMED)
     known = _clock(source.known_at) if source.known_at is not None else "CAST(NULL AS BIGINT)"
     made = source.mutation_time
     available = _clock(made) if made is not None else f"GREATEST({t}, {known})" if source.known_at is not None else t
