@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev lint $(FLINK)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
-	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/conformance tests/integration/spark -k spark $(addprefix --ignore=,$(SPARK_ALONE))
+	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration/spark tests/conformance -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
 test-spark: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPARK_ALONE)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from zipline.errors import UnsupportedError
 
 from .adapters import ADAPTERS, ENGINES, Adapter, Arrow
+from .spark_session import spark_session
 from .tallies import TALLIES
 
 
@@ -20,6 +23,24 @@ def adapter(request: pytest.FixtureRequest) -> Adapter:
 def engine(request: pytest.FixtureRequest) -> Arrow:
     """Only the engines: for types, bits and refusals, of which the oracle knows nothing."""
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> Iterator[None]:
+    """Spark interprets its queries: where answers are compared with one another, each is a query that runs once.
+
+    Compiling it takes longer than running it, and is done by all the other tests.
+    """
+    if not any(engine.name == "spark" for engine in ENGINES):
+        yield
+        return
+    settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    conf = spark_session().conf
+    for name, value in settings.items():
+        conf.set(name, value)
+    yield
+    for name in settings:
+        conf.unset(name)
 
 
 def pytest_configure(config: pytest.Config) -> None:

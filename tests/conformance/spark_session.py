@@ -11,18 +11,23 @@ from .tables import AggregateCase, Case
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -Xmn512m"
 LEAST, TASKS = 25, 8
 """Rows of a task at least, and tasks of a larger case."""
 
 
 @cache
 def spark_session() -> SparkSession:
-    """Its JVM is not to optimise what runs once: the suite is a thousand different small queries."""
+    """Its JVM is not to optimise what runs once: the suite is a thousand different small queries.
+
+    Without an optimiser a JVM reserves 48 MiB for compiled code, which is full after a hundred of them: from then on it
+    would throw away what it compiles again soon. The young generation is large enough for a query's planning.
+    """
     from zipline.engines.spark.session import local_session
 
     settings = {
         "spark.ui.enabled": "false",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": JVM,
         "spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="spark-warehouse-"),
     }
     return local_session(**settings)

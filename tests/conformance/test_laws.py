@@ -27,6 +27,7 @@ from .generate_entities import LOOKUPS, STATE_MODES, StateScenario
 from .tables import AggregateCase, BackfillCase, Case, Row, Table
 from .worlds import BASE, Definition
 
+pytestmark = pytest.mark.usefixtures("interpreted")
 TEMPORAL, WHERE, SNAPSHOT, UNION = STATE_MODES
 STATES = [
     StateScenario("totals", TEMPORAL, "text"),
@@ -137,8 +138,8 @@ def test_training_and_scoring_give_the_same_features(engine: Arrow, definition: 
 
 # Steps of days
 
-FIRST, DAYS = dt.date.fromisoformat(BASE) - dt.timedelta(days=6), 11
-"""The days of the lefts; what is older is put into the first."""
+FIRST, DAYS = dt.date.fromisoformat(BASE) - dt.timedelta(days=4), 8
+"""The days of the lefts; what is older is put into the first, what is newer into the last."""
 AS_OF = "2024-03-03T18:00:00"
 STEPPED = [
     (definition, None if number == 0 else AS_OF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .generate import MODES, Scenario
 from .generate_joins import join_scenarios
 from .tables import AggregateCase, BackfillCase, Case, Table
 
+pytestmark = pytest.mark.usefixtures("interpreted")
 SCENARIOS = [
     Scenario("totals", MODES[1], "text"),
     Scenario("moments", MODES[0], "float"),
@@ -34,15 +36,32 @@ SCENARIOS = [
 ]
 
 
+@cache
 def case_of(scenario: Scenario) -> AggregateCase:
     case = merged(scenario.cases(12))
     assert isinstance(case, AggregateCase)
     return case
 
 
+@cache
+def answer_of(engine: Arrow, scenario: Scenario) -> pa.Table:
+    return engine.table(case_of(scenario))
+
+
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
-def case(request: pytest.FixtureRequest) -> AggregateCase:
-    return case_of(request.param)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def case(scenario: Scenario) -> AggregateCase:
+    return case_of(scenario)
+
+
+@pytest.fixture
+def answer(engine: Arrow, scenario: Scenario) -> pa.Table:
+    """What is given for the case as it stands, computed once."""
+    return answer_of(engine, scenario)
 
 
 def with_tables(case: AggregateCase, change: Any) -> AggregateCase:
@@ -50,8 +69,8 @@ def with_tables(case: AggregateCase, change: Any) -> AggregateCase:
 
 
 @pytest.mark.parametrize("seed", ["a", "b"])
-def test_the_order_of_the_rows_changes_no_bit(engine: Arrow, case: AggregateCase, seed: str) -> None:
-    assert_identical(engine.table(case), engine.table(with_tables(case, lambda table: shuffled(table, seed))))
+def test_the_order_of_the_rows_changes_no_bit(engine: Arrow, case: AggregateCase, answer: pa.Table, seed: str) -> None:
+    assert_identical(answer, engine.table(with_tables(case, lambda table: shuffled(table, seed))))
 
 
 def test_rows_in_time_order_and_in_the_reverse_give_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
@@ -63,68 +82,64 @@ def test_rows_in_time_order_and_in_the_reverse_give_the_same_bits(engine: Arrow,
     assert_identical(engine.table(ordered), engine.table(backwards))
 
 
-def test_the_order_of_the_queries_changes_only_the_order_of_the_answers(engine: Arrow, case: AggregateCase) -> None:
+def test_the_order_of_the_queries_changes_only_the_order_of_the_answers(
+    engine: Arrow, case: AggregateCase, answer: pa.Table
+) -> None:
     order = list(range(len(case.queries.rows)))
     random.Random("queries").shuffle(order)
     moved = dataclasses.replace(case, queries=case.queries.with_rows([case.queries.rows[place] for place in order]))
-    assert_identical(engine.table(case).take(pa.array(order)), engine.table(moved))
+    assert_identical(answer.take(pa.array(order)), engine.table(moved))
 
 
-def test_chunked_tables_give_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+def test_chunked_tables_give_the_same_bits(engine: Arrow, case: AggregateCase, answer: pa.Table) -> None:
     def chunked(table: pa.Table) -> pa.Table:
         cuts = sorted(min(cut, table.num_rows) for cut in (0, 1, 1, 2, table.num_rows // 2 + 1, table.num_rows))
         return pa.concat_tables([table.slice(start, end - start) for start, end in pairwise(cuts)])
 
-    tables = {name: arrow_table(table) for name, table in case.tables.items()}
-    queries = arrow_table(case.queries)
-    whole = engine.call(case, queries, tables)
-    parts = engine.call(case, chunked(queries), {name: chunked(table) for name, table in tables.items()})
-    assert_identical(whole, parts)
+    tables = {name: chunked(arrow_table(table)) for name, table in case.tables.items()}
+    assert_identical(answer, engine.call(case, chunked(arrow_table(case.queries)), tables))
 
 
 def test_a_source_split_into_several_files_gives_the_same_bits(
-    engine: Arrow, case: AggregateCase, tmp_path: Path
+    engine: Arrow, case: AggregateCase, answer: pa.Table, tmp_path: Path
 ) -> None:
     paths = {name: split(arrow_table(table), tmp_path / name, parts=3) for name, table in case.tables.items()}
     single = {
         name: split(arrow_table(table), tmp_path / f"{name}_whole", parts=1) for name, table in case.tables.items()
     }
     queries = arrow_table(case.queries)
-    in_memory = engine.table(case)
-    assert_identical(in_memory, engine.call(case, queries, {name: str(path) for name, path in paths.items()}))
-    assert_identical(in_memory, engine.call(case, queries, {name: str(path) for name, path in single.items()}))
+    assert_identical(answer, engine.call(case, queries, {name: str(path) for name, path in paths.items()}))
+    assert_identical(answer, engine.call(case, queries, {name: str(path) for name, path in single.items()}))
 
 
-def test_an_unrelated_feature_changes_no_bit(engine: Arrow, case: AggregateCase) -> None:
+def test_an_unrelated_feature_changes_no_bit(engine: Arrow, case: AggregateCase, answer: pa.Table) -> None:
     beside = Aggregation(case.group_by.aggregations[0].input, Operation.COUNT, windows=["3d", "45d"])
     aggregations = [beside, *case.group_by.aggregations]
     more = dataclasses.replace(case, group_by=dataclasses.replace(case.group_by, aggregations=aggregations))
-    alone = engine.table(case)
-    assert_identical(alone, engine.table(more).select(alone.column_names))
+    assert_identical(answer, engine.table(more).select(answer.column_names))
 
 
-def test_a_feature_alone_gives_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
-    together = engine.table(case)
+def test_a_feature_alone_gives_the_same_bits(engine: Arrow, case: AggregateCase, answer: pa.Table) -> None:
     for aggregation in case.group_by.aggregations[::5]:
         group_by = dataclasses.replace(case.group_by, aggregations=[aggregation])
         alone = engine.table(dataclasses.replace(case, group_by=group_by))
-        assert_identical(together.select(alone.column_names), alone)
+        assert_identical(answer.select(alone.column_names), alone)
 
 
-def test_queries_asked_twice_are_answered_twice_with_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
+def test_queries_asked_twice_are_answered_twice_with_the_same_bits(
+    engine: Arrow, case: AggregateCase, answer: pa.Table
+) -> None:
     twice = dataclasses.replace(case, queries=case.queries.with_rows(case.queries.rows * 2))
-    once = engine.table(case)
-    assert_identical(pa.concat_tables([once, once]), engine.table(twice))
+    assert_identical(pa.concat_tables([answer, answer]), engine.table(twice))
 
 
-def test_a_query_asked_alone_gives_the_same_bits(engine: Arrow, case: AggregateCase) -> None:
-    together = engine.table(case)
+def test_a_query_asked_alone_gives_the_same_bits(engine: Arrow, case: AggregateCase, answer: pa.Table) -> None:
     for number in range(0, len(case.queries.rows), max(1, len(case.queries.rows) // 3)):
         alone = dataclasses.replace(case, queries=case.queries.with_rows(case.queries.rows[number : number + 1]))
-        assert_identical(together.slice(number, 1), engine.table(alone))
+        assert_identical(answer.slice(number, 1), engine.table(alone))
 
 
-def test_events_of_other_keys_change_no_bit(engine: Arrow, case: AggregateCase) -> None:
+def test_events_of_other_keys_change_no_bit(engine: Arrow, case: AggregateCase, answer: pa.Table) -> None:
     """Keys that no query asks for, with values that would ruin any running total."""
     asked = {row["case_number"] for row in case.queries.rows}
 
@@ -133,44 +148,62 @@ def test_events_of_other_keys_change_no_bit(engine: Arrow, case: AggregateCase) 
         ids = [row | ({"id": row["id"] + 10**9} if "id" in row else {}) for row in others]
         return table.with_rows([*ids, *table.rows])
 
-    assert_identical(engine.table(case), engine.table(with_tables(case, crowded)))
+    assert_identical(answer, engine.table(with_tables(case, crowded)))
 
 
-def test_runs_are_repeatable_to_the_bit(engine: Arrow, case: AggregateCase) -> None:
-    assert_identical(engine.table(case), engine.table(case))
+def test_runs_are_repeatable_to_the_bit(engine: Arrow, case: AggregateCase, answer: pa.Table) -> None:
+    assert_identical(answer, engine.table(case))
 
 
 # Joins
 
 
-@pytest.fixture(params=[True, False], ids=["training", "scoring"])
-def joined(request: pytest.FixtureRequest) -> BackfillCase:
-    case: Case = merged(join_scenarios()[0].cases(12, training=request.param))
+@cache
+def join_of(training: bool) -> BackfillCase:
+    case: Case = merged(join_scenarios()[0].cases(12, training=training))
     assert isinstance(case, BackfillCase)
     return case
 
 
-def test_the_left_repeated_repeats_the_output(engine: Arrow, joined: BackfillCase) -> None:
+@cache
+def output_of(engine: Arrow, training: bool) -> pa.Table:
+    return engine.table(join_of(training))
+
+
+@pytest.fixture(params=[True, False], ids=["training", "scoring"])
+def training(request: pytest.FixtureRequest) -> bool:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def joined(training: bool) -> BackfillCase:
+    return join_of(training)
+
+
+@pytest.fixture
+def output(engine: Arrow, training: bool) -> pa.Table:
+    return output_of(engine, training)
+
+
+def test_the_left_repeated_repeats_the_output(engine: Arrow, joined: BackfillCase, output: pa.Table) -> None:
     left = joined.tables["left"]
     twice = dataclasses.replace(joined, tables={**joined.tables, "left": left.with_rows(left.rows * 2)})
-    once = engine.table(joined)
-    assert_identical(pa.concat_tables([once, once]), engine.table(twice))
+    assert_identical(pa.concat_tables([output, output]), engine.table(twice))
 
 
-def test_shuffled_sources_of_a_join_change_no_bit(engine: Arrow, joined: BackfillCase) -> None:
+def test_shuffled_sources_of_a_join_change_no_bit(engine: Arrow, joined: BackfillCase, output: pa.Table) -> None:
     tables = {name: table if name == "left" else shuffled(table, name) for name, table in joined.tables.items()}
-    assert_identical(engine.table(joined), engine.table(dataclasses.replace(joined, tables=tables)))
+    assert_identical(output, engine.table(dataclasses.replace(joined, tables=tables)))
 
 
-def test_a_part_more_changes_no_bit_of_the_others(engine: Arrow, joined: BackfillCase) -> None:
+def test_a_part_more_changes_no_bit_of_the_others(engine: Arrow, joined: BackfillCase, output: pa.Table) -> None:
     fewer = dataclasses.replace(joined, join=dataclasses.replace(joined.join, parts=joined.join.parts[:1]))
     alone = engine.table(fewer)
-    assert_identical(alone, engine.table(joined).select(alone.column_names))
+    assert_identical(alone, output.select(alone.column_names))
 
 
 def test_training_and_scoring_give_the_same_features(engine: Arrow) -> None:
-    case: Case = merged(join_scenarios()[0].cases(12, training=True))
-    assert isinstance(case, BackfillCase)
+    case = join_of(True)
     training = engine.table(dataclasses.replace(case, as_of="2100-01-01T00:00:00"))
     scoring = engine.table(dataclasses.replace(case, training=False))
     with_time = scoring.filter(pc.is_valid(scoring["ts"]))

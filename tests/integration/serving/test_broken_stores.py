@@ -68,24 +68,30 @@ def post(server: Server, user: str, amount: float) -> httpx.Response:
 # Redis
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Where the server of Redis keeps its data."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def uploaded_to_redis(port: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project, uploaded into a server of Redis, which has ended since; and beside it what that server has kept."""
+    folder = tmp_path_factory.mktemp("uploaded_to_redis")
+    (folder / "redis").mkdir()
+    with running_redis(port, folder / "redis"):
+        project(folder / "shop", f'[online]\nstore = "redis"\nurl = "redis://127.0.0.1:{port}/0"\n')
     return folder
 
 
 @pytest.fixture
-def in_redis(tmp_path: Path, port: int, data: Path) -> Path:
-    """A project that is uploaded into a server of Redis, which has ended since."""
-    with running_redis(port, data):
-        return project(tmp_path / "shop", f'[online]\nstore = "redis"\nurl = "redis://127.0.0.1:{port}/0"\n')
+def data(uploaded_to_redis: Path, tmp_path: Path) -> Path:
+    """Where the server of Redis keeps its data: a copy for each test."""
+    return Path(shutil.copytree(uploaded_to_redis / "redis", tmp_path / "redis"))
+
+
+@pytest.fixture
+def in_redis(uploaded_to_redis: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(uploaded_to_redis / "shop", tmp_path / "shop"))
 
 
 def test_a_server_that_starts_without_redis_says_so_and_is_there_when_redis_is(
