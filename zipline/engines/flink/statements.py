@@ -1,7 +1,8 @@
 """A streaming job as Flink SQL: one table for every stream that is read, one INSERT for every group-by.
 
     in:TABLE         the messages of the table's topics, decoded by the format `zipline-json`
-    dead:TABLE       messages that are no events, as they came, with the reason and their place in headers
+    dead:TABLE       messages that are no events, as they came, with the reason and their place in headers: those of
+                     which a source cannot compute something, too, as `zipline.orchestration.events.evaluation` has it
     late:TABLE       events that came later than the topic's lateness, likewise
     tiles:GROUP_BY   the newest partial of each of its tiles
 
@@ -11,6 +12,8 @@ and conditions are the author's own, printed from the portable subset.
 
 Late is told by the message's own time, which Kafka keeps: so a replay tells the same. State of a tile is kept for
 longer than any event may come that is not late, so a tile is never begun anew beside one that is full.
+
+No row fails the job: what is computed is printed in the form that gives null where it cannot be.
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from dataclasses import replace
 from zipline.clock import DAY, HOUR, to_micros
 from zipline.engines.flink.partials import columns as columns_of
 from zipline.engines.flink.partials import described, tile_type
-from zipline.engines.local.statements import all_of
+from zipline.engines.local.stream import UNTIMED
 from zipline.expressions import Expression
 from zipline.expressions.dialects import SESSIONS, identifier, text_literal, type_name
+from zipline.expressions.failures import attempted, failing
+from zipline.expressions.nodes import Column
 from zipline.plan.online import Kept
 from zipline.plan.steps import Projection
 from zipline.types import DATE, TIMESTAMP, DataType
@@ -52,6 +57,16 @@ _AHEAD = HOUR
 
 
 @dataclass(frozen=True)
+class Computed:
+    """What a source computes of a row: `parts` one after the other, the last where all before it are true. Where it
+    cannot be, or with `is_way` is null, the row is no event, for this reason."""
+
+    parts: tuple[Expression, ...]
+    reason: str
+    is_way: bool = False
+
+
+@dataclass(frozen=True)
 class StreamTable:
     """A table whose rows come by topics. `envelope` names the columns that a change's envelope fills."""
 
@@ -69,6 +84,8 @@ class StreamTable:
     """All that say when it happened, or was known or made."""
     lateness: int
     envelope: tuple[str, str] | None = None
+    computed: tuple[Computed, ...] = ()
+    """What of a row may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +224,7 @@ def _dead(table: StreamTable) -> str:
     for clock in table.clocks:
         reason = f"{clock.text} is more than an hour ahead of the message's own time"
         cases.append(f"WHEN {_is_ahead(clock)} THEN {_text(reason)}")
+    cases += [f"WHEN {wrong} THEN {_text(each.reason)}" for each in table.computed if (wrong := _is_wrong(each))]
     return _sent("dead", table, f"NOT ({_is_good(table)})", {"reason": f"CASE {' '.join(cases)} END"})
 
 
@@ -223,7 +241,20 @@ def _sent(kind: str, table: StreamTable, condition: str, more: Mapping[str, str]
 
 
 def _is_good(table: StreamTable) -> str:
-    return " AND ".join([f"{_REFUSED} IS NULL", *(f"NOT {_is_ahead(clock)}" for clock in table.clocks)])
+    wrong = [_is_ahead(clock) for clock in table.clocks] + [each for each in map(_is_wrong, table.computed) if each]
+    return " AND ".join([f"{_REFUSED} IS NULL", *(f"NOT {each}" for each in wrong)])
+
+
+def _is_wrong(computed: Computed) -> str | None:
+    """Never null; None where it can be computed of every row."""
+    found: str | None = None
+    for part in reversed(computed.parts):
+        known, wrong = attempted(part.node), failing(part.node)
+        if computed.is_way:
+            wrong = f"({known}) IS NULL" if wrong is None else f"({wrong} OR ({known}) IS NULL)"
+        first, rest = f"WHEN {wrong} THEN TRUE " if wrong else "", f"WHEN {known} THEN {found} " if found else ""
+        found = f"(CASE {first}{rest}ELSE FALSE END)" if first or rest else None
+    return found
 
 
 def _is_ahead(clock: Expression) -> str:
@@ -248,19 +279,18 @@ def _fed(kept: Kept, tables: Mapping[str, StreamTable]) -> str:
 
 def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], names: Sequence[str]) -> str:
     """The rows of one source that have a key and are seen: their place, weight, clocks and columns."""
-    assert source.time is not None, "events and changes have a time"
     table = tables[source.table]
-    t = _clock(source.time)
+    t = _clock(source.time) if source.time is not None else _big(UNTIMED)
     known = _clock(source.known_at) if source.known_at is not None else "CAST(NULL AS BIGINT)"
     made = source.mutation_time
     available = _clock(made) if made is not None else f"GREATEST({t}, {known})" if source.known_at is not None else t
     keys = [_column(source, name) for name, _ in kept.group_by.keys]
-    weight = f"CASE WHEN {source.is_before.sql('flink')} THEN -1 ELSE 1 END" if source.is_before is not None else "1"
+    weight = f"CASE WHEN {_sql(source.is_before)} THEN -1 ELSE 1 END" if source.is_before is not None else "1"
     place = ", ".join([_big(kept.tile), t, available, *keys])
     items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
     items += [f"{_column(source, name)} AS c{number}" for number, name in enumerate(names)]
-    conditions = _bounded(source)
-    conditions += [f"({all_of(source.where, 'flink')})"] if source.where else []
+    conditions = [*_timed(source, table), *_bounded(source)]
+    conditions += [f"({_all_of(source.where)})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
     return f"SELECT {', '.join(items)}\nFROM {taken(table, source.event_id)}{_where(conditions)}"
 
@@ -270,7 +300,7 @@ def taken(table: StreamTable, event_id: Expression | None) -> str:
     name, conditions = _name("in", table.name), [_is_good(table), f"NOT {_is_late(table)}"]
     if event_id is None:
         return f"(SELECT * FROM {name}{_where(conditions)})"
-    identity = event_id.sql("flink")
+    identity = _sql(event_id)
     number = f"ROW_NUMBER() OVER (PARTITION BY {identity} ORDER BY {_ORDER}) AS {_NUMBER}"
     known, unknown = (_where([*conditions, f"{identity} IS {kind}"]) for kind in ("NOT NULL", "NULL"))
     return (
@@ -281,6 +311,13 @@ def taken(table: StreamTable, event_id: Expression | None) -> str:
 
 def _where(conditions: Sequence[str]) -> str:
     return f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _timed(source: Projection, table: StreamTable) -> list[str]:
+    """An event without a time, or without its second clock, is never seen."""
+    clocks = {_sql(each): each for each in (source.mutation_time, source.time, source.known_at) if each}
+    given = (isinstance(each.node, Column) and each.columns <= table.required for each in clocks.values())
+    return [f"{sql} IS NOT NULL" for sql, is_given in zip(clocks, given, strict=True) if not is_given]
 
 
 def _bounded(source: Projection) -> list[str]:
@@ -298,8 +335,8 @@ def _bounded(source: Projection) -> list[str]:
 def _column(source: Projection, name: str) -> str:
     """A column of the source, of the type that it has beside others."""
     expression, dtype = source.columns[name], source.column_types[name]
-    sql = expression.sql("flink")
-    return sql if expression.type == dtype else f"CAST({sql} AS {type_name('flink', dtype)})"
+    sql = _sql(expression)
+    return sql if expression.type == dtype else f"TRY_CAST({sql} AS {type_name('flink', dtype)})"
 
 
 def _is_key(sql: str, dtype: DataType) -> str:
@@ -309,8 +346,17 @@ def _is_key(sql: str, dtype: DataType) -> str:
 
 def _clock(expression: Expression) -> str:
     """Microseconds of a clock."""
-    sql = expression.sql("flink")
-    return _micros(sql if expression.type in (TIMESTAMP, DATE) else f"CAST({sql} AS TIMESTAMP_LTZ(6))")
+    sql = _sql(expression)
+    return _micros(sql if expression.type in (TIMESTAMP, DATE) else f"TRY_CAST({sql} AS TIMESTAMP_LTZ(6))")
+
+
+def _sql(expression: Expression) -> str:
+    """Null where it cannot be computed: of such a row it was found before."""
+    return attempted(expression.node)
+
+
+def _all_of(conditions: Sequence[Expression]) -> str:
+    return " AND ".join(f"({_sql(each)})" for each in conditions)
 
 
 def _micros(sql: str) -> str:

@@ -18,10 +18,11 @@ from zipline.engines.local.session import connect, query
 from zipline.engines.local.statements import all_of, guarded
 from zipline.errors import DataError, EventError, ZiplineError
 from zipline.expressions import Expression
+from zipline.expressions.failures import is_lossless
 from zipline.expressions.nodes import Call, Cast, Column, walk
 from zipline.orchestration.events.arrived import failing
 from zipline.plan.steps import Projection
-from zipline.types import BOOLEAN, DATE, INTEGERS, STRING, TIMESTAMP, DataType
+from zipline.types import BOOLEAN, STRING
 from zipline.values import dataclass
 
 FEW = 32
@@ -62,6 +63,11 @@ class Evaluation:
         every = [*_ways(sources), *(each for source in sources for each in _computed(source))]
         found = {each.sql: each for each in every if each.needed <= known}
         self._computed = tuple(found.values())
+
+    @property
+    def computed(self) -> tuple[tuple[Computed, str], ...]:
+        """What is computed of every row, in order, each with what is said of a row of which it cannot be."""
+        return tuple((each, str(self._error(each, "$").args[0])) for each in self._computed)
 
     def check(self, rows: pa.Table, path: str) -> None:
         """EventError names the first row of which something cannot be computed, and what."""
@@ -141,15 +147,7 @@ def _computed(source: Projection) -> Iterator[Computed]:
 def may_fail(expression: Expression) -> bool:
     """Whether there may be a row of which it cannot be computed."""
     return any(
-        (isinstance(node, Cast) and not node.safe and not _is_lossless(node.operand.type, node.type))
+        (isinstance(node, Cast) and not node.safe and not is_lossless(node.operand.type, node.type))
         or (isinstance(node, Call) and not (node.type in (BOOLEAN, STRING) or node.type.is_float))
         for node in walk(expression.node)
     )
-
-
-def _is_lossless(source: DataType, target: DataType) -> bool:
-    if source == target or (source, target) == (DATE, TIMESTAMP):
-        return True
-    if source.is_integer and target.is_integer:
-        return INTEGERS.index(source) <= INTEGERS.index(target)
-    return (source.is_integer and target.is_float) or (source.is_float and str(target) == "DOUBLE")

@@ -26,6 +26,8 @@ from zipline.orchestration.events.kafka import KafkaUnreachableError, settings_o
 from zipline.project import Brokers
 
 TIMEOUT = 5.0
+MADE_WITHIN = 30.0
+"""Seconds for new topics, which may be hundreds at once."""
 LARGEST = 64 << 20
 """Bytes of the largest message of tiles."""
 _READING = {
@@ -81,7 +83,7 @@ class Admin:
         wanted = [NewTopic(topic, num_partitions=1, config=config) for topic in topics if topic not in known]
         for topic, made in (self._admin.create_topics(wanted) if wanted else {}).items():
             try:
-                made.result(timeout=TIMEOUT)
+                made.result(timeout=MADE_WITHIN)
             except KafkaException as wrong:
                 if wrong.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise _unreachable(f"the topic {topic!r} could not be made", wrong) from None
@@ -90,7 +92,7 @@ class Admin:
 
     def _await(self, topic: str) -> None:
         """A topic that was just made has no leader for a moment, and the consumer must learn of it."""
-        until = monotonic() + TIMEOUT
+        until = monotonic() + MADE_WITHIN
         while True:
             try:
                 _asked(topic, lambda: self._consumer.list_topics(topic, timeout=TIMEOUT))

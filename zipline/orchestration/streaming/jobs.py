@@ -17,7 +17,7 @@ import fsspec
 from zipline.api import EntitySource
 from zipline.clock import now
 from zipline.engines.flink.launching import defaults
-from zipline.engines.flink.statements import Settings, StreamTable, session, statements
+from zipline.engines.flink.statements import Computed, Settings, StreamTable, session, statements
 from zipline.errors import ProjectError, UsageError
 from zipline.expressions.nodes import Column
 from zipline.orchestration.events.sources import EventSources, EventTable
@@ -43,9 +43,9 @@ class StreamJob:
 
     @cached_property
     def name(self) -> str:
-        """Of its tables: a job of the same tables is the next version of it."""
+        """Of its tables: a job of the same tables is the next version of it. Topics may have it as part of theirs."""
         joined = "+".join(sorted(self.sources.tables))
-        readable = re.sub(r"[^A-Za-z0-9_+-]", "-", joined)
+        readable = _topic(joined)
         if readable == joined and len(joined) <= _LONGEST_NAME:
             return joined
         return f"{readable[:_LONGEST_NAME]}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
@@ -205,6 +205,7 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
         clocks=tuple({each.text: each for each in clocks}.values()),
         lateness=table.lateness,
         envelope=next(iter(envelopes), None),
+        computed=tuple(Computed(each.parts, reason, each.is_way) for each, reason in table.intake.evaluation.computed),
     )
 
 

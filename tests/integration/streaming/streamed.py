@@ -1,0 +1,285 @@
+"""The engine `flink` of the conformance suite: cases of many group-bys become the topics of one job, which ends.
+
+Every group-by has tables and topics of its own. Its tiles go into a store in memory; for every query a state is
+uploaded, of the day before or of the one before that, and the features are fetched at the query's time.
+
+What a fetch may answer otherwise than a backfill is taken out of the cases beforehand (`comparable`), so that all the
+rest is compared: of a past time, events of the query's own smallest tile that came after it, and what became available
+later on its day. NaN and infinities are no JSON: they are null, and huge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import uuid
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.conformance.adapters import arrow_table
+from tests.conformance.batches import CASE, merged
+from tests.conformance.entities import _row as row_event
+from tests.conformance.entities import identity, is_seen, newest_snapshot, read_entity
+from tests.conformance.instants import DAY, day_of, micros
+from tests.conformance.oracle import Result
+from tests.conformance.tables import AggregateCase, Row, Table
+from zipline import EntitySource, EventSource, GroupBy, Join, JoinPart, Query, Topic
+from zipline.api.sources import Source
+from zipline.fetch.joins import JoinFetch, join_fetch
+from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.streaming.jobs import StreamJob, stream_job
+from zipline.orchestration.streaming.running import open_streaming
+from zipline.orchestration.streaming.status import Report
+from zipline.orchestration.upload import publish_upload
+from zipline.plan.build import Planned, plan_join
+from zipline.plan.online import Kept
+from zipline.project import load_project
+from zipline.stores.memory import MemoryStore
+from zipline.tables.catalog import open_catalog
+from zipline.types import parse_type
+
+EVER = "36500d"
+"""No event is late."""
+HUGE, HUGE_FLOAT = 1e150, 2.0**100
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Cases of one definition, each with one query time, as one group-by with topics."""
+
+    cases: Sequence[AggregateCase]
+    group_by: GroupBy
+    tables: Mapping[str, Table]
+    queries: Table
+    ago: int
+    """Microseconds from the end of the upload to the day of a query."""
+
+    @property
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {column: parse_type(kind) for column, kind in table.schema.items()}
+            for name, table in self.tables.items()
+        }
+
+    def kept(self) -> Kept:
+        return Kept(Planned(lambda table: self.schemas[table]).group_by(self.group_by))
+
+
+def batch(cases: Sequence[AggregateCase], name: str, ago: int = 0) -> Batch:
+    """`name` is that of the group-by; the names of its tables are in no other batch."""
+    tile = Kept(_planned(cases[0])).tile
+    fit = [found for case in cases if (found := comparable(case, tile, ago)) is not None]
+    joined = merged(fit)
+    assert isinstance(joined, AggregateCase)
+    sources = [_streamed(source) for source in joined.group_by.sources]
+    made = dataclasses.replace(joined.group_by, sources=sources, online=True, name=name)
+    return Batch(fit, made, joined.tables, joined.queries, ago)
+
+
+def _planned(case: AggregateCase) -> Any:
+    schemas = {
+        name: {column: parse_type(kind) for column, kind in table.schema.items()} for name, table in case.tables.items()
+    }
+    return Planned(lambda table: schemas[table]).group_by(case.group_by)
+
+
+def _streamed(source: Source) -> Source:
+    assert isinstance(source, (EventSource, EntitySource))
+    return dataclasses.replace(source, topic=Topic(_stream(source), lateness=EVER))
+
+
+def _stream(source: Source) -> str:
+    """The table whose rows come by a topic."""
+    return str(source.mutations if isinstance(source, EntitySource) else source.table)  # type: ignore[union-attr]
+
+
+def comparable(case: AggregateCase, tile: int, ago: int) -> AggregateCase | None:
+    """The case at the first of its times, without what a fetch at a past time may see of the time after it."""
+    time = next((row["ts"] for row in case.queries.rows if row["ts"] is not None), None)
+    if time is None:
+        return None
+    q = micros(time)
+    queries = Table(case.queries.schema, tuple(row | {"ts": time} for row in case.queries.rows))
+    tables: dict[str, Table] = {}
+    for source in case.group_by.sources:
+        if isinstance(source, EntitySource):
+            tables |= _of_entity(source, case.tables, q, tile, day_of(q) - ago)
+        else:
+            tables[source.table] = _without_later(source.query, case.tables[source.table], q, tile)
+    return AggregateCase(case.group_by, _as_json(queries), tables)
+
+
+def _of_entity(source: EntitySource, tables: Mapping[str, Table], q: int, tile: int, end: int) -> dict[str, Table]:
+    """Snapshots that an upload of `end` has, and changes; without rows that are taken away more often than they came,
+    for online a reversal of a row that is not there may show."""
+    query, names = source.query, (str(source.snapshots), str(source.mutations))
+    dumped, changed = (_without_later(query, tables[name], q, tile, query.mutation_time) for name in names)
+    dumped = Table(dumped.schema, tuple(row for row in dumped.rows if micros(row[query.partition]) < end))
+    feed = read_entity(source, dict(zip(names, (dumped, changed), strict=True)), {})
+    missing = set[Hashable]()
+    for time in (end, q):
+        last = newest_snapshot(feed.snapshots, end)
+        counts = Counter(map(identity, feed.snapshots[last] if last is not None else ()))
+        for each in feed.mutations:
+            if is_seen(each.made, last, time):
+                counts[identity(each.event)] += -1 if each.is_reversal else 1
+        missing |= {name for name, count in counts.items() if count < 0}
+
+    def is_there(row: Row) -> bool:
+        made = row_event(query, row, {})
+        return made is None or identity(made) not in missing
+
+    kept = (Table(each.schema, tuple(filter(is_there, each.rows))) for each in (dumped, changed))
+    return dict(zip(names, kept, strict=True))
+
+
+def _without_later(query: Any, table: Table, q: int, tile: int, made: str | None = None) -> Table:
+    def is_clear(row: Row) -> bool:
+        t, known = row[query.time] if query.time else None, row.get(made or query.known_at)
+        in_tile = t is not None and q <= micros(t) < q - q % tile + tile
+        return not in_tile and (known is None or not q <= micros(known) < day_of(q) + DAY)
+
+    return _as_json(Table(table.schema, tuple(filter(is_clear, table.rows))))
+
+
+def _as_json(table: Table) -> Table:
+    kinds = table.schema
+    return Table(kinds, tuple({name: _finite(kinds[name], value) for name, value in row.items()} for row in table.rows))
+
+
+def _finite(kind: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(kind, each) for each in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else math.copysign(HUGE_FLOAT if "FLOAT" in kind else HUGE, value)
+
+
+def answers(batches: Sequence[Batch], servers: str, folder: Path, counts: Counter[str]) -> Iterator[list[Result]]:
+    """What is fetched, batch by batch and case by case, after one job over all of them."""
+    kept = [each.kept() for each in batches]
+    sources = EventSources(_event_tables(batches, kept), tuple(kept))
+    _, store, report = ran(sources, _messages(batches), servers, folder)
+    counts["events"] = sum(len(table.rows) for each in batches for table in each.tables.values())
+    counts["dead"], counts["late"], counts["tiles"] = (
+        sum(report.dead.values()),
+        sum(report.late.values()),
+        report.tiles,
+    )
+    for each, one in zip(batches, kept, strict=True):
+        yield _fetched(each, one, store, counts)
+
+
+def ran(
+    sources: EventSources, messages: Mapping[str, Sequence[bytes]], servers: str, folder: Path
+) -> tuple[StreamJob, MemoryStore, Report]:
+    """A job over these messages, by topic, after it has ended."""
+    name = f"cases-{uuid.uuid4().hex[:8]}"
+    settings = f'name = "{name}"\n[brokers]\nservers = "{servers}"\n[flink]\nmemory = "1500m"\n'
+    (folder / "zipline.toml").write_text(settings)
+    admin = AdminClient({"bootstrap.servers": servers})
+    for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in messages]).values():
+        made.result(60)
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20})
+    for topic, texts in messages.items():
+        for text in texts:
+            producer.produce(topic, text)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    store = MemoryStore(grace=0.0)
+    job = stream_job(load_project(folder), sources)
+    with open_streaming(job, store=store) as streaming:
+        report = streaming.once()
+    return job, store, report
+
+
+def letters(job: StreamJob, table: str, servers: str) -> list[tuple[bytes, str]]:
+    """The dead letters of a table: each as it came, and the reason."""
+    settings = {"bootstrap.servers": servers, "group.id": "test", "enable.partition.eof": True}
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(job.dead[table], 0, 0)])
+    found: list[tuple[bytes, str]] = []
+    try:
+        while (message := consumer.poll(20)) is not None and message.error() is None:
+            reason = dict(message.headers() or [])["reason"]
+            assert isinstance(reason, bytes)
+            found.append((message.value() or b"", reason.decode()))
+    finally:
+        consumer.close()
+    return found
+
+
+def _event_tables(batches: Sequence[Batch], kept: Sequence[Kept]) -> dict[str, EventTable]:
+    return {
+        projection.table: EventTable(
+            projection.table, each.schemas[projection.table], ((source, projection),), None, "of a test"
+        )
+        for each, one in zip(batches, kept, strict=True)
+        for source, projection in zip(each.group_by.sources, one.streams, strict=True)
+    }
+
+
+def _messages(batches: Sequence[Batch]) -> dict[str, list[bytes]]:
+    """In the order in which they became available, so that the first of an event id is the one that counts."""
+    found: dict[str, list[bytes]] = {}
+    for each in batches:
+        for source in each.group_by.sources:
+            name, query = _stream(source), source.query
+            rows = sorted(each.tables[name].rows, key=partial(_available, query))
+            found[name] = [msgspec.json.encode({key: _json(value) for key, value in row.items()}) for row in rows]
+    return found
+
+
+def _available(query: Any, row: Row) -> tuple[int, int]:
+    names = (query.mutation_time,) if query.mutation_time else (query.time, query.known_at)
+    clocks = [micros(row[name]) if row[name] is not None else 0 for name in names if name]
+    return max(clocks), clocks[0]
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_json, value))
+    return micros(value) if isinstance(value, dt.datetime) else value
+
+
+def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) -> list[Result]:
+    catalog = open_catalog({name: arrow_table(table) for name, table in each.tables.items()})
+    fetch, name = _join_fetch(each, store), kept.group_by.name
+    wanted = sorted(enumerate(each.queries.rows), key=lambda numbered: numbered[1]["ts"])
+    found: list[Row] = [{} for _ in wanted]
+    days: dict[int, dict[int, list[int]]] = {}
+    for number, row in wanted:
+        q = micros(row["ts"])
+        days.setdefault(day_of(q) - each.ago, {}).setdefault(q, []).append(number)
+    rows, features = each.queries.rows, [feature.name for feature in kept.features]
+    prefix = fetch.plan.parts[0].prefix
+    for end, times in days.items():
+        publish_upload(kept, catalog, store, name, end)
+        for q, numbers in times.items():
+            result = fetch.fetch([rows[number] for number in numbers], q)
+            for place, (number, values) in enumerate(zip(numbers, result.rows(), strict=True)):
+                found[number] = dict(rows[number]) | {feature: values[prefix + feature] for feature in features}
+                counts.update(result.status(place, prefix + feature) for feature in features)
+    columns = tuple(column for column in (*each.queries.schema, *features) if column != CASE)
+    made: list[list[Row]] = [[] for _ in each.cases]
+    for row in found:
+        made[row[CASE]].append({column: row[column] for column in columns})
+    return [Result(columns, tuple(some)) for some in made]
+
+
+def _join_fetch(each: Batch, store: MemoryStore) -> JoinFetch:
+    keys = list(each.group_by.keys)
+    left = EventSource("asked", query=Query(select=keys, time="ts"))
+    join = Join(left=left, parts=[JoinPart(each.group_by, prefix="f")], online=True, name=f"{each.group_by.name}_asked")
+    asked = {column: parse_type(kind) for column, kind in each.queries.schema.items()}
+    schemas = {**each.schemas, "asked": asked}
+    return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, lambda name: name)
