@@ -2,8 +2,7 @@
 
     python jobs/flink_stream.py [NAME]... --project FOLDER
 
-With [flink] cluster in zipline.toml the job runs there, else on a mini cluster of this machine. docs/stream.md says
-what a cluster needs, and how to submit the job by its own command.
+With [flink] cluster in zipline.toml the job runs there, else on a mini cluster of this machine: docs/stream.md.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@
     [flink]                              # its jobs
     cluster = "http://jobs:8081"         # without it a mini cluster on this machine
     [flink.settings]                     # of the job, as they are
-    state.backend.type = "rocksdb"
+    execution.checkpointing.timeout = "2 min"
 
     [serve]                              # `zipline serve`
     port = 8080

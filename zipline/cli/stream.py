@@ -119,7 +119,10 @@ def status(job: str | None, project: str | None, environment: str | None, as_jso
 @click.argument("job", required=False)
 @project_options
 def stop(job: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
-    """Stop a streaming job with a savepoint, from which it goes on when it is started again."""
+    """Stop a streaming job with a savepoint, from which it goes on when it is started again.
+
+    One that runs on a cluster goes on there; what puts its tiles into the store is stopped.
+    """
     from zipline.cli.streaming import stop_job
 
     stop_job(open_project(project, environment), job, as_json=as_json)

@@ -66,10 +66,7 @@ def print_status(project: Project, job: str | None, *, as_json: bool) -> None:
     """Of one job, or of all."""
     found = dict([status_of(project, job)]) if job is not None else dict(statuses(project))
     if as_json:
-        facts = (
-            (name, {"is_alive": each.is_alive, "at": each.at, **asdict(each.report)}) for name, each in found.items()
-        )
-        print_json(dict(facts))
+        print_json({name: _facts(each) for name, each in found.items()})
         return
     if not found:
         click.echo("no streaming job was started here")

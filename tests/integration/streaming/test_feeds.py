@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,9 @@ from zipline.engines.flink.messages import PLACE_SUFFIX, read_message
 from zipline.engines.local.records import read_available, records
 from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.tiling import Feed
+from zipline.orchestration.streaming.brokers import Tile
 from zipline.orchestration.streaming.feeds import TileFeed
+from zipline.orchestration.streaming.running import Streaming
 from zipline.plan.build import plan_group_by
 from zipline.plan.online import Kept
 from zipline.stores.contract import Place
@@ -104,6 +108,45 @@ def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> No
     assert again.position("log") == {}
     again.take("log", "events", rows(*events), {"0": 2})
     assert stored(store) == before
+
+
+class Messages:
+    """A topic of tiles in memory, read from an offset on."""
+
+    def __init__(self) -> None:
+        self.held: list[bytes] = []
+        self._at = 0
+
+    def put(self, found: dict[bytes, bytes]) -> None:
+        self.held.append(message(KEPT.tag, list(found), list(found.values())))
+
+    def begin(self, offset: int | None) -> None:
+        self._at = offset or 0
+
+    def read(self, most: int, wait: float) -> list[Tile]:
+        first, self._at = self._at, len(self.held)
+        return [Tile(self.held[n], n + 1) for n in range(first, self._at)]
+
+
+def test_a_store_that_was_emptied_is_filled_with_all_tiles_again() -> None:
+    project: Any = SimpleNamespace(key_prefix="", brokers=None)
+    job: Any = SimpleNamespace(
+        project=project, feeds=(KEPT,), posted={}, topics=[], group="", tiles="tiles", version="job"
+    )
+    reader, stores = Messages(), MemoryStore()
+    given: Any = reader
+    admin: Any = None
+    streaming = Streaming(job, stores, admin, given, [])
+    space = Place(KEPT.group_by.name)
+    reader.put(tiles((3, 1)))
+    streaming._step()
+    stores._values.pop(space)
+    reader.put(tiles((9, 1)))
+    for _ in range(3):
+        streaming._step()
+    words = KEPT.form.opened_alone(stores.get([(space, [ANN + coarse(END)])])[0]).words
+    assert words[:, EVENTS].tolist()[0] == 2
+    assert streaming._offset == 2
 
 
 @pytest.mark.parametrize("cut", [0, 10, 24, 60, -1])

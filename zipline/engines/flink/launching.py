@@ -11,20 +11,16 @@ import re
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from zipline.clock import monotonic
-from zipline.engines.flink.rest import Jobs, UnknownJobError, UnreachableError
+from zipline.engines.flink.rest import Jobs
 from zipline.engines.flink.setup import JAR, class_path, java_binary
 from zipline.errors import EngineError
 from zipline.flink_settings import Flink
 from zipline.values import dataclass
 
-STARTED_WITHIN = 120.0
-"""Seconds for a JVM to come up, and to plan the job."""
 _OPENED = ("java.base/java.util=ALL-UNNAMED", "java.base/java.lang=ALL-UNNAMED", "java.base/java.nio=ALL-UNNAMED")
 """Packages of the JDK that Flink's serializers look into."""
 
@@ -156,21 +152,6 @@ def _heard(command: Sequence[str], text: bytes, log: Path) -> str:
         if code:
             raise _failed(told.read().decode("utf-8", "replace"), log)
     return found
-
-
-def await_state(running: Running, wanted: str, within: float = STARTED_WITHIN) -> None:
-    """Waits until the job is in a state; EngineError where it ends before, or time is up."""
-    until = monotonic() + within
-    while True:
-        try:
-            state = running.jobs.state(running.id)
-        except (UnreachableError, UnknownJobError):
-            state = ""
-        if state == wanted:
-            return
-        if running.has_ended or state in ("FAILED", "CANCELED", "FINISHED") or monotonic() > until:
-            raise EngineError(f"the job is {state or 'not there'}, not {wanted}", hint=f"its log is {running.log}")
-        time.sleep(0.1)
 
 
 def _command(memory: str, folder: Path, log: Path, arguments: Sequence[str]) -> list[str]:

@@ -134,7 +134,7 @@ def session(feeds: Sequence[Kept], tables: Mapping[str, StreamTable]) -> dict[st
 
 
 def script(settings: Mapping[str, str], found: Iterable[str]) -> str:
-    """A job as a text that Flink's SQL client takes too."""
+    """A job as a text to be read."""
     lines = [f"SET {text_literal('flink', name)} = {text_literal('flink', value)};" for name, value in settings.items()]
     return "\n".join([*lines, "", *(f"{each};\n" for each in found)])
 

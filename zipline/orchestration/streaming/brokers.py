@@ -14,6 +14,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
+    Message,
     Producer,
     TopicPartition,
 )
@@ -167,6 +168,10 @@ class Outbox:
     def position(self) -> dict[str, int]:
         """The place that the last message stands before; {} of an empty topic."""
         if self._position is None:
+            try:
+                self._opened()  # first: it waits for the end of what an earlier sender had begun
+            except KafkaException as wrong:
+                raise _unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
             self._position = self._last()
         return self._position
 
@@ -208,9 +213,7 @@ class Outbox:
             while end > low:
                 first = max(low, end - step)
                 consumer.assign([TopicPartition(self._topic, 0, first)])
-                found = None
-                while (message := consumer.poll(TIMEOUT)) is not None and message.error() is None:
-                    found = message
+                found = self._newest(consumer)
                 if found is not None:
                     place_behind = dict(found.headers() or [])[self._AFTER]
                     assert isinstance(place_behind, bytes), "whoever sends here says how far"
@@ -223,6 +226,19 @@ class Outbox:
             consumer.close()
         return {}
 
+    def _newest(self, consumer: Consumer) -> Message | None:
+        """The last message up to the end of the partition."""
+        found = None
+        while (message := consumer.poll(TIMEOUT)) is not None:
+            error = message.error()
+            if error is None:
+                found = message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                return found
+            else:
+                raise KafkaUnreachableError(f"the topic {self._topic!r} cannot be read: {error.str()}")
+        raise KafkaUnreachableError(f"the topic {self._topic!r} does not answer")
+
 
 def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
     """Sends messages that were put aside to the topics that they came from, as they came and with their own time, each
@@ -232,14 +248,15 @@ def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
     place = TopicPartition(letters, 0)
     counts: dict[str, int] = {}
     try:
+        producer.init_transactions(2 * TIMEOUT)  # first: it waits for the end of what an earlier sender had begun
         known = consumer.committed([place], timeout=TIMEOUT)[0]
         ends = _asked(letters, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
         low, end = int(ends[0]), int(ends[1])
         at = max(known.offset, low) if known.offset >= 0 else low
         consumer.assign([TopicPartition(letters, 0, at)])
-        producer.init_transactions(2 * TIMEOUT)
         while at < end and (messages := consumer.consume(1000, TIMEOUT)):
-            letters_read = [message for message in messages if message.error() is None]
+            # What is put aside again meanwhile is for the next time.
+            letters_read = [each for each in messages if each.error() is None and (each.offset() or 0) < end]
             producer.begin_transaction()
             for message in letters_read:
                 facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}

@@ -5,7 +5,7 @@ batch with how far was read. A thread beside it looks at the job once a second: 
 and whether the job goes on. A job that has ended is started again from its newest checkpoint; a store or broker that
 fails is tried again, and nothing is lost by it, for the topic of tiles waits.
 
-One process has a job: the locks of its group-bys' tiles, and one of the job itself.
+One process has a job: it holds the locks of its group-bys' tiles.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class Streaming:
     def __init__(self, job: StreamJob, store: Store, admin: Admin, reader: TileReader, locks: Sequence[Lock]) -> None:
         self.job, self._admin, self._reader, self._locks = job, admin, reader, locks
         self._feeds = [TileFeed(kept, store, space_of(job.project, kept.group_by.name)) for kept in job.feeds]
-        self._of_tag = {feed.kept.tag: feed for feed in self._feeds}
         self._posted = Forwarder(
             [
                 (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
@@ -129,9 +128,10 @@ class Streaming:
         return running
 
     def _begin(self) -> None:
-        """Reads the tiles from where the slowest of the feeds stands."""
+        """Reads the tiles from where the slowest of the feeds stands; until it is through, no progress is told."""
         for feed in self._feeds:
             feed.look()
+        self.report.until, self._until = None, 0
         positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
         known = [position for position in positions if position is not None]
         self._offset = min(known) if len(known) == len(positions) else 0
@@ -139,10 +139,10 @@ class Streaming:
         self._has_begun = True
 
     def _step(self) -> None:
-        if monotonic() - self._checked >= CHECKED_EVERY:
-            self._checked = monotonic()
-            for lock in self._locks:
-                lock.check()
+        with self._tried("locks"):
+            self._check_locks()
+        if self._wrong is not None:
+            return
         is_through = False
         with self._tried("tiles"):
             if not self._has_begun:
@@ -158,9 +158,20 @@ class Streaming:
             self.report.until = max(mark.until, self._until)
         self._tell(is_through=is_through and mark is not None and mark.lag == 0)
 
+    def _check_locks(self) -> None:
+        """LockLostError where another process may write the tiles."""
+        if monotonic() - self._checked >= CHECKED_EVERY:
+            self._checked = monotonic()
+            for lock in self._locks:
+                lock.check()
+
     def _put(self, messages: Sequence[Tile]) -> None:
-        """Writes the newest of each tile in these messages, and how far they go."""
+        """Writes the newest of each tile in these messages, and how far they go. Where the store is not as it was left,
+        as one that was emptied, all is read again instead."""
         if not messages:
+            return
+        if not all(feed.look() for feed in self._feeds):
+            self._begin()
             return
         newest: dict[int, dict[bytes, bytes]] = {feed.kept.tag: {} for feed in self._feeds}
         after = self._offset
@@ -171,7 +182,6 @@ class Streaming:
                 newest[found.feed].update(zip(found.places, found.tiles, strict=True))
         for feed in self._feeds:
             tiles = newest[feed.kept.tag]
-            feed.look()
             feed.put(self.job.tiles, tiles, after)
             self.report.tiles += len(tiles)
         self._offset = after
@@ -182,9 +192,11 @@ class Streaming:
         if until is None or until <= self._until:
             return
         with self._tried("progress"):
+            if not all(feed.look() for feed in self._feeds):
+                self._has_begun = False
+                return
             for feed in self._feeds:
-                if feed.look():
-                    feed.progress(until, is_all=is_through)
+                feed.progress(until, is_all=is_through)
             self._until = until
 
     def _watch(self) -> None:
@@ -246,12 +258,14 @@ class Streaming:
         with self._tried("savepoint"):
             self._save()
         self.running.kill()
+        self.report.state = "stopped"
+        if self._wrong is not None:  # another process may write the tiles
+            return
         with self._tried("tiles"):
             end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
             until = monotonic() + STOPPED_WITHIN
             while self._offset < end and monotonic() < until:
                 self._put(self._reader.read(MOST, WAITED))
-        self.report.state = "stopped"
 
     def _save(self) -> None:
         """Asks the job for a savepoint and for its end, and waits for both."""

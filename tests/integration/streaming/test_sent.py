@@ -1,0 +1,97 @@
+"""What is sent on by us: posts to the topic that the job reads, letters to where they came from; each once."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from tests.integration.streaming.jobs import bought, fetching, make_streamed, make_topic, topic_of, until
+from zipline.cli.main import execute
+from zipline.clock import now
+from zipline.orchestration.events.logs import JournalLog
+from zipline.orchestration.events.posting import EventLog
+from zipline.orchestration.events.sources import journal_of
+from zipline.orchestration.streaming.brokers import Outbox
+from zipline.orchestration.streaming.posted import Forwarder
+from zipline.project import Brokers
+
+
+def read(servers: str, topic: str, partition: int = 0) -> list[tuple[bytes | None, int]]:
+    """(text, its time in milliseconds) of all messages of a partition."""
+    settings = {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "enable.partition.eof": True}
+    consumer = Consumer({**settings, "isolation.level": "read_committed"})
+    consumer.assign([TopicPartition(topic, partition, 0)])
+    found = []
+    while (message := consumer.poll(20)) is not None:
+        error = message.error()
+        if error is not None:
+            assert error.code() == KafkaError._PARTITION_EOF
+            consumer.close()
+            return found
+        found.append((message.value(), message.timestamp()[1]))
+    raise AssertionError("the broker does not answer")
+
+
+def test_an_outbox_goes_on_after_the_last_that_is_there(kafka_servers: str) -> None:
+    topic, brokers = f"out-{uuid.uuid4().hex[:8]}", Brokers(kafka_servers)
+    make_topic(kafka_servers, topic, 1)
+    first = Outbox(brokers, topic)
+    assert first.position() == {}
+    first.send([(b"a", 1_000_000, ("part", 1)), (b"b", 2_000_000, ("part", 2))])
+    assert first.position() == {"part": 2}
+    # One that is killed between its messages and their end leaves nothing.
+    killed = Producer({"bootstrap.servers": kafka_servers, "transactional.id": topic})
+    killed.init_transactions(20)
+    killed.begin_transaction()
+    killed.produce(topic, b"lost", headers={"after": "3 part"})
+    killed.flush(20)
+    second = Outbox(brokers, topic)
+    assert second.position() == {"part": 2}
+    second.send([(b"c", 3_000_000, ("part", 3))])
+    assert read(kafka_servers, topic) == [(b"a", 1000), (b"b", 2000), (b"c", 3000)]
+    assert Outbox(brokers, topic).position() == {"part": 3}
+
+
+def test_what_is_posted_is_sent_once_and_reaches_the_next_fetch(tmp_path: Path, kafka_servers: str) -> None:
+    project = make_streamed(tmp_path, kafka_servers)
+    log = EventLog(project)
+    log.post("purchases", [bought(1, "ann", 2.0), bought(2, "ann", 3.0)])
+    assert execute(["stream", "--engine", "flink", "--once", "--project", str(tmp_path)]) == 0
+    with fetching(project) as fetch:
+        until(lambda: fetch("ann")["sum_1h"] == 5.0)
+    topic = f"zipline.{project.name}.default.purchases.posted"
+    assert read(kafka_servers, topic_of(project), 0) == read(kafka_servers, topic_of(project), 1) == []
+    log.post("purchases", [bought(3, "ann", 4.0)])
+    for _ in range(2):  # the second is another process, which finds that all was sent
+        journal = JournalLog("purchases", journal_of(project, "purchases"))
+        forwarder = Forwarder([(journal, Outbox(project.brokers, topic))])
+        forwarder.all()
+        assert forwarder.until is not None
+    sent = [json.loads(text or b"")["event"] for text, _ in read(kafka_servers, topic)]
+    assert sent == ["e1", "e2", "e3"]
+
+
+def test_dead_letters_are_sent_again_once_as_they_came(
+    tmp_path: Path, kafka_servers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_streamed(tmp_path, kafka_servers)
+    letters = f"zipline.{project.name}.default.purchases.dead"
+    make_topic(kafka_servers, letters, 1)
+    came, topic = now() - 5_000_000, topic_of(project)
+    producer = Producer({"bootstrap.servers": kafka_servers})
+    for text in (b"{", b'{"user": 7}'):
+        producer.produce(letters, text, headers={"reason": "x", "topic": topic, "came": str(came)})
+    assert producer.flush(20) == 0
+    command = ["stream", "replay-dead-letters", "purchases", "--json", "--project", str(tmp_path)]
+    counts = []
+    for _ in range(2):
+        capsys.readouterr()
+        assert execute(command) == 0
+        counts.append(json.loads(capsys.readouterr().out))
+    assert counts == [{"purchases": {topic: 2}}, {"purchases": {}}]
+    found = read(kafka_servers, topic, 0) + read(kafka_servers, topic, 1)
+    assert sorted(found, key=str) == sorted([(b"{", came // 1000), (b'{"user": 7}', came // 1000)], key=str)
