@@ -32,26 +32,42 @@ public final class Checkpointed {
         System.out.println("SEEN " + FailOnce.failedAt + " " + FailOnce.SEEN.get());
     }
 
-    /** The number itself; from {@code least} on the job fails once, as soon as there is a whole checkpoint. */
+    /**
+     * The number itself. The job fails once: after {@code least} numbers, as soon as a checkpoint is whole that was
+     * begun after half of them. Until then numbers come slowly, so that even a busy machine fails before the last.
+     */
     public static final class FailOnce extends ScalarFunction {
         static final AtomicLong SEEN = new AtomicLong();
         static volatile long failedAt;
         static Path checkpoints;
+        private static volatile long newestAtHalf = Long.MAX_VALUE;
 
-        public Long eval(Long number, Long least) throws IOException {
+        public Long eval(Long number, Long least) throws IOException, InterruptedException {
             long seen = SEEN.incrementAndGet();
-            if (number >= least && failedAt == 0 && isThereOne()) {
-                failedAt = seen;
-                throw new IllegalStateException("failed, as asked");
+            if (seen == least / 2) {
+                newestAtHalf = newest();
+            }
+            if (seen >= least && failedAt == 0) {
+                if (newest() >= newestAtHalf + 2) {
+                    failedAt = seen;
+                    throw new IllegalStateException("failed, as asked");
+                }
+                Thread.sleep(200);
             }
             return number;
         }
 
-        private static synchronized boolean isThereOne() throws IOException {
-            try (Stream<Path> files = Files.walk(checkpoints)) {
-                return files.anyMatch(each -> each.endsWith("_metadata"));
-            } catch (UncheckedIOException removedMeanwhile) {
-                return false;
+        /** The number of the newest whole checkpoint, 0 before the first. Only one is made at a time. */
+        private static synchronized long newest() throws IOException {
+            while (true) {
+                try (Stream<Path> files = Files.walk(checkpoints)) {
+                    return files.filter(each -> each.endsWith("_metadata"))
+                            .mapToLong(each -> Long.parseLong(each.getParent().getFileName().toString().substring(4)))
+                            .max()
+                            .orElse(0);
+                } catch (UncheckedIOException removedMeanwhile) {
+                    // looked at while an older one was removed: again
+                }
             }
         }
 
