@@ -31,6 +31,7 @@ from zipline.fetch.results import Result
 from zipline.plan.definitions import load
 from zipline.project import Project
 from zipline.stores.contract import PlaceError, Store, StoreError
+from zipline.stores.opening import VERSION
 from zipline.values import dataclass
 
 LOOK_EVERY = 2.0
@@ -96,8 +97,7 @@ class Definitions:
     ) -> None:
         self._project, self._store, self._metrics = project, store, metrics
         self._readers, self._is_local = readers, is_local
-        prefix = len(project.key_prefix)
-        self._cache = FetchCache(counted=lambda space, *counts: metrics.looked(space[prefix:], *counts))
+        self._cache = FetchCache(counted=self._looked)
         self.current: Served | None = None
         self.wrong: str | None = None
         self._seen = ""
@@ -108,6 +108,9 @@ class Definitions:
         if self.current is None:
             raise Problem(503, "not_ready", "the definitions are not loaded yet", retry_after=1)
         return self.current
+
+    def _looked(self, space: str, hits: int, misses: int) -> None:
+        self._metrics.looked(space.removeprefix(self._project.key_prefix).partition(VERSION)[0], hits, misses)
 
     def look(self) -> bool:
         """Takes up the definitions if their files changed; whether they did. Never raises for what is in them."""

@@ -93,7 +93,7 @@ def _items(kept: Kept, keys: Any) -> Iterator[Item]:
 def looks(folder: Path, keys: int, reads: tuple[int, ...] = READS) -> Iterator[Look]:
     """Fetches random keys in this process; AssertionError for a value that is not its key's."""
     definition, store = join(), LmdbStore(folder)
-    fetch = join_fetch(planned(definition), definition, store, lambda name: name)
+    fetch = join_fetch(planned(definition), definition, store, lambda kept: kept.group_by.name)
     draw, done, began = random.Random(0), 0, monotonic()
     for until in reads:
         while done < until:

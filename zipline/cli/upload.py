@@ -67,7 +67,8 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
     append_posted(project, definitions, open_catalog(project=project), event_tables_of(definition))
     catalog = open_catalog(project=project)
     plan = plan_group_by(definition, lambda table: catalog.table(table).schema)
-    space = space_of(project, plan.name)
+    kept = Kept(plan)
+    space = space_of(project, kept)
     asked = {"day": day, "allow_missing": allow_missing}
     store = open_store(project)
     try:
@@ -83,7 +84,7 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
                 days=[day],
             ) as run,
         ):
-            report = upload_day(Kept(plan), catalog, store, space, day, allow_missing=allow_missing)
+            report = upload_day(kept, catalog, store, space, day, allow_missing=allow_missing)
             run.count(rows=report.generation.rows, bytes_written=report.generation.size)
     finally:
         store.close()

@@ -264,16 +264,17 @@ class JoinFetch:
 
 
 def join_fetch(
-    plan: JoinPlan, join: Join, store: Store, space_of: Callable[[str], str], cache: FetchCache | None = None
+    plan: JoinPlan, join: Join, store: Store, space_of: Callable[[Kept], str], cache: FetchCache | None = None
 ) -> JoinFetch:
-    """What fetches a join; `space_of` names the space of a group-by. A cache may serve many joins of one store."""
+    """What fetches a join; `space_of` names where a group-by lies. A cache may serve many joins of one store."""
     parts = []
     for part in plan.parts:
         if part.external is not None:  # its group-by stands for it offline alone
             continue
-        space, plan_of = space_of(part.group_by.name), part.group_by
-        has_tiles = Kept(plan_of).has_tiles
-        served = Served(plan_of, space) if has_tiles else ServedValues(plan_of, space, _called(part))
+        plan_of = part.group_by
+        kept = Kept(plan_of)
+        space = space_of(kept)
+        served = Served(plan_of, space) if kept.has_tiles else ServedValues(plan_of, space, _called(part))
         parts.append(OnlinePart(part, served))
     return JoinFetch(plan, parts, store, online_externals(plan, join), cache)
 

@@ -97,9 +97,8 @@ class LocalPlatform:
         """What fetches a join."""
         name = self._name(join)
         if name not in self._fetches:
-            self._fetches[name] = join_fetch(
-                self._plan(name), self._joins[name], self._store, lambda group_by: group_by
-            )
+            plan, definition = self._plan(name), self._joins[name]
+            self._fetches[name] = join_fetch(plan, definition, self._store, lambda kept: kept.group_by.name)
             for kept in self._kept([name]):
                 self._write_tiles(kept)
         return self._fetches[name]

@@ -139,7 +139,7 @@ class LmdbStore:
                 _fill(environment)
 
     def _of(self, space: str) -> Path:
-        name = quote(space, safe=" ._-")
+        name = quote(space, safe=" ._-@")
         return self._folder / (f"%2E{name[1:]}" if name.startswith(".") else name)
 
     def _listing(self, space: str) -> _Listing:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zipline.errors import ProjectError
+from zipline.plan.online import Kept
 from zipline.project import Project
 from zipline.stores.contract import Store
+
+VERSION = "@"
+"""Stands in a space's name before the version; no name of a definition has it."""
 
 
 def open_store(project: Project) -> Store:
@@ -40,6 +44,6 @@ def _of_servers(kind: str) -> Callable[..., Store]:
         ) from None
 
 
-def space_of(project: Project, group_by: str) -> str:
-    """Where a group-by's features lie in the environment's store."""
-    return f"{project.key_prefix}{group_by}"
+def space_of(project: Project, kept: Kept) -> str:
+    """Where a version of a group-by lies in the environment's store: another definition lies beside it."""
+    return f"{project.key_prefix}{kept.group_by.name}{VERSION}{kept.fingerprint[:12]}"

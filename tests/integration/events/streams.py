@@ -110,7 +110,7 @@ def totals_of(
     left = EventSource("asked", query=Query(select=["key"], time="t"))
     join = Join(left=left, parts=[JoinPart(group_by)], name="j")
     plan = plan_join(join, lambda _: schema)
-    found = join_fetch(plan, join, store, lambda name: name).fetch([{"key": key} for key in keys], at)
+    found = join_fetch(plan, join, store, lambda kept: kept.group_by.name).fetch([{"key": key} for key in keys], at)
     name = found.features[0]
     values: Mapping[str, Any] = {key: row[name] for key, row in zip(keys, found.rows(), strict=True)}
     return dict(values), {key: found.status(number, name) for number, key in enumerate(keys)}

@@ -61,7 +61,7 @@ def test_changed_definitions_are_taken_up_and_no_request_is_lost(tmp_path: Path)
     assert set(answers) == {200}
 
 
-def test_a_definition_whose_upload_is_of_another_one_gives_errors_and_no_numbers(tmp_path: Path) -> None:
+def test_a_changed_definition_without_an_upload_is_unavailable_and_gives_no_numbers(tmp_path: Path) -> None:
     folder = project(tmp_path)
     with serving(folder) as server, Client(server.url, timeout=10) as client:
         fingerprint = client.fetch(JOIN, rows_of(("u2", "a"))).fingerprint
@@ -70,7 +70,7 @@ def test_a_definition_whose_upload_is_of_another_one_gives_errors_and_no_numbers
         until(lambda: client.fetch(JOIN, rows_of(("u2", "a"))).fingerprint != fingerprint)
         found = client.fetch(JOIN, rows_of(("u2", "a")))
         assert found.rows()[0]["spent_amount_sum_30d"] is None
-        assert {found.status(0, name) for name in found.rows()[0] if name.startswith("spent")} == {"error"}
+        assert {found.status(0, name) for name in found.rows()[0] if name.startswith("spent")} == {"unavailable"}
 
 
 def test_a_server_that_is_ended_answers_what_it_has_begun(tmp_path: Path) -> None:

@@ -282,4 +282,4 @@ def _join_fetch(each: Batch, store: MemoryStore) -> JoinFetch:
     join = Join(left=left, parts=[JoinPart(each.group_by, prefix="f")], online=True, name=f"{each.group_by.name}_asked")
     asked = {column: parse_type(kind) for column, kind in each.queries.schema.items()}
     schemas = {**each.schemas, "asked": asked}
-    return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, lambda name: name)
+    return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, lambda kept: kept.group_by.name)

@@ -29,6 +29,7 @@ from zipline.plan.online import Kept
 from zipline.stores.contract import Place
 from zipline.stores.keys import key_writer
 from zipline.stores.memory import MemoryStore
+from zipline.stores.opening import space_of
 from zipline.stores.tiles import coarse, fine
 from zipline.tables.catalog import open_catalog
 from zipline.types import STRING
@@ -137,7 +138,7 @@ def test_a_store_that_was_emptied_is_filled_with_all_tiles_again() -> None:
     given: Any = reader
     admin: Any = None
     streaming = Streaming(job, stores, admin, given, [])
-    space = Place(KEPT.group_by.name)
+    space = Place(space_of(project, KEPT))
     reader.put(tiles((3, 1)))
     streaming._step()
     stores._values.pop(space)

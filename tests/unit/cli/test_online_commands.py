@@ -103,7 +103,7 @@ def test_a_changed_definition_is_not_served_from_what_an_older_one_uploaded(zipl
     fetch = ("fetch", "shop.visits.visits", "--key", "user=ann", "--at", NOON, "--json")
     row = zipline(*fetch).facts["rows"][0]
     assert set(row["values"].values()) == {None}
-    assert set(row["status"].values()) == {"error"}
+    assert set(row["status"].values()) == {"unavailable"}
     upload(zipline)
     assert zipline(*fetch).facts["rows"][0]["values"]["spending_amount_max_7d"] == 20.0
 

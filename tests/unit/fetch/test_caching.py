@@ -101,7 +101,7 @@ class World:
         self.counts[1] += misses
 
     def fetch_of(self, store: MemoryStore, cache: FetchCache | None = None) -> JoinFetch:
-        return join_fetch(self.platform._plan("j"), self.join, store, lambda name: name, cache)
+        return join_fetch(self.platform._plan("j"), self.join, store, lambda kept: kept.group_by.name, cache)
 
     def fetch(self, *keys: str | None) -> Result:
         return self.cached.fetch([{"k": key} for key in keys], self.now, True)

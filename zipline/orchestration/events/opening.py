@@ -65,7 +65,7 @@ def open_stream(
         definitions = definitions or load(project.root / project.configs)
         sources = event_sources(project, definitions, catalog, wanted.tables)
     check_wanted(sources, wanted)
-    spaces = [space_of(project, kept.group_by.name) for kept in sources.group_bys]
+    spaces = [space_of(project, kept) for kept in sources.group_bys]
     with ExitStack() as held:
         registry = held.enter_context(open_registry(project))
         locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]

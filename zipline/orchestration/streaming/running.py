@@ -47,7 +47,7 @@ class Streaming:
 
     def __init__(self, job: StreamJob, store: Store, admin: Admin, reader: TileReader, locks: Sequence[Lock]) -> None:
         self.job, self._admin, self._reader, self._locks = job, admin, reader, locks
-        self._feeds = [TileFeed(kept, store, space_of(job.project, kept.group_by.name)) for kept in job.feeds]
+        self._feeds = [TileFeed(kept, store, space_of(job.project, kept)) for kept in job.feeds]
         self._posted = Forwarder(
             [
                 (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
@@ -308,7 +308,7 @@ def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[St
         held.callback(admin.close)
         admin.check_topics(job.given)
         registry = held.enter_context(open_registry(project))
-        spaces = [space_of(project, kept.group_by.name) for kept in job.feeds]
+        spaces = [space_of(project, kept) for kept in job.feeds]
         locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         admin.make([job.tiles], kept=TILES_KEPT)
         admin.make([*job.dead.values(), *job.late.values(), *job.posted.values()], kept=7 * TILES_KEPT)
