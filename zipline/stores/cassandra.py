@@ -86,6 +86,8 @@ NEAR, FAR, SERIAL = ConsistencyLevel.LOCAL_QUORUM, ConsistencyLevel.EACH_QUORUM,
 STATE = Query("SELECT state FROM %s.spaces WHERE space = ?", NEAR)
 NEWEST_STATE = STATE._replace(consistency=SERIAL)
 REPLACE = Query("UPDATE %s.spaces SET state = ? WHERE space = ? IF state = ?", NEAR, is_idempotent=False)
+REMOVE = Query("DELETE FROM %s.spaces WHERE space = ? IF state = ?", NEAR, is_idempotent=False)
+ALL = Query("SELECT space FROM %s.spaces", NEAR)
 VALUE = Query("SELECT value FROM %s.generations WHERE space = ? AND generation = ? AND bucket = ? AND key = ?", NEAR)
 PUT = Query(
     "INSERT INTO %s.generations (space, generation, bucket, key, value) VALUES (?, ?, ?, ?, ?) "
@@ -97,7 +99,7 @@ CHUNKS = Query("SELECT chunk, value FROM %s.tiles WHERE space = ? AND key = ? AN
 PUT_CHUNK = Query(
     f"INSERT INTO %s.tiles (space, key, chunk, value) VALUES (?, ?, ?, ?) USING TTL {TILES_KEPT // SECOND}", NEAR
 )
-QUERIES = (STATE, NEWEST_STATE, REPLACE, VALUE, PUT, DELETE, CHUNKS, PUT_CHUNK)
+QUERIES = (STATE, NEWEST_STATE, REPLACE, REMOVE, ALL, VALUE, PUT, DELETE, CHUNKS, PUT_CHUNK)
 
 
 class CassandraStore:
@@ -126,6 +128,15 @@ class CassandraStore:
                 if keys and place.generation is not None and all(value is None for value in values):
                     self._check_there(place)
             return answers
+
+    def spaces(self) -> list[str]:
+        return sorted(space for (space,) in self._session.patient_rows([(self._session.prepared(ALL), ())])[0])
+
+    def remove(self, space: str) -> None:
+        self.delete(space, self.change(space, SpaceState.emptied).dropped)
+        with told(), suppress(WriteTimeout, OperationTimedOut):
+            # Where somebody uploads to it meanwhile it stays, and where no answer comes it may.
+            self._session.is_applied(REMOVE, (space, space_states.written(SpaceState())))
 
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
         return _Upload(self, space, end, fingerprint)

@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import lmdb
 
@@ -95,6 +95,21 @@ class LmdbStore:
                     f"{place.space} cannot be read: {wrong}", hint="is a file damaged? upload again"
                 ) from None
         return found
+
+    def spaces(self) -> list[str]:
+        names = [path.name for path in self._folder.glob("*") if not path.name.startswith(".") and path.is_dir()]
+        return sorted(unquote(name) for name in names)
+
+    def remove(self, space: str) -> None:
+        with _told(f"what is removed of {space}"), suppress(FileNotFoundError):
+            beside = self._folder / f".removed-{now():017}"
+            os.rename(self._of(space), beside)
+            shutil.rmtree(beside, ignore_errors=True)
+        with self._lock:
+            for place in [place for place in self._environments if place.space == space]:
+                del self._environments[place]
+            self._listings.pop(space, None)
+            self._forgotten += 1
 
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
         return _Upload(self, self._of(space), space, end, fingerprint)

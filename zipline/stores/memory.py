@@ -41,6 +41,16 @@ class MemoryStore:
             return [None] * len(keys)
         return [values.get(key) for key in keys]
 
+    def spaces(self) -> list[str]:
+        with self._lock:
+            return sorted(self._generations)
+
+    def remove(self, space: str) -> None:
+        with self._lock:
+            self._generations.pop(space, None)
+            for place in [place for place in self._values if place.space == space]:
+                del self._values[place]
+
     def upload(self, space: str, *, end: int, fingerprint: str) -> _Upload:
         with self._lock:
             self._begun += 1

@@ -55,6 +55,10 @@ class SpaceState:
         begun = {other: at for other, at in self.begun.items() if other != name}
         return replace(self, begun=begun, dropped=[*self.dropped, name])
 
+    def emptied(self) -> SpaceState:
+        """Without generations: nobody reads the space any more."""
+        return replace(self, generations=[], dropped=[*self.dropped, *(each.name for each in self.generations)])
+
     def swept(self, at: int) -> SpaceState:
         """Without the uploads that were killed."""
         state = self
