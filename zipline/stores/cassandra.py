@@ -167,7 +167,8 @@ class CassandraStore:
             stored = _text(self._session.patient_rows([(self._session.prepared(NEWEST_STATE), (space,))])[0])
             before = space_states.readable(stored, space)
             after = transition(before)
-            if after == before:
+            if after == before:  # also where it was replaced, and no answer told so
+                self._listings.pop(space, None)
                 return after
             with told(), suppress(WriteTimeout, OperationTimedOut):
                 # Where no answer comes it may have been replaced: the next look tells.
