@@ -87,7 +87,6 @@ STATE = Query("SELECT state FROM %s.spaces WHERE space = ?", NEAR)
 NEWEST_STATE = STATE._replace(consistency=SERIAL)
 REPLACE = Query("UPDATE %s.spaces SET state = ? WHERE space = ? IF state = ?", NEAR, is_idempotent=False)
 REMOVE = Query("DELETE FROM %s.spaces WHERE space = ? IF state = ?", NEAR, is_idempotent=False)
-ALL = Query("SELECT space FROM %s.spaces", NEAR)
 VALUE = Query("SELECT value FROM %s.generations WHERE space = ? AND generation = ? AND bucket = ? AND key = ?", NEAR)
 PUT = Query(
     "INSERT INTO %s.generations (space, generation, bucket, key, value) VALUES (?, ?, ?, ?, ?) "
@@ -99,7 +98,7 @@ CHUNKS = Query("SELECT chunk, value FROM %s.tiles WHERE space = ? AND key = ? AN
 PUT_CHUNK = Query(
     f"INSERT INTO %s.tiles (space, key, chunk, value) VALUES (?, ?, ?, ?) USING TTL {TILES_KEPT // SECOND}", NEAR
 )
-QUERIES = (STATE, NEWEST_STATE, REPLACE, REMOVE, ALL, VALUE, PUT, DELETE, CHUNKS, PUT_CHUNK)
+QUERIES = (STATE, NEWEST_STATE, REPLACE, REMOVE, VALUE, PUT, DELETE, CHUNKS, PUT_CHUNK)
 
 
 class CassandraStore:
@@ -128,9 +127,6 @@ class CassandraStore:
                 if keys and place.generation is not None and all(value is None for value in values):
                     self._check_there(place)
             return answers
-
-    def spaces(self) -> list[str]:
-        return sorted(space for (space,) in self._session.patient_rows([(self._session.prepared(ALL), ())])[0])
 
     def remove(self, space: str) -> None:
         self.delete(space, self.change(space, SpaceState.emptied).dropped)

@@ -105,10 +105,6 @@ class Store(Protocol):
         """
         ...
 
-    def spaces(self) -> list[str]:
-        """Those that were uploaded to, and not removed, in ascending order."""
-        ...
-
     def remove(self, space: str) -> None:
         """Deletes a space that nobody reads any more; its tiles may go later, by themselves. One that is not there is
         removed already."""

@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import lmdb
 
@@ -95,10 +95,6 @@ class LmdbStore:
                     f"{place.space} cannot be read: {wrong}", hint="is a file damaged? upload again"
                 ) from None
         return found
-
-    def spaces(self) -> list[str]:
-        names = [path.name for path in self._folder.glob("*") if not path.name.startswith(".") and path.is_dir()]
-        return sorted(unquote(name) for name in names)
 
     def remove(self, space: str) -> None:
         with _told(f"what is removed of {space}"), suppress(FileNotFoundError):

@@ -41,10 +41,6 @@ class MemoryStore:
             return [None] * len(keys)
         return [values.get(key) for key in keys]
 
-    def spaces(self) -> list[str]:
-        with self._lock:
-            return sorted(self._generations)
-
     def remove(self, space: str) -> None:
         with self._lock:
             self._generations.pop(space, None)

@@ -1,6 +1,5 @@
 """Redis: a store that many machines share.
 
-    zipline:spaces                      a set of all spaces that were uploaded to
     <space>:generations                 those that can be read, the current one last, as JSON
     <space>:begun                       names of uploads that are going on, or were killed
     <space>:alive:<generation>          as long as somebody is at that upload
@@ -34,7 +33,6 @@ LOOK_AGAIN = 1.0
 """Seconds for which a reader does not ask whether there is a new generation."""
 ALIVE = 60
 """Seconds after its last write in which an upload is taken to be going on."""
-SPACES = "zipline:spaces"
 AT_ONCE = 2_000
 """Keys of one command."""
 TIMEOUT = 0.5
@@ -81,11 +79,6 @@ class RedisStore:
             found.append(own)
         return found
 
-    def spaces(self) -> list[str]:
-        with _told():
-            found: Any = self._patient.smembers(SPACES)
-        return sorted(each.decode() for each in found)
-
     def remove(self, space: str) -> None:
         with _told():
             left = [each.name for each in readable(lambda: self._read_listing(space))]
@@ -95,7 +88,6 @@ class RedisStore:
                 pipeline.delete(f"{space}:generations", *(f"{space}:alive:{name}" for name in left))
                 pipeline.execute()
             self.sweep(space)
-            self._patient.srem(SPACES, space)
         with self._lock:
             self._listings.pop(space, None)
 
@@ -173,7 +165,6 @@ class _Upload:
     def __enter__(self) -> _Upload:
         with _told():
             self._store.sweep(self._space)
-            self._client.sadd(SPACES, self._space)
             self._client.hset(f"{self._space}:begun", self._name, 1)
             self._live()
         return self
