@@ -1,9 +1,10 @@
 """The joins that a server answers, and their exchange when the definitions change.
 
-`Served` is one state of the definitions: every join with `online=True`, planned. `Definitions` holds the present one.
-A change of the files is seen within seconds; the new state is made beside the present one, in a thread, and takes over
-in one step: requests that have begun end on what they began with. Definitions that cannot be loaded or planned leave
-the present state where it is, and are told in the log, in the metrics and by `/v1/status`.
+`Served` is one state of the definitions: every join with `online=True`, planned. `Definitions` holds the present one:
+what was applied last, or the project's files where nothing ever was. A change is seen within seconds; the new state is
+made beside the present one, in a thread, and takes over in one step: requests that have begun end on what they began
+with. Definitions that cannot be loaded or planned leave the present state where it is, and are told in the log, in the
+metrics and by `/v1/status`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from serving.features.responses import answered
 from serving.problems import Problem
 from zipline.clock import now
 from zipline.errors import ZiplineError
+from zipline.fetch.applied import served_folder
 from zipline.fetch.caching import FetchCache
 from zipline.fetch.fetcher import Fetcher
 from zipline.fetch.joins import JoinFetch
@@ -113,13 +115,14 @@ class Definitions:
         self._metrics.looked(space.removeprefix(self._project.key_prefix).partition(VERSION)[0], hits, misses)
 
     def look(self) -> bool:
-        """Takes up the definitions if their files changed; whether they did. Never raises for what is in them."""
-        digest = digest_of(Path(self._project.root) / self._project.configs)
+        """Takes up the definitions if they changed; whether they did. Never raises for what is in them."""
+        folder = served_folder(self._project, self._store)
+        digest = digest_of(folder)
         if digest == self._seen:
             return False
         self._seen = digest
         try:
-            made = self._made(digest)
+            made = self._made(folder, digest)
             self._take_over(made)
             self.wrong = None
             self._metrics.reloads.labels("done").inc()
@@ -141,8 +144,8 @@ class Definitions:
         if self.current is not None and self.current.events is not None:
             self.current.events.stop()
 
-    def _made(self, digest: str) -> Served:
-        definitions = load(Path(self._project.root) / self._project.configs)
+    def _made(self, folder: Path, digest: str) -> Served:
+        definitions = load(folder)
         fetcher = Fetcher(self._project, store=self._store, definitions=definitions, cache=self._cache)
         joins = {}
         for join in definitions.joins:

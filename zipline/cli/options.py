@@ -16,6 +16,7 @@ from zipline.errors import UsageError
 if TYPE_CHECKING:
     from zipline.plan.definitions import Definitions
     from zipline.project import Project
+    from zipline.stores.contract import Store
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -97,6 +98,35 @@ def load_definitions(project: Project) -> Definitions:
 
     with without_collection():
         return load(project.root / project.configs)
+
+
+def load_served(project: Project, store: Store, *names: str) -> Definitions:
+    """The definitions that are served, and a word to who works on others: the files that were not applied.
+
+    DefinitionError for a name that only the files have.
+    """
+    from zipline.clock import to_text
+    from zipline.fetch.applied import applied, pack, served_folder
+    from zipline.plan.definitions import load
+
+    folder, files = served_folder(project, store), project.root / project.configs
+    with without_collection():
+        definitions = load(folder)
+    if folder == files or not files.is_dir():
+        return definitions
+    generation = applied(project, store)
+    if generation is not None and pack(files).digest != generation.fingerprint:
+        click.echo(
+            f"note: the definitions of {to_text(generation.published)} are served; those in {project.configs}/ are "
+            "others: zipline apply",
+            err=True,
+        )
+        unknown = [name for name in names if name not in definitions]
+        if unknown and unknown[0] in load(files):
+            raise UsageError(
+                f"{unknown[0]!r} is in {project.configs}/, and was not applied", next_command="zipline apply"
+            )
+    return definitions
 
 
 @contextmanager

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zipline.cli.options import load_definitions, open_project, project_options
+from zipline.cli.options import load_served, open_project, project_options
 from zipline.cli.screen import number, plural, print_json, print_table
+from zipline.errors import ZiplineError
 
 if TYPE_CHECKING:
     from zipline.orchestration.events.stream import Report, Stream
+
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at what is applied."""
 
 
 class _Stream(click.Group):
@@ -56,6 +62,8 @@ def command() -> None:
 @click.option("--once", is_flag=True, help="Take in what is there, and end.")
 @click.option("--append-topics", is_flag=True, help="Append what comes by topics to the tables too: nobody else does.")
 @click.option("--tiles-only", is_flag=True, help="Append nothing to the tables.")
+@click.option("--definitions", type=click.Path(path_type=Path, exists=True), hidden=True)
+@click.option("--beside", is_flag=True, hidden=True)
 @click.option("--dry-run", is_flag=True, help="With --engine flink: print the job as SQL, and start nothing.")
 @project_options
 def run(
@@ -65,6 +73,8 @@ def run(
     once: bool,
     append_topics: bool,
     tiles_only: bool,
+    definitions: Path | None,
+    beside: bool,
     dry_run: bool,
     project: str | None,
     environment: str | None,
@@ -84,8 +94,10 @@ def run(
       zipline stream purchases --from purchases.jsonl --once
       zipline stream shop.spending.spending --engine flink --dry-run
     """
+    from zipline.fetch.applied import applied
     from zipline.orchestration.events.opening import Wanted, open_stream
     from zipline.orchestration.events.sources import named_tables
+    from zipline.stores.opening import open_store
 
     where = open_project(project, environment)
     if (engine or where.stream_engine) == "flink":
@@ -93,15 +105,26 @@ def run(
             raise click.UsageError("--from, --append-topics and --tiles-only are those of --engine local.")
         from zipline.cli.streaming import run_job
 
-        run_job(where, names, once=once, is_dry=dry_run, as_json=as_json)
+        run_job(where, names, once=once, is_dry=dry_run, as_json=as_json, folder=definitions, beside=beside)
         return
     if dry_run:
         raise click.UsageError("--dry-run is of --engine flink.")
-    definitions = load_definitions(where)
-    tables = tuple(named_tables(definitions, names))
-    wanted = Wanted(tables, file, appends=not tiles_only, appends_topics=append_topics)
-    with open_stream(where, wanted, definitions) as stream:
-        report = stream.once() if once else _followed(stream, is_quiet=as_json)
+    store = open_store(where)
+    try:
+        goes_on = True
+        while goes_on:
+            generation = applied(where, store)
+            served = load_served(where, store, *names)
+            tables = tuple(named_tables(served, names))
+            wanted = Wanted(tables, file, appends=not tiles_only, appends_topics=append_topics)
+            with open_stream(where, wanted, served, store=store) as stream:
+                if once:
+                    report, goes_on = stream.once(), False
+                else:
+                    has_changed = lambda: applied(where, store) != generation  # noqa: B023, E731
+                    report, goes_on = _followed(stream, has_changed, is_quiet=as_json)
+    finally:
+        store.close()
     _print(report, as_json=as_json)
 
 
@@ -121,7 +144,7 @@ def status(job: str | None, project: str | None, environment: str | None, as_jso
 def stop(job: str | None, project: str | None, environment: str | None, as_json: bool) -> None:
     """Stop a streaming job with a savepoint, from which it goes on when it is started again.
 
-    One that runs on a cluster goes on there; what puts its tiles into the store is stopped.
+    What puts its tiles into the store ends, and the job itself, on a cluster too.
     """
     from zipline.cli.streaming import stop_job
 
@@ -151,13 +174,29 @@ def restart(job: str | None, project: str | None, environment: str | None, as_js
     restart_job(open_project(project, environment), job, as_json=as_json)
 
 
-def _followed(stream: Stream, *, is_quiet: bool) -> Report:
-    """Follows until the process is told to end."""
+def _followed(stream: Stream, has_changed: Callable[[], bool], *, is_quiet: bool) -> tuple[Report, bool]:
+    """Follows until the process is told to end, or other definitions are applied; whether they were."""
+    over, exchanged = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_EVERY):
+            with suppress(ZiplineError):
+                if has_changed():
+                    exchanged.set()
+                    stream.stop()
+                    return
+
+    looking = threading.Thread(target=look, name="looking at what is applied", daemon=True)
     with ended_by_signals(stream.stop):
         if not is_quiet:
             tables = ", ".join(stream.report.tables)
             click.echo(f"following {tables} into {plural(len(stream.report.group_bys), 'group-by')}, until Ctrl-C")
-        return stream.run()
+        looking.start()
+        try:
+            return stream.run(), exchanged.is_set()
+        finally:
+            over.set()
+            looking.join()
 
 
 @contextmanager

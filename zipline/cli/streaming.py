@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import click
 
-from zipline.cli.options import load_definitions
+from zipline.cli.options import load_served
 from zipline.cli.screen import number, plural, print_json, print_table, size
 from zipline.cli.stream import ended_by_signals
 from zipline.clock import SECOND, now, to_text
@@ -20,13 +21,25 @@ from zipline.orchestration.streaming.brokers import sent_again
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
 from zipline.orchestration.streaming.running import STOPPED_WITHIN, Streaming, open_streaming
 from zipline.orchestration.streaming.status import Report, Status, await_end, signalled, status_of, statuses
+from zipline.plan.definitions import Definitions, load
 from zipline.project import Project
+from zipline.stores.opening import open_store
 from zipline.tables.catalog import open_catalog
 
 
-def run_job(project: Project, names: Sequence[str], *, once: bool, is_dry: bool, as_json: bool) -> None:
-    """Keeps a job going until the process is told to end."""
-    definitions = load_definitions(project)
+def run_job(
+    project: Project,
+    names: Sequence[str],
+    *,
+    once: bool,
+    is_dry: bool,
+    as_json: bool,
+    folder: Path | None = None,
+    beside: bool = False,
+) -> None:
+    """Keeps a job going until the process is told to end. `folder` is that of the definitions, by default those that
+    are served; see `open_streaming` for `beside`."""
+    definitions = load(folder) if folder is not None else _served(project)
     tables = named_tables(definitions, names)
     sources = event_sources(project, definitions, open_catalog(project=project), tables)
     check_wanted(sources, Wanted(tuple(tables), appends=False))
@@ -34,13 +47,24 @@ def run_job(project: Project, names: Sequence[str], *, once: bool, is_dry: bool,
     if is_dry:
         _print_dry(job, as_json=as_json)
         return
-    with open_streaming(job) as streaming:
+    with open_streaming(job, beside=beside) as streaming:
         report = streaming.once() if once else _kept_going(streaming, job, is_quiet=as_json)
     _print_report(report, as_json=as_json)
 
 
+def _served(project: Project) -> Definitions:
+    store = open_store(project)
+    try:
+        return load_served(project, store)
+    finally:
+        store.close()
+
+
 def _kept_going(streaming: Streaming, job: StreamJob, *, is_quiet: bool) -> Report:
-    before = signal.signal(signal.SIGHUP, lambda *_: streaming.restart())
+    before = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: streaming.restart()),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda *_: streaming.stop(with_job=True)),
+    }
     try:
         with ended_by_signals(streaming.stop):
             if not is_quiet:
@@ -48,7 +72,8 @@ def _kept_going(streaming: Streaming, job: StreamJob, *, is_quiet: bool) -> Repo
                 click.echo(f"the job {job.name} on {where}: {plural(len(job.feeds), 'group-by')}, until Ctrl-C")
             return streaming.run()
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _print_dry(job: StreamJob, *, as_json: bool) -> None:
@@ -99,7 +124,7 @@ def _row(name: str, status: Status) -> tuple[Any, ...]:
 def stop_job(project: Project, job: str | None, *, as_json: bool) -> None:
     """Tells the process that keeps it going, and waits."""
     name, status = status_of(project, job)
-    signalled(name, status, signal.SIGTERM)
+    signalled(name, status, signal.SIGUSR1)
     _print_report(await_end(project, name, 2 * STOPPED_WITHIN).report, as_json=as_json)
 
 
@@ -114,7 +139,7 @@ def restart_job(project: Project, job: str | None, *, as_json: bool) -> None:
 
 def replay(project: Project, names: Sequence[str], *, as_json: bool) -> None:
     """Of these tables, or of all that take events."""
-    definitions = load_definitions(project)
+    definitions = _served(project)
     sources = event_sources(project, definitions, open_catalog(project=project), named_tables(definitions, names))
     job = stream_job(project, sources)
     found = {table: sent_again(project.brokers, topic, f"{topic}.replay") for table, topic in job.dead.items()}

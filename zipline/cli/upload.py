@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zipline.cli.options import Day, load_definitions, open_project, project_options
+from zipline.cli.options import Day, load_served, open_project, project_options
 from zipline.cli.screen import number, plural, print_json, size
 
 if TYPE_CHECKING:
@@ -50,42 +50,13 @@ def command(
 
 
 def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> UploadReport:
-    """Uploads a group-by of the project, as a run of the registry."""
-    from zipline.api import GroupBy
-    from zipline.orchestration.events.opening import append_posted
-    from zipline.orchestration.events.sources import event_tables_of
-    from zipline.orchestration.runs import recorded_run
-    from zipline.orchestration.upload import upload_day
-    from zipline.plan.build import plan_group_by
-    from zipline.plan.online import Kept
-    from zipline.registry import open_registry
-    from zipline.stores.opening import open_store, space_of
-    from zipline.tables.catalog import open_catalog
+    """Uploads a group-by of the definitions that are served, as a run of the registry."""
+    from zipline.orchestration.upload_runs import run_upload
+    from zipline.stores.opening import open_store
 
-    definitions = load_definitions(project)
-    definition = definitions.find(name, GroupBy)
-    append_posted(project, definitions, open_catalog(project=project), event_tables_of(definition))
-    catalog = open_catalog(project=project)
-    plan = plan_group_by(definition, lambda table: catalog.table(table).schema)
-    kept = Kept(plan)
-    space = space_of(project, kept)
-    asked = {"day": day, "allow_missing": allow_missing}
     store = open_store(project)
     try:
-        with (
-            open_registry(project) as registry,
-            recorded_run(
-                registry,
-                "upload",
-                asked,
-                subject=plan.name,
-                output=f"online {space}",
-                fingerprint=plan.fingerprint,
-                days=[day],
-            ) as run,
-        ):
-            report = upload_day(kept, catalog, store, space, day, allow_missing=allow_missing)
-            run.count(rows=report.generation.rows, bytes_written=report.generation.size)
+        definitions = load_served(project, store, name)
+        return run_upload(project, definitions, name, day, store, allow_missing=allow_missing)
     finally:
         store.close()
-    return report

@@ -94,8 +94,8 @@ def read(project: Project, store: Store, generation: Generation) -> tuple[Packed
 
 def unpack(project: Project, packed: Packed) -> Path:
     """The folder in which the files lie on this machine; they are written there where they are not yet."""
-    place = _place(project) / packed.digest[:16]
-    folder = place / (Path(project.configs).name or "configs")
+    folder = _folder(project, packed.digest)
+    place = folder.parent
     if not folder.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -127,7 +127,11 @@ def served_folder(project: Project, store: Store) -> Path:
     if generation is None:
         noted.unlink(missing_ok=True)
         return project.root / project.configs
-    folder = unpack(project, read(project, store, generation)[0])
+    folder = _folder(project, generation.fingerprint)
+    if not folder.is_dir():
+        unpack(project, read(project, store, generation)[0])
+    if noted.exists() and noted.read_text() == str(folder):
+        return folder
     beside = noted.with_name(f".{noted.name}-{os.getpid()}")
     beside.write_text(str(folder))
     os.replace(beside, noted)
@@ -141,6 +145,10 @@ def served_definitions(project: Project, store: Store) -> Definitions:
 
 def _place(project: Project) -> Path:
     return project.root / EMBEDDED / "applied"
+
+
+def _folder(project: Project, digest: str) -> Path:
+    return _place(project) / digest[:16] / (Path(project.configs).name or "configs")
 
 
 def _key(number: int) -> bytes:

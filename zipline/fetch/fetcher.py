@@ -3,7 +3,8 @@
     fetcher = Fetcher(load_project())
     fetcher.fetch("flights.departures.departures", [{"carrier": "UA", "origin": "JFK", ...}]).rows()
 
-Joins are planned when they are first asked for, and kept. A fetcher may be used by several threads.
+They are those of the definitions that were applied last (`zipline.fetch.applied`), else of the project's files. Joins
+are planned when they are first asked for, and kept. A fetcher may be used by several threads.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any, TypeAlias
 
 from zipline.api import Join
 from zipline.clock import now, to_micros
+from zipline.fetch.applied import served_definitions
 from zipline.fetch.caching import FetchCache
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
 from zipline.plan.build import plan_join
-from zipline.plan.definitions import Definitions, load
+from zipline.plan.definitions import Definitions
 from zipline.project import Project, load_project
 from zipline.stores.contract import Store
 from zipline.stores.opening import open_store, space_of
@@ -76,5 +78,5 @@ class Fetcher:
 
     def _loaded(self) -> Definitions:
         if self._definitions is None:
-            self._definitions = load(self.project.root / self.project.configs)
+            self._definitions = served_definitions(self.project, self.store)
         return self._definitions

@@ -137,7 +137,8 @@ def test_a_store_that_was_emptied_is_filled_with_all_tiles_again() -> None:
     reader, stores = Messages(), MemoryStore()
     given: Any = reader
     admin: Any = None
-    streaming = Streaming(job, stores, admin, given, [])
+    locks: Any = SimpleNamespace(take=lambda space: True, check=lambda: None)
+    streaming = Streaming(job, stores, admin, given, locks)
     space = Place(space_of(project, KEPT))
     reader.put(tiles((3, 1)))
     streaming._step()

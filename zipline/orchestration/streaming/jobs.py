@@ -23,7 +23,7 @@ from zipline.expressions.nodes import Column
 from zipline.orchestration.events.sources import EventSources, EventTable
 from zipline.orchestration.streaming.brokers import settings_for_java
 from zipline.plan.online import Kept
-from zipline.project import Project
+from zipline.project import EMBEDDED, Project
 from zipline.stores.contract import TILES_KEPT
 from zipline.values import dataclass
 
@@ -106,7 +106,7 @@ class StreamJob:
     @property
     def folder(self) -> Path:
         """On this machine: logs, and what is told of it."""
-        return self.project.root / ".zipline" / "stream" / f"{_topic(self.project.key_prefix)}{self.name}"
+        return self.project.root / EMBEDDED / "stream" / f"{_topic(self.project.key_prefix)}{self.name}.{self.identity}"
 
     @cached_property
     def tables(self) -> dict[str, StreamTable]:

@@ -5,7 +5,9 @@ batch with how far was read. A thread beside it looks at the job once a second: 
 and whether the job goes on. A job that has ended is started again from its newest checkpoint; a store or broker that
 fails is tried again, and nothing is lost by it, for the topic of tiles waits.
 
-One process has a job: it holds the locks of its group-bys' tiles.
+One process has a job: it holds its lock, and those of its group-bys' tiles. Where another version of the job writes the
+tiles of some (the definition of others was changed), the process may begin *beside* it: it waits for these tiles, and
+writes all that its own job made of them when the other one has gone.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from zipline.clock import monotonic, now
 from zipline.engines.flink.launching import Running, ended, start
 from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
-from zipline.errors import EngineError, LockLostError, ZiplineError
+from zipline.errors import EngineError, LockedError, LockLostError, ZiplineError
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.opening import tiles_lock
 from zipline.orchestration.events.sources import journal_of
@@ -31,7 +33,7 @@ from zipline.orchestration.streaming.jobs import StreamJob
 from zipline.orchestration.streaming.posted import Forwarder
 from zipline.orchestration.streaming.progress import Progress
 from zipline.orchestration.streaming.status import Report, write_status
-from zipline.registry import Lock, open_registry
+from zipline.registry import Lock, Registry, open_registry
 from zipline.stores.contract import TILES_KEPT, Store
 from zipline.stores.opening import open_store, space_of
 
@@ -45,9 +47,12 @@ STOPPED_WITHIN = 60.0
 class Streaming:
     """See the module. One thread calls `run` or `once`; `stop` may be called by any."""
 
-    def __init__(self, job: StreamJob, store: Store, admin: Admin, reader: TileReader, locks: Sequence[Lock]) -> None:
-        self.job, self._admin, self._reader, self._locks = job, admin, reader, locks
-        self._feeds = [TileFeed(kept, store, space_of(job.project, kept)) for kept in job.feeds]
+    def __init__(self, job: StreamJob, store: Store, admin: Admin, reader: TileReader, locks: Locks) -> None:
+        self.job, self._store, self._admin, self._reader, self._locks = job, store, admin, reader, locks
+        self.report = Report(job.version)
+        self._feeds: list[TileFeed] = []
+        self._waiting = list(job.feeds)
+        self._take_up()
         self._posted = Forwarder(
             [
                 (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
@@ -55,10 +60,10 @@ class Streaming:
             ]
         )
         self._progress = Progress(admin, job.topics, job.group, job.tiles)
-        self.report = Report(job.version)
         self.running: Running | None = None
         self._offset = 0
         self._until = 0
+        self._ends_job = False
         self._checked = monotonic()
         self._stopped = threading.Event()
         self._restarted = threading.Event()
@@ -105,8 +110,9 @@ class Streaming:
         self._count()
         return self.report
 
-    def stop(self) -> None:
-        """Ends `run` after what it is at."""
+    def stop(self, *, with_job: bool = False) -> None:
+        """Ends `run` after what it is at; the job of a cluster goes on, unless it is to end too."""
+        self._ends_job = with_job
         self._stopped.set()
 
     def restart(self) -> None:
@@ -134,7 +140,7 @@ class Streaming:
         self.report.until, self._until = None, 0
         positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
         known = [position for position in positions if position is not None]
-        self._offset = min(known) if len(known) == len(positions) else 0
+        self._offset = min(known, default=0) if len(known) == len(positions) else 0
         self._reader.begin(self._offset if self._offset else None)
         self._has_begun = True
 
@@ -159,11 +165,23 @@ class Streaming:
         self._tell(is_through=is_through and mark is not None and mark.lag == 0)
 
     def _check_locks(self) -> None:
-        """LockLostError where another process may write the tiles."""
-        if monotonic() - self._checked >= CHECKED_EVERY:
+        """LockLostError where another process may write the tiles. What was let go is taken up."""
+        if monotonic() - self._checked >= (PROGRESS_EVERY if self._waiting else CHECKED_EVERY):
             self._checked = monotonic()
-            for lock in self._locks:
-                lock.check()
+            self._locks.check()
+            if self._take_up():
+                self._has_begun = False
+
+    def _take_up(self) -> bool:
+        """Whether there are group-bys more whose tiles nobody else writes now."""
+        before = len(self._feeds)
+        for kept in tuple(self._waiting):
+            space = space_of(self.job.project, kept)
+            if self._locks.take(space):
+                self._feeds.append(TileFeed(kept, self._store, space))
+                self._waiting.remove(kept)
+        self.report.waits_for = [kept.group_by.name for kept in self._waiting]
+        return len(self._feeds) > before
 
     def _put(self, messages: Sequence[Tile]) -> None:
         """Writes the newest of each tile in these messages, and how far they go. Where the store is not as it was left,
@@ -252,8 +270,8 @@ class Streaming:
         self.report.restarts += 1
 
     def _end(self) -> None:
-        """Ends the job with a savepoint, from which the next one goes on; the job of a cluster is let go on."""
-        if self.running is None or self.running.process is None:
+        """Ends the job with a savepoint, from which the next one goes on; that of a cluster only where it is asked."""
+        if self.running is None or (self.running.process is None and not self._ends_job):
             return
         with self._tried("savepoint"):
             self._save()
@@ -299,17 +317,45 @@ class Streaming:
             self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong)
 
 
+class Locks:
+    """The locks of a job and of its group-bys' tiles, until they are given back."""
+
+    def __init__(self, registry: Registry, held: ExitStack, *, beside: bool) -> None:
+        self._registry, self._held, self._beside = registry, held, beside
+        self._taken: dict[str, Lock] = {}
+
+    def take(self, space: str) -> bool:
+        """Whether this process writes the tiles of a space from now on; where another one does, a LockedError, unless
+        it may be begun beside that one."""
+        if space not in self._taken:
+            try:
+                self._taken[space] = self._held.enter_context(tiles_lock(self._registry, space))
+            except LockedError:
+                if not self._beside:
+                    raise
+                return False
+        return True
+
+    def take_job(self, job: str) -> None:
+        """LockedError where another process keeps it going."""
+        self._taken[job] = self._held.enter_context(self._registry.locks.acquire(f"job {job}", "zipline stream"))
+
+    def check(self) -> None:
+        """LockLostError where another process may have one."""
+        for lock in self._taken.values():
+            lock.check()
+
+
 @contextmanager
-def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[Streaming]:
-    """A job with its locks, topics and connections. LockedError names who has it already."""
+def open_streaming(job: StreamJob, *, store: Store | None = None, beside: bool = False) -> Iterator[Streaming]:
+    """A job with its locks, topics and connections. LockedError names who has it already; of its group-bys' tiles only
+    where it is not to be begun `beside` who writes them."""
     project = job.project
     with ExitStack() as held:
         admin = Admin(project.brokers)
         held.callback(admin.close)
         admin.check_topics(job.given)
         registry = held.enter_context(open_registry(project))
-        spaces = [space_of(project, kept) for kept in job.feeds]
-        locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         admin.make([job.tiles], kept=TILES_KEPT)
         admin.make([*job.dead.values(), *job.late.values(), *job.posted.values()], kept=7 * TILES_KEPT)
         if store is None:
@@ -317,7 +363,10 @@ def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[St
             held.callback(store.close)
         reader = TileReader(project.brokers, job.tiles)
         held.callback(reader.close)
-        yield Streaming(job, store, admin, reader, locks)
+        locks = Locks(registry, held, beside=beside)
+        streaming = Streaming(job, store, admin, reader, locks)
+        locks.take_job(job.version)
+        yield streaming
 
 
 __all__ = ["Streaming", "open_streaming"]

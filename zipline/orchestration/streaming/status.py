@@ -15,7 +15,7 @@ import msgspec
 from zipline.clock import SECOND, monotonic, now
 from zipline.engines.flink.rest import Checkpoint
 from zipline.errors import UsageError, ZiplineError
-from zipline.project import Project
+from zipline.project import EMBEDDED, Project
 from zipline.registry.process import Process, is_dead, this_process
 from zipline.values import dataclass
 
@@ -42,6 +42,8 @@ class Report:
     dead: dict[str, int] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    waits_for: list[str] = field(default_factory=list)
+    """Group-bys whose tiles another version of the job writes."""
 
 
 class Status(msgspec.Struct):
@@ -65,23 +67,32 @@ def write_status(folder: Path, report: Report) -> None:
 
 
 def statuses(project: Project) -> Iterator[tuple[str, Status]]:
-    """Of every job of the project that was ever started on this machine: its folder's name, and what was told last."""
-    for file in sorted((project.root / ".zipline" / "stream").glob(f"*/{FILE}")):
+    """Of every job of the project that was ever started on this machine: its folder's name, and what was told last.
+
+    Of the versions of a job those that live, or the one that was told of last.
+    """
+    versions_of: dict[str, list[tuple[str, Status]]] = {}
+    for file in sorted(_folder(project).glob(f"*/{FILE}")):
         with contextlib.suppress(msgspec.MsgspecError, OSError):
-            yield file.parent.name, msgspec.json.decode(file.read_bytes(), type=Status)
+            status = _told(file)
+            versions_of.setdefault(file.parent.name.rpartition(".")[0], []).append((file.parent.name, status))
+    for versions in versions_of.values():
+        alive = [(name, status) for name, status in versions if status.is_alive]
+        yield from alive or [max(versions, key=lambda each: each[1].at)]
 
 
 def status_of(project: Project, job: str | None) -> tuple[str, Status]:
-    """That of a job, which need not be named where there is one; UsageError names those that there are."""
-    found = dict(statuses(project))
-    if not found:
+    """That of a job, by its name with or without its version; it need not be named where there is one. UsageError names
+    those that there are."""
+    known = dict(statuses(project))
+    if not known:
         raise UsageError("no streaming job was started here", next_command="zipline stream --engine flink")
-    if job is None and len(found) > 1:
-        raise UsageError("there is more than one job: name it", valid=list(found))
-    name = job or next(iter(found))
-    if name not in found:
-        raise UsageError(f"there is no streaming job {name!r} here", asked=name, valid=list(found))
-    return name, found[name]
+    found = [name for name in known if job in (None, name, name.rpartition(".")[0])]
+    if not found:
+        raise UsageError(f"there is no streaming job {job!r} here", asked=job, valid=list(known))
+    if len(found) > 1:
+        raise UsageError("there is more than one job: name it", valid=found)
+    return found[0], known[found[0]]
 
 
 def signalled(name: str, status: Status, what: signal.Signals) -> None:
@@ -98,9 +109,17 @@ def await_end(project: Project, name: str, within: float) -> Status:
     """Waits until a job's process has told that it stopped; gives the last that it told."""
     until = monotonic() + within
     while True:
-        _, status = status_of(project, name)
+        status = _told(_folder(project) / name / FILE)
         if status.report.state == "stopped" or is_dead(status.process):
             return status
         if monotonic() > until:
             raise ZiplineError(f"the job {name} has not stopped within {within:.0f} s")
         time.sleep(0.2)
+
+
+def _folder(project: Project) -> Path:
+    return project.root / EMBEDDED / "stream"
+
+
+def _told(file: Path) -> Status:
+    return msgspec.json.decode(file.read_bytes(), type=Status)
