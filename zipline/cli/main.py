@@ -20,6 +20,7 @@ BUILT_IN = {
     "plan": "zipline.cli.plan",
     "backfill": "zipline.cli.backfill",
     "train-set": "zipline.cli.train_set",
+    "apply": "zipline.cli.apply",
     "upload": "zipline.cli.upload",
     "stream": "zipline.cli.stream",
     "fetch": "zipline.cli.fetch",

@@ -20,7 +20,7 @@ from zipline.orchestration.events.sources import event_sources, named_tables
 from zipline.orchestration.streaming.brokers import sent_again
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
 from zipline.orchestration.streaming.running import STOPPED_WITHIN, Streaming, open_streaming
-from zipline.orchestration.streaming.status import Report, Status, await_end, signalled, status_of, statuses
+from zipline.orchestration.streaming.status import STOPPED, Report, Status, end_job, signalled, status_of, statuses
 from zipline.plan.definitions import Definitions, load
 from zipline.project import Project
 from zipline.stores.opening import open_store
@@ -110,7 +110,7 @@ def _row(name: str, status: Status) -> tuple[Any, ...]:
     report, checkpoint = status.report, status.report.checkpoint
     return (
         name,
-        report.state if status.is_alive or report.state == "stopped" else "nothing keeps it going",
+        report.state if status.is_alive or report.state == STOPPED else "nothing keeps it going",
         number(report.tiles),
         number(report.lag),
         to_text(report.until) if report.until is not None else "",
@@ -123,9 +123,8 @@ def _row(name: str, status: Status) -> tuple[Any, ...]:
 
 def stop_job(project: Project, job: str | None, *, as_json: bool) -> None:
     """Tells the process that keeps it going, and waits."""
-    name, status = status_of(project, job)
-    signalled(name, status, signal.SIGUSR1)
-    _print_report(await_end(project, name, 2 * STOPPED_WITHIN).report, as_json=as_json)
+    name, _ = status_of(project, job)
+    _print_report(end_job(project, name, 2 * STOPPED_WITHIN).report, as_json=as_json)
 
 
 def restart_job(project: Project, job: str | None, *, as_json: bool) -> None:

@@ -159,12 +159,16 @@ def _kafka_log(project: Project, table: str, topic: str, format: str, held: Exit
     return log
 
 
+def tiles_lock_name(space: str) -> str:
+    return f"online {space} tiles"
+
+
 def tiles_lock(registry: Registry, space: str) -> Lock:
     """The lock of a group-by's tiles."""
     try:
-        return registry.locks.acquire(f"online {space} tiles", "zipline stream")
+        return registry.locks.acquire(tiles_lock_name(space), "zipline stream")
     except LockedError:
-        holder = registry.locks.holder(f"online {space} tiles")
+        holder = registry.locks.holder(tiles_lock_name(space))
         who = f"{holder.what}, {holder.process}" if holder else "another process"
         raise LockedError(
             f"another process writes the tiles of {space}: {who}",

@@ -18,7 +18,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from zipline.clock import DAY, monotonic, now
@@ -91,6 +91,17 @@ class Admin:
         for new in wanted:
             self._await(new.topic)
 
+    def delete(self, topics: Sequence[str]) -> None:
+        """Deletes those that are there."""
+        known = self._topics()
+        wanted = [topic for topic in topics if topic in known]
+        for topic, gone in (self._admin.delete_topics(wanted) if wanted else {}).items():
+            try:
+                gone.result(timeout=MADE_WITHIN)
+            except KafkaException as wrong:
+                if wrong.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise _unreachable(f"the topic {topic!r} could not be deleted", wrong) from None
+
     def _await(self, topic: str) -> None:
         """A topic that was just made has no leader for a moment, and the consumer must learn of it."""
         until = monotonic() + MADE_WITHIN
@@ -113,6 +124,29 @@ class Admin:
             for number in known.get(topic, ()):
                 found[topic, number] = self._watermarks(topic, number)[1]
         return found
+
+    def begins(self, topic: str) -> int | None:
+        """Since when all messages of a topic are there (microseconds); None where none was ever deleted."""
+        times = [self._begins(topic, number) for number in self._topics().get(topic, ())]
+        return max((time for time in times if time is not None), default=None)
+
+    def _begins(self, topic: str, number: int) -> int | None:
+        first, end = self._watermarks(topic, number)
+        if first == 0:
+            return None
+        came = self.came((topic, number), first) if first < end else None
+        return self._kept_since(topic) if came is None else came
+
+    def _kept_since(self, topic: str) -> int:
+        """What is newer cannot have been deleted; now, where a topic deletes by size too."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            settings = self._admin.describe_configs([resource])[resource].result(timeout=TIMEOUT)
+        except KafkaException as wrong:
+            raise _unreachable(f"the settings of the topic {topic!r} cannot be read", wrong) from None
+        kept = int(settings["retention.ms"].value)
+        is_by_time = int(settings["retention.bytes"].value) < 0 and kept >= 0
+        return now() - kept * 1000 if is_by_time else now()
 
     def committed(self, group: str, places: Iterable[tuple[str, int]]) -> Offsets:
         """How far a job has got, as of its newest checkpoint; a partition that it has not begun is left out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from zipline.engines.flink.statements import Computed, Settings, StreamTable, se
 from zipline.errors import ProjectError, UsageError
 from zipline.expressions.nodes import Column
 from zipline.orchestration.events.sources import EventSources, EventTable
-from zipline.orchestration.streaming.brokers import settings_for_java
+from zipline.orchestration.streaming.brokers import Admin, settings_for_java
 from zipline.plan.online import Kept
 from zipline.project import EMBEDDED, Project
 from zipline.stores.contract import TILES_KEPT
@@ -151,7 +151,17 @@ class StreamJob:
 
     @property
     def _prefix(self) -> str:
-        return f"zipline.{_topic(self.project.name)}.{_topic(self.project.environment)}."
+        return job_prefix(self.project)
+
+
+def job_lock_name(version: str) -> str:
+    """Of the lock that whoever keeps a version of a job going has."""
+    return f"job {version}"
+
+
+def job_prefix(project: Project) -> str:
+    """What the names of all jobs and topics of an environment begin with."""
+    return f"zipline.{_topic(project.name)}.{_topic(project.environment)}."
 
 
 def stream_job(project: Project, sources: EventSources) -> StreamJob:
@@ -164,6 +174,22 @@ def stream_job(project: Project, sources: EventSources) -> StreamJob:
     if not sources.group_bys:
         raise UsageError("no online group-by sees these tables", valid=list(sources.tables))
     return StreamJob(project, sources)
+
+
+def forget_jobs(project: Project, versions: Sequence[str]) -> None:
+    """Deletes what versions of jobs have left that will not be gone on with: their state and their tiles' topics."""
+    if not versions:
+        return
+    for version in versions:
+        name, _, identity = version.removeprefix(job_prefix(project)).rpartition(".")
+        system, path = _system(f"{project.flink.state}/{name}/{identity}", project.storage_options)
+        if system.exists(path):
+            system.rm(path, recursive=True)
+    admin = Admin(project.brokers)
+    try:
+        admin.delete([f"{version}.tiles" for version in versions])
+    finally:
+        admin.close()
 
 
 def newest_state(folder: str, options: Mapping[str, str] | None = None) -> str | None:
@@ -220,4 +246,4 @@ def _topic(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
-__all__ = ["StreamJob", "newest_state", "stream_job"]
+__all__ = ["StreamJob", "forget_jobs", "job_lock_name", "job_prefix", "newest_state", "stream_job"]

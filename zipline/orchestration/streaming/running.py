@@ -29,10 +29,10 @@ from zipline.orchestration.events.sources import journal_of
 from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
 from zipline.orchestration.streaming.brokers import Admin, Outbox, Tile, TileReader
 from zipline.orchestration.streaming.feeds import TileFeed
-from zipline.orchestration.streaming.jobs import StreamJob
+from zipline.orchestration.streaming.jobs import StreamJob, job_lock_name
 from zipline.orchestration.streaming.posted import Forwarder
 from zipline.orchestration.streaming.progress import Progress
-from zipline.orchestration.streaming.status import Report, write_status
+from zipline.orchestration.streaming.status import STOPPED, Report, write_status
 from zipline.registry import Lock, Registry, open_registry
 from zipline.stores.contract import TILES_KEPT, Store
 from zipline.stores.opening import open_store, space_of
@@ -73,6 +73,7 @@ class Streaming:
 
     def run(self) -> Report:
         """Keeps the job going until `stop`, which ends it with a savepoint."""
+        write_status(self.job.folder, self.report)
         self.running = self._started()
         watching = threading.Thread(target=self._watch, name="watching the job", daemon=True)
         watching.start()
@@ -276,7 +277,7 @@ class Streaming:
         with self._tried("savepoint"):
             self._save()
         self.running.kill()
-        self.report.state = "stopped"
+        self.report.state = STOPPED
         if self._wrong is not None:  # another process may write the tiles
             return
         with self._tried("tiles"):
@@ -338,7 +339,7 @@ class Locks:
 
     def take_job(self, job: str) -> None:
         """LockedError where another process keeps it going."""
-        self._taken[job] = self._held.enter_context(self._registry.locks.acquire(f"job {job}", "zipline stream"))
+        self._taken[job] = self._held.enter_context(self._registry.locks.acquire(job_lock_name(job), "zipline stream"))
 
     def check(self) -> None:
         """LockLostError where another process may have one."""

@@ -20,6 +20,7 @@ from zipline.registry.process import Process, is_dead, this_process
 from zipline.values import dataclass
 
 FILE = "status.json"
+STOPPED = "stopped"
 FRESH = 15 * SECOND
 """How old what is told may be of a process that lives."""
 
@@ -55,7 +56,7 @@ class Status(msgspec.Struct):
 
     @property
     def is_alive(self) -> bool:
-        return not is_dead(self.process) and now() - self.at < FRESH
+        return self.report.state != STOPPED and not is_dead(self.process) and now() - self.at < FRESH
 
 
 def write_status(folder: Path, report: Report) -> None:
@@ -105,12 +106,13 @@ def signalled(name: str, status: Status, what: signal.Signals) -> None:
     os.kill(status.process.pid, what)
 
 
-def await_end(project: Project, name: str, within: float) -> Status:
-    """Waits until a job's process has told that it stopped; gives the last that it told."""
+def end_job(project: Project, name: str, within: float) -> Status:
+    """Has a job's process end it with a savepoint, that of a cluster too; gives what it told last."""
+    signalled(name, _told(_folder(project) / name / FILE), signal.SIGUSR1)
     until = monotonic() + within
     while True:
         status = _told(_folder(project) / name / FILE)
-        if status.report.state == "stopped" or is_dead(status.process):
+        if is_dead(status.process):
             return status
         if monotonic() > until:
             raise ZiplineError(f"the job {name} has not stopped within {within:.0f} s")

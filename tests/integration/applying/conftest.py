@@ -1,0 +1,1 @@
+from tests.integration.servers.kafka import kafka_servers  # noqa: F401
