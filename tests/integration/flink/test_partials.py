@@ -35,12 +35,12 @@ SPREAD = ("VARIANCE", "SKEW", "KURTOSIS")
 SKETCHED = ("APPROX_UNIQUE_COUNT",)
 
 
-@pytest.mark.parametrize("kind", ["events", "changes", "lookup"])
+@pytest.mark.parametrize("kind", ["events", "changes", "lookup of events", "lookup of changes"])
 @pytest.mark.parametrize("seed", range(4))
 def test_tiles_are_the_records_that_python_makes_of_the_same_events(replay: Replay, kind: str, seed: int) -> None:
     draw = random.Random(f"{kind} {seed}")
     cases: list[tuple[Kept, Records, int, list[drawn.Row]]] = []
-    for _ in range(4 if kind == "lookup" else 12):
+    for _ in range(4 if kind.startswith("lookup") else 12):
         kept, types = drawn.group_by(draw, kind)
         rows = drawn.rows(draw, types, 30)
         found = expected(kept, rows, types)
