@@ -1,7 +1,7 @@
 """Seeded definitions and the cases of each: what the random differential tests run.
 
-A scenario is a theme (which operations over which columns, or a lookup), a mode (accuracy, clocks, number of sources) and a kind of
-key; its cases differ in their data only, so they can run as one job. `tally` counts what was really drawn.
+A scenario is a theme (which operations over which columns, or a lookup), a mode (accuracy, clocks, number of sources)
+and a kind of key; its cases differ in their data only, so they can run as one job. `tally` counts what was drawn.
 """
 
 from __future__ import annotations

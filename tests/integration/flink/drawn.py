@@ -111,6 +111,13 @@ def group_by(draw: random.Random, kind: str) -> tuple[Kept, dict[str, DataType]]
     return Kept(plan_group_by(made, lambda _: schema)), types
 
 
+def lookup_of(dtype: DataType) -> tuple[Kept, dict[str, DataType]]:
+    """(what is kept of a lookup of one column over events, its columns)."""
+    schema = {"k": BIGINT, "c0": dtype, "t": TIMESTAMP}
+    source = EventSource("events", topic=Topic("t"), query=Query(["k", "c0"], time="t"))
+    return Kept(plan_group_by(GroupBy(["k"], [source], name="g"), lambda _: schema)), {"c0": dtype}
+
+
 def of_lists(
     element: DataType, wanted: list[Aggregation], lists: list[list[Any]], *, is_signed: bool
 ) -> tuple[Kept, list[Row]]:

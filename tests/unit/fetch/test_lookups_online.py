@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from zipline import Accuracy, Derivation, EventSource, GroupBy, Join, JoinPart, Query, Topic
-from zipline.clock import DAY, to_datetime, to_micros
+from zipline.clock import to_datetime, to_micros
 from zipline.engines.local.upload import uploaded
 from zipline.orchestration.local_platform import LocalPlatform
 from zipline.plan.online import Kept
@@ -49,12 +48,16 @@ BEFORE = events((FEB, "ann", 1, "a"), ("2024-03-04T23:59:59.999999Z", "ann", 2, 
 
 
 def platform_of(
-    *columns: str, keys: tuple[str, ...] = ("user",), store: Any = None, given: pa.Table = BEFORE, **more: Any
+    *columns: str,
+    keys: tuple[str, ...] = ("user",),
+    store: Any = None,
+    given: pa.Table = BEFORE,
+    query: dict[str, Any] | None = None,
+    **more: Any,
 ) -> LocalPlatform:
-    """At noon of the day after the upload; `more` belongs to the query, to the group-by what it has fields for."""
-    own = {name: more.pop(name) for name in ("accuracy", "derivations") if name in more}
-    query = Query([*keys, *(columns or ("value", "word"))], time="t", **more)
-    group_by = GroupBy(keys, [EventSource("log", query, topic=Topic("log"))], online=True, name="last", **own)
+    """At noon of the day after the upload; `query` are its fields, `more` are the group-by's."""
+    asked = Query([*keys, *(columns or ("value", "word"))], time="t", **query or {})
+    group_by = GroupBy(keys, [EventSource("log", asked, topic=Topic("log"))], online=True, name="last", **more)
     left = EventSource("asked", query=Query(select=["who"], time="t"))
     part = JoinPart(group_by, key_map={"who": "user"} if keys else {})
     platform = LocalPlatform(
@@ -137,10 +140,10 @@ def test_of_rows_of_one_time_that_which_was_known_later_is_taken_once_it_is_know
         (FEB, "bob", 6, "e", None, known),
         ("2024-03-04", "bob", 8, "f", None, known),
     )
-    platform = platform_of(known_at="known")
+    platform = platform_of(query={"known_at": "known"})
     platform.publish("log", late)
     assert (row(platform), row(platform, "bob")) == ([7, "c"], [8, "f"])
-    assert row(platform_of(given=pa.concat_tables([BEFORE, late]), known_at="known")) == [7, "c"]
+    assert row(platform_of(given=pa.concat_tables([BEFORE, late]), query={"known_at": "known"})) == [7, "c"]
 
 
 def test_without_keys_there_is_one_row_of_all() -> None:
@@ -159,7 +162,7 @@ def test_a_row_of_nested_values_comes_back_as_it_was_and_ties_by_their_parts() -
 
 
 def test_rows_that_a_condition_refuses_are_no_rows_and_derivations_see_what_is_looked_up() -> None:
-    platform = platform_of(where=["value < 5"], derivations=[Derivation("more", "value + 1")])
+    platform = platform_of(query={"where": ["value < 5"]}, derivations=[Derivation("more", "value + 1")])
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", 5, "c"), ("2024-03-05T09:00:00Z", "ann", 4, "d")))
     assert (row(platform), row(platform, "bob")) == ([4, "d", 5], [None, None, None])
 
@@ -190,22 +193,18 @@ def test_an_upload_is_the_same_however_the_rows_are_ordered() -> None:
     assert items[0] == items[1]
 
 
-@pytest.mark.parametrize("is_older", [False, True], ids=["values", "partials"])
-def test_what_another_release_stored_of_the_same_definition_is_an_error_and_never_a_row(is_older: bool) -> None:
-    """One served lookups over events as of the day's end; neither reads what the other stored."""
+def test_values_stored_of_the_same_definition_before_are_an_error_until_the_next_upload() -> None:
+    """As a release stored them that served lookups over events as of the day's end."""
     store = MemoryStore()
     platform = platform_of(store=store)
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", 7, "c")))
     plan = platform._plan("j").parts[0].group_by
     before = Kept(replace(plan, accuracy="SNAPSHOT"))
     assert (before.has_tiles, before.fingerprint) == (False, plan.fingerprint)
-    values = list(uploaded(before, platform._catalog(), to_micros(END)))
     with store.upload("last", end=to_micros(END), fingerprint=plan.fingerprint) as writing:
-        writing.put(values)
+        writing.put(list(uploaded(before, platform._catalog(), to_micros(END))))
         writing.publish()
-    if is_older:
-        platform.upload("2024-03-04")
-        assert row(platform) == [7, "c"]
-    else:
-        assert status(platform) == status(platform, "nobody") == {"error"}
-        assert row(platform, is_equal=False) == [None, None]
+    assert status(platform) == status(platform, "nobody") == {"error"}
+    assert row(platform, is_equal=False) == [None, None]
+    platform.upload("2024-03-04")
+    assert row(platform) == [7, "c"]
