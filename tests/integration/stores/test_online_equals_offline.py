@@ -416,6 +416,7 @@ def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Acc
     over = JoinSource(parent, query=Query(select={"shop": "shop", "sum": "totals_n_sum_7d"}, time="ts"))
     most = [Aggregation("sum", Operation.MAX, windows=["7d"]), Aggregation("sum", Operation.COUNT, windows=["1d"])]
     shops = GroupBy(["shop"], [over], most, accuracy=accuracy, online=True, name="shops")
+    newest = GroupBy(["shop"], [over], accuracy=accuracy, online=True, name="newest")
     left = EventSource("asked", query=Query(select=["shop"], time="t"))
     placed = [
         {"key": "a", "shop": "north", "t": START - dt.timedelta(hours=2)},
@@ -423,14 +424,15 @@ def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Acc
         {"key": "b", "shop": "south", "t": START - dt.timedelta(days=20)},
     ]
     tables = {**TABLES, "orders": placed, "asked": [{"shop": "north", "t": START}]}
-    platform = LocalPlatform(Join(left=left, parts=[JoinPart(shops)], name="j"), tables=tables)
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(shops), JoinPart(newest)], name="j"), tables=tables)
     platform.advance(START)
     platform.upload("2024-02-29")
     found = platform.fetch("j", [{"shop": "north"}, {"shop": "south"}])
     assert found.rows() == [
-        {"shops_sum_max_7d": 3, "shops_sum_count_1d": 2},
-        {"shops_sum_max_7d": None, "shops_sum_count_1d": 0},
+        {"shops_sum_max_7d": 3, "shops_sum_count_1d": 2, "newest_sum": 3},
+        {"shops_sum_max_7d": None, "shops_sum_count_1d": 0, "newest_sum": None},
     ]
     assert platform.assert_online_equals_offline("j") > 0
     platform.advance(START + dt.timedelta(days=1, hours=1))
-    assert platform.fetch("j", [{"shop": "north"}]).status(0, "shops_sum_max_7d") == "stale"
+    later = platform.fetch("j", [{"shop": "north"}])
+    assert {later.status(0, name) for name in later.features} == {"stale"}
