@@ -76,8 +76,8 @@ class Kept:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of what is stored: the group-by's own, but of partials where values were stored under it one that those have
-        not."""
+        """Of what is stored: the group-by's own, but of signed partials, and of those of lookups, one that no blocks of
+        values have."""
         own = self.group_by.fingerprint
         form = "signed" if self.is_signed else "latest" if self.has_tiles and self.group_by.lookup else None
         return own if form is None else hashlib.sha256(f"{own} {form}".encode()).hexdigest()

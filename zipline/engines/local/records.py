@@ -289,7 +289,7 @@ def _irs(kept: Kept, sources: tuple[Projection, ...], stream: Stream) -> Irs:
 
 
 def _newest(stream: Stream) -> Stream:
-    """Of every run, each of which has rows, those that no clock puts before another: a lookup takes one of them."""
+    """Of every run, all of which have rows, those of the newest clocks: a lookup takes one of them."""
     lengths, last = np.diff(stream.offsets), stream.offsets[1:] - 1
     newest = stream.t == np.repeat(stream.t[last], lengths)
     if stream.known is not None:
