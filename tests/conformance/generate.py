@@ -1,7 +1,7 @@
 """Seeded definitions and the cases of each: what the random differential tests run.
 
-A scenario is a theme (which operations over which columns), a mode (accuracy, clocks, number of sources) and a kind of
-key; its cases differ in their data only, so they can run as one job. `tally` counts what was really drawn.
+A scenario is a theme (which operations over which columns, or a lookup), a mode (accuracy, clocks, number of sources)
+and a kind of key; its cases differ in their data only, so they can run as one job. `tally` counts what was drawn.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ def takes(operation: str, column: str) -> bool:
     return operation != "SUM" or (kind in ("DOUBLE", "FLOAT", "BIGINT", "INT") and column != "huge")
 
 
+LOOKUPS = "lookups"
+LOOKED_UP = ("word", "amount", "level", "flag", "moment")
 THEMES: dict[str, list[Choice]] = {
     "totals": [
         *((name, column, ()) for name in ("SUM", "AVERAGE") for column in NUMBERS if takes(name, column)),
@@ -91,6 +93,7 @@ THEMES: dict[str, list[Choice]] = {
     ],
     "lists": _everything_on(LISTS, [()]),
     "buckets": _everything_on(["amount", "word"], [("channel",), ("level",), ("channel", "level")]),
+    LOOKUPS: [],
 }
 KEYS: dict[str, tuple[dict[str, str], list[tuple[Any, ...]]]] = {
     "text": ({"user": "STRING"}, [("ann",), ("Ann",), ("é",), ("e\u0301",), ("",)]),
@@ -141,7 +144,8 @@ class Scenario:
 
     @property
     def columns(self) -> list[str]:
-        used = {column for _, column, buckets in THEMES[self.theme] for column in (column, *buckets)}
+        chosen = THEMES[self.theme]
+        used = {name for _, column, buckets in chosen for name in (column, *buckets)} or set(LOOKED_UP)
         return [column for column in COLUMNS if column in used]
 
     def group_by(self, windows: Sequence[str | None] | None = None) -> GroupBy:

@@ -11,17 +11,27 @@ from typing import Any
 
 from zipline import Accuracy, Aggregation, EntitySource, GroupBy, Operation, Query
 
-from .generate import ARGUMENTS, COLUMNS, KEYS, NARROW, SEED, SNAPSHOT_WINDOWS, TEMPORAL_WINDOWS, THEMES, Choice
+from .generate import (
+    ARGUMENTS,
+    COLUMNS,
+    KEYS,
+    LOOKED_UP,
+    LOOKUPS,
+    NARROW,
+    SEED,
+    SNAPSHOT_WINDOWS,
+    TEMPORAL_WINDOWS,
+    THEMES,
+    Choice,
+)
 from .histories import DUMP_COLUMNS, LOG_COLUMNS, History
 from .instants import DAY, instant, micros, span
 from .streams import BASES, Draw
 from .tables import AggregateCase, Row, Table
 
-LOOKUPS = "lookups"
 STATE_THEMES: dict[str, list[Choice]] = {
     name: [choice for choice in choices if not choice[0].startswith("APPROX_")] for name, choices in THEMES.items()
-} | {LOOKUPS: []}
-LOOKED_UP = ("word", "amount", "level", "flag", "moment")
+}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from zipline import Aggregation, EventSource, GroupBy, JoinPart, JoinSource, Ope
 from .adapters import Arrow, arrow_table
 from .batches import are_batchable, merged
 from .bits import assert_identical, shuffled, split
-from .generate_entities import LOOKUPS, STATE_MODES, StateScenario
+from .generate import LOOKUPS
+from .generate_entities import STATE_MODES, StateScenario
 from .tables import AggregateCase, BackfillCase, Case, Row, Table
 from .worlds import BASE, Definition
 

@@ -1,4 +1,4 @@
-"""Whole rows as values: what a lookup over a source with mutations takes the latest of.
+"""Whole rows as values: what a lookup takes the latest of.
 
 Rows are compared as lookups order them: column by column, null (and NaN) before all else, nested values by their parts
 in turn. So a row is kept in a form in which Python's own order is that one, and which gives the values back: null is
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from zipline.algebra.contract import Aggregator, At
+from zipline.algebra.contract import Aggregator, At, Operation
 from zipline.algebra.extremes import Last
-from zipline.algebra.signed import Recomputed, Rows
+from zipline.algebra.signed import Recomputed
 from zipline.algebra.values import door
 from zipline.types import ArrayType, DataType, MapType, StructType
 
@@ -20,39 +20,38 @@ Form: TypeAlias = tuple[Any, ...]
 
 
 class Latest(Aggregator):
-    """The latest of the rows that are left, as the tuple of its columns; None where there is none.
+    """The latest row, as the tuple of its columns; None where there is none.
 
-    A value is the tuple of the columns as Arrow gives them, of a single column that column's value. The IR is a signed
-    multiset of rows, as of every operation without an inverse.
+    A value is the tuple of the columns as Arrow gives them, of a single column that column's value. It is LAST over
+    rows: the IR is (t, known_at, row) of the latest, or with `signed` the signed multiset of all.
     """
 
-    invertible = True
-
-    def __init__(self, columns: Sequence[DataType]) -> None:
+    def __init__(self, columns: Sequence[DataType], *, signed: bool = False) -> None:
         self._columns = tuple(columns)
         self._forms = tuple(map(_former, columns))
-        self._operation = Recomputed(Last())
+        self._operation: Operation = Recomputed(Last()) if signed else Last()
+        self.invertible = signed
 
-    def empty(self) -> Rows:
+    def empty(self) -> Any:
         return self._operation.empty()
 
-    def update(self, ir: Rows, value: Any, at: At) -> Rows:
+    def update(self, ir: Any, value: Any, at: At) -> Any:
         return self._operation.update(ir, self._row(value), at)
 
-    def remove(self, ir: Rows, value: Any, at: At) -> Rows:
+    def remove(self, ir: Any, value: Any, at: At) -> Any:
         return self._operation.remove(ir, self._row(value), at)
 
-    def merge(self, a: Rows, b: Rows) -> Rows:
+    def merge(self, a: Any, b: Any) -> Any:
         return self._operation.merge(a, b)
 
-    def finalize(self, ir: Rows) -> tuple[Any, ...] | None:
+    def finalize(self, ir: Any) -> tuple[Any, ...] | None:
         found = self._operation.finalize(ir)
         return None if found is None else tuple(map(_restored, found, self._columns))
 
-    def orphans(self, ir: Rows) -> int:
+    def orphans(self, ir: Any) -> int:
         return self._operation.orphans(ir)
 
-    def stored(self, ir: Rows) -> Rows:
+    def stored(self, ir: Any) -> Any:
         return self._operation.stored(ir)
 
     def _row(self, value: Any) -> Form:

@@ -12,6 +12,9 @@ Over entities everything is *signed*, upload and tiles alike: a reversal is a ro
 record only those remain that take rows back without a trace (`layout.SIGNED`): counts and totals of integers. Totals of
 doubles are IRs, which are exact: a pair of doubles is not once something huge has come and gone. All that has no
 inverse, a lookup too, is an IR of the rows themselves (`zipline.algebra.signed`).
+
+Of a lookup the row is kept whole, as one IR of which every column is a feature (`zipline.algebra.rows`): over events
+the latest row with its clocks.
 """
 
 from __future__ import annotations
@@ -64,8 +67,7 @@ class Kept:
     @property
     def has_tiles(self) -> bool:
         """Whether the group-by is served from partials: else from values as of the end of a day."""
-        plan = self.group_by
-        return self.is_signed or (plan.accuracy == "TEMPORAL" and not plan.is_entity and not plan.lookup)
+        return self.is_signed or (self.group_by.accuracy == "TEMPORAL" and not self.group_by.is_entity)
 
     @property
     def streams(self) -> tuple[Projection, ...]:
@@ -74,9 +76,11 @@ class Kept:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of what is stored: the group-by's own, but of signed partials one that no blocks of values have."""
+        """Of what is stored: the group-by's own, but of signed partials, and of those of lookups, one that no blocks of
+        values have."""
         own = self.group_by.fingerprint
-        return hashlib.sha256(f"{own} signed".encode()).hexdigest() if self.is_signed else own
+        form = "signed" if self.is_signed else "latest" if self.has_tiles and self.group_by.lookup else None
+        return own if form is None else hashlib.sha256(f"{own} {form}".encode()).hexdigest()
 
     @property
     def tag(self) -> int:
@@ -120,7 +124,7 @@ class Kept:
     def aggregators(self) -> tuple[Aggregator, ...]:
         """Of each IR."""
         if self.group_by.lookup:
-            return (Latest([dtype for _, dtype in self.group_by.lookup]),)
+            return (Latest([dtype for _, dtype in self.group_by.lookup], signed=self.is_signed),)
         of = {self.reduction(feature): feature for feature in self.others}
         return tuple(_aggregator(of[each], signed=self.is_signed) for each in self.reductions)
 
@@ -188,7 +192,7 @@ class Kept:
     def _kinds(self, feature: Feature) -> tuple[Kind, ...] | None:
         """The kinds of words, beside the count, of which a feature is made; None where it takes an IR."""
         kinds = kinds_of(feature.operation, element_of(feature.input_type))
-        if feature.bucket is not None or kinds is None:
+        if self.group_by.lookup or feature.bucket is not None or kinds is None:
             return None
         return None if self.is_signed and not SIGNED.issuperset(kinds) else kinds
 

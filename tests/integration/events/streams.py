@@ -76,6 +76,12 @@ def totals(name: str = "totals", operation: Operation = Operation.SUM, **query: 
     )
 
 
+def latest(**query: Any) -> GroupBy:
+    """The latest event of each key: a lookup."""
+    asked = {"select": ["key", "n"], "time": "t"} | query
+    return GroupBy(["key"], [EventSource("events", Query(**asked), topic=Topic("events"))], online=True, name="latest")
+
+
 def stream(
     store: Store, logs: Sequence[Any], folder: Path, *group_bys: GroupBy, schema: Mapping[str, DataType] = SCHEMA
 ) -> Stream:
@@ -98,8 +104,8 @@ def stream(
 def upload(store: Store, *group_bys: GroupBy, schema: Mapping[str, DataType] = SCHEMA) -> None:
     """An upload in which nothing is."""
     for group_by in group_bys:
-        plan = plan_group_by(group_by, lambda _: schema)
-        with store.upload(plan.name, end=END, fingerprint=plan.fingerprint) as writing:
+        kept = Kept(plan_group_by(group_by, lambda _: schema))
+        with store.upload(kept.group_by.name, end=END, fingerprint=kept.fingerprint) as writing:
             writing.publish()
 
 

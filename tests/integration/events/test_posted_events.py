@@ -29,6 +29,14 @@ LATE_EVENING = [
     event(4, "ann", -1.0, "2024-05-04T23:51:00Z"),
 ]
 
+NEWEST = """
+from configs.shop.spending import purchases
+from zipline import EventSource, GroupBy, Join, JoinPart, Query
+
+newest = GroupBy(keys=["user"], sources=[purchases], online=True)
+asked = Join(left=EventSource("visits", Query(["user"], time="at")), parts=[JoinPart(newest)], online=True)
+"""
+
 
 def run(project: object, *arguments: str) -> None:
     assert execute([*arguments, "--project", str(project)]) == 0, arguments
@@ -63,6 +71,31 @@ def test_an_event_that_is_posted_is_online_and_after_midnight_in_the_upload_and_
     tables = {name: str(tmp_path / ".zipline" / "warehouse" / name) for name in ("purchases", "visits")}
     offline = backfill(load(project.root / "configs")["shop.visits.visits"], tables).to_pylist()[0]
     assert online == {name: offline[name] for name in online}
+
+
+def test_a_posted_event_is_looked_up_at_once_and_after_midnight_in_the_upload_and_the_backfill(tmp_path: Path) -> None:
+    project = make_shop(tmp_path)
+    (tmp_path / "configs" / "shop" / "newest.py").write_text(NEWEST)
+    run(tmp_path, "upload", "shop.newest.newest", "--ds", "2024-05-03")
+    EventLog(project).post("purchases", LATE_EVENING[::-1])
+    with open_stream(project) as stream:
+        assert stream.once().group_bys["shop.newest.newest"].rows == 3
+    asked = [{"user": user} for user in ("ann", "bob", "eve", "nobody")]
+
+    def amounts(at: str) -> list[Any]:
+        fetcher = Fetcher(project)
+        try:
+            return [row["newest_amount"] for row in fetcher.fetch("shop.newest.asked", asked, at=at).rows()]
+        finally:
+            fetcher.close()
+
+    assert amounts("2024-05-04T22:30:00Z") == [20.0, 7.5, 100.0, None]
+    assert amounts("2024-05-04T23:58:00Z") == amounts("2024-05-05T00:10:00Z") == [2.5, 7.5, 100.0, None]
+    run(tmp_path, "upload", "shop.newest.newest", "--ds", "2024-05-04")
+    assert amounts("2024-05-05T00:10:00Z") == [2.5, 7.5, 100.0, None]
+    tables = {name: str(tmp_path / ".zipline" / "warehouse" / name) for name in ("purchases", "visits")}
+    offline = backfill(load(project.root / "configs")["shop.newest.asked"], tables).to_pylist()
+    assert [row["newest_amount"] for row in offline] == [2.5]
 
 
 def test_what_was_posted_is_in_the_upload_though_no_stream_ran(tmp_path: Path) -> None:

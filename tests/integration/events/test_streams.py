@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.events.streams import END, SCHEMA, ListLog, event, stream, totals, totals_of, upload
+from tests.integration.events.streams import END, SCHEMA, ListLog, event, latest, stream, totals, totals_of, upload
 from tests.integration.stores.opened import Opening
 from zipline import Operation
 from zipline.clock import DAY, HOUR, MINUTE, day_text
@@ -38,6 +38,24 @@ def test_a_log_is_counted_once_however_often_the_stream_begins(opening: Opening,
             stream(store, [log], tmp_path, sums).once()
     stream(store, [log], tmp_path, sums).once()
     assert value(store, sums) == 2**25 - 1
+
+
+@pytest.mark.parametrize("known_at", [None, "known"])
+def test_a_lookup_takes_the_latest_event_in_whatever_order_they_come(known_at: str | None, tmp_path: Path) -> None:
+    store, log, rows = MemoryStore(), ListLog(), latest(known_at=known_at)
+    log.clock = LATER
+    upload(store, rows)
+    order = [(minutes, known, n) for minutes in (10, 59, 59, 60) for known in (61, 62) for n in (None, 1, 2)]
+    random.Random(7).shuffle(order)
+    sent = [event(number, n, minutes=m, known=END + k * MINUTE) for number, (m, k, n) in enumerate(order)]
+    for number, each in enumerate(sent, 1):
+        log.put(each)
+        stream(store, [log], tmp_path, rows).once()
+        *_, last = max((m, k if known_at else 0, n or 0) for m, k, n in order[:number])
+        assert value(store, rows) == (last or None)
+    log.put(*sent)
+    stream(store, [log], tmp_path, rows).once()
+    assert totals_of(store, rows, ["a", "b"], LATER) == ({"a": 2, "b": None}, {"a": "ok", "b": "default"})
 
 
 def test_an_id_counts_once_over_batches_restarts_and_logs(opening: Opening, tmp_path: Path) -> None:

@@ -93,21 +93,29 @@ def value(draw: random.Random, dtype: DataType, *, nulls: float = 0.15) -> Any:
 
 
 def group_by(draw: random.Random, kind: str) -> tuple[Kept, dict[str, DataType]]:
-    """(what is kept of a group-by of the kind, its columns): over "events", "changes" or as a "lookup"."""
+    """(what is kept of a group-by of the kind, its columns): over "events" or "changes", or a lookup of either."""
     types = {f"c{n}": draw.choice([*SCALARS, *map(array, SCALARS), *NESTED]) for n in range(6)}
     types |= {f"b{n}": draw.choice(SCALARS) for n in range(2)}
     keys = {"k": BIGINT}
     schema = {**keys, **types, "t": TIMESTAMP, "known": TIMESTAMP, "changed": TIMESTAMP, "old": BOOLEAN, "ds": STRING}
-    selected = [*keys, *types]
-    if kind == "events":
+    is_lookup, is_signed = kind.startswith("lookup"), kind.endswith("changes")
+    selected = [*keys, *(draw.sample(list(types), draw.choice([1, 2, len(types)])) if is_lookup else types)]
+    if not is_signed:
         clock = {"known_at": "known"} if draw.random() < 0.5 else {}
         source: Any = EventSource("events", topic=Topic("t"), query=Query(selected, time="t", **clock))
     else:
         query = Query(selected, time="t", mutation_time="changed", is_before="old")
         source = EntitySource("dumps", mutations="events", topic=Topic("t"), query=query)
-    wanted = [] if kind == "lookup" else _aggregations(draw, types, is_signed=kind == "changes")
+    wanted = [] if is_lookup else _aggregations(draw, types, is_signed=is_signed)
     made = GroupBy(["k"], [source], wanted, name="g")
     return Kept(plan_group_by(made, lambda _: schema)), types
+
+
+def lookup_of(dtype: DataType) -> tuple[Kept, dict[str, DataType]]:
+    """(what is kept of a lookup of one column over events, its columns)."""
+    schema = {"k": BIGINT, "c0": dtype, "t": TIMESTAMP}
+    source = EventSource("events", topic=Topic("t"), query=Query(["k", "c0"], time="t"))
+    return Kept(plan_group_by(GroupBy(["k"], [source], name="g"), lambda _: schema)), {"c0": dtype}
 
 
 def of_lists(

@@ -29,19 +29,27 @@ from zipline.engines.local.records import Records, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.keys import key_writer
 from zipline.tables.catalog import open_catalog
-from zipline.types import BIGINT, DataType
+from zipline.types import BIGINT, DataType, array
 
 SPREAD = ("VARIANCE", "SKEW", "KURTOSIS")
 SKETCHED = ("APPROX_UNIQUE_COUNT",)
 
 
-@pytest.mark.parametrize("kind", ["events", "changes", "lookup"])
+@pytest.mark.parametrize("kind", ["events", "changes", "lookup of events", "lookup of changes"])
 @pytest.mark.parametrize("seed", range(4))
 def test_tiles_are_the_records_that_python_makes_of_the_same_events(replay: Replay, kind: str, seed: int) -> None:
     draw = random.Random(f"{kind} {seed}")
+    assert_alike(replay, draw, [drawn.group_by(draw, kind) for _ in range(4 if kind.startswith("lookup") else 12)])
+
+
+def test_of_rows_of_one_time_python_and_java_take_the_same(replay: Replay) -> None:
+    types = [*drawn.SCALARS, *map(array, drawn.SCALARS), *drawn.NESTED]
+    assert_alike(replay, random.Random("rows"), [drawn.lookup_of(dtype) for dtype in types])
+
+
+def assert_alike(replay: Replay, draw: random.Random, group_bys: list[tuple[Kept, dict[str, DataType]]]) -> None:
     cases: list[tuple[Kept, Records, int, list[drawn.Row]]] = []
-    for _ in range(4 if kind == "lookup" else 12):
-        kept, types = drawn.group_by(draw, kind)
+    for kept, types in group_bys:
         rows = drawn.rows(draw, types, 30)
         found = expected(kept, rows, types)
         groups = drawn.by_place(kept, rows)

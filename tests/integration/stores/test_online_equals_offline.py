@@ -1,7 +1,7 @@
 """What is fetched equals a backfill at that time over the events that had arrived: at random, on every store.
 
-Events come late, become known late, cross midnights and have no key, and every operation is asked for. Whatever a
-status permits to differ is counted, so that a test which compares nothing would be seen.
+Events come late, become known late, cross midnights, tie and have no key, and every operation is asked for, lookups
+too. Whatever a status permits to differ is counted, so that a test which compares nothing would be seen.
 """
 
 from __future__ import annotations
@@ -61,11 +61,13 @@ class Stream:
 
     def event(self, arrival: float) -> dict[str, Any]:
         draw, happened = self.draw, arrival
-        kind = draw.choice(["on time"] * 6 + ["late", "known late", "over midnight", "no key"])
+        kind = draw.choice(["on time"] * 6 + ["late", "known late", "over midnight", "no key", "tied"])
         if kind == "late":
             happened -= draw.choice([5, 400, 5_000, 30_000, 2 * DAY])
         if kind == "over midnight":
             happened = arrival - arrival % DAY - draw.uniform(0, 30)
+        if kind == "tied":
+            happened -= happened % (2 * HOUR)
         known = arrival if kind == "known late" else happened
         if kind == "known late":
             happened -= draw.choice([60, 4_000, DAY, 8 * DAY])
@@ -76,6 +78,7 @@ class Stream:
             "n": draw.choice([None, draw.randrange(-3, 3), 2**55]),
             "word": draw.choice([None, "a", "bb", ""]),
             "at": START + dt.timedelta(seconds=draw.randrange(1000)),
+            "tags": draw.choice([None, [], [None, 1], [1]]),
             "t": START + dt.timedelta(seconds=happened),
             "known": START + dt.timedelta(seconds=known),
         }
@@ -87,8 +90,9 @@ class Stream:
 def joined(draw: random.Random) -> Join:
     selected = ["key", "x", "n", "word", "at"]
 
-    def source(**clocks: str) -> EventSource:
-        return EventSource("events", topic=Topic("events"), query=Query(select=selected, time="t", **clocks))
+    def source(*columns: str, **clocks: str) -> EventSource:
+        query = Query(select=["key", *columns] if columns else selected, time="t", **clocks)
+        return EventSource("events", topic=Topic("events"), query=query)
 
     plain = GroupBy(["key"], [source()], aggregations(draw), online=True, name="plain")
     known = GroupBy(["key"], [source(known_at="known")], aggregations(draw), online=True, name="known")
@@ -108,9 +112,12 @@ def joined(draw: random.Random) -> Join:
         online=True,
         name="daily",
     )
+    row = GroupBy(["key"], [source("tags", "word", "x")], online=True, name="row")
+    known_row = GroupBy(["key"], [source("n", known_at="known")], online=True, name="known_row")
+    last = GroupBy([], [source(), source(known_at="known")], online=True, name="last")
     left = EventSource("asked", query=Query(select=["who"], time="t"))
-    parts = [JoinPart(each, key_map={"who": "key"}) for each in (plain, known, daily)]
-    return Join(left=left, parts=[*parts, JoinPart(everything)], online=True, name="joined")
+    parts = [JoinPart(each, key_map={"who": "key"}) for each in (plain, known, daily, row, known_row)]
+    return Join(left=left, parts=[*parts, JoinPart(everything), JoinPart(last)], online=True, name="joined")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +151,7 @@ def test_fetches_at_random_times_equal_backfills(seed: int, opening: Opening) ->
         compared += platform.assert_online_equals_offline("joined", keys=keys)
     assert compared > 20_000
     assert all(stream.kinds[kind] * 100 > sum(stream.kinds.values()) for kind in stream.kinds)
-    assert set(stream.kinds) == {"on time", "late", "known late", "over midnight", "no key"}
+    assert set(stream.kinds) == {"on time", "late", "known late", "over midnight", "no key", "tied"}
 
 
 TABLES = {
@@ -409,6 +416,7 @@ def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Acc
     over = JoinSource(parent, query=Query(select={"shop": "shop", "sum": "totals_n_sum_7d"}, time="ts"))
     most = [Aggregation("sum", Operation.MAX, windows=["7d"]), Aggregation("sum", Operation.COUNT, windows=["1d"])]
     shops = GroupBy(["shop"], [over], most, accuracy=accuracy, online=True, name="shops")
+    newest = GroupBy(["shop"], [over], accuracy=accuracy, online=True, name="newest")
     left = EventSource("asked", query=Query(select=["shop"], time="t"))
     placed = [
         {"key": "a", "shop": "north", "t": START - dt.timedelta(hours=2)},
@@ -416,14 +424,15 @@ def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Acc
         {"key": "b", "shop": "south", "t": START - dt.timedelta(days=20)},
     ]
     tables = {**TABLES, "orders": placed, "asked": [{"shop": "north", "t": START}]}
-    platform = LocalPlatform(Join(left=left, parts=[JoinPart(shops)], name="j"), tables=tables)
+    platform = LocalPlatform(Join(left=left, parts=[JoinPart(shops), JoinPart(newest)], name="j"), tables=tables)
     platform.advance(START)
     platform.upload("2024-02-29")
     found = platform.fetch("j", [{"shop": "north"}, {"shop": "south"}])
     assert found.rows() == [
-        {"shops_sum_max_7d": 3, "shops_sum_count_1d": 2},
-        {"shops_sum_max_7d": None, "shops_sum_count_1d": 0},
+        {"shops_sum_max_7d": 3, "shops_sum_count_1d": 2, "newest_sum": 3},
+        {"shops_sum_max_7d": None, "shops_sum_count_1d": 0, "newest_sum": None},
     ]
     assert platform.assert_online_equals_offline("j") > 0
     platform.advance(START + dt.timedelta(days=1, hours=1))
-    assert platform.fetch("j", [{"shop": "north"}]).status(0, "shops_sum_max_7d") == "stale"
+    later = platform.fetch("j", [{"shop": "north"}])
+    assert {later.status(0, name) for name in later.features} == {"stale"}

@@ -45,7 +45,7 @@ ASCENDING: list[tuple[DataType, list[Any]]] = [
 def test_of_rows_at_one_time_the_latest_is_the_greatest_and_comes_back_as_it_was(
     dtype: DataType, values: list[Any]
 ) -> None:
-    rows = Latest([BIGINT, dtype])
+    rows = Latest([BIGINT, dtype], signed=True)
     ir = rows.empty()
     for number, value in enumerate(values):
         ir = rows.update(ir, (7, value), (5, None))
@@ -58,8 +58,31 @@ def test_of_rows_at_one_time_the_latest_is_the_greatest_and_comes_back_as_it_was
     assert rows.finalize(ir) is None
 
 
+@pytest.mark.parametrize(("dtype", "values"), ASCENDING, ids=[str(dtype) for dtype, _ in ASCENDING])
+def test_where_no_row_is_taken_back_the_latest_alone_is_kept(dtype: DataType, values: list[Any]) -> None:
+    rows = Latest([BIGINT, dtype])
+    made = [rows.prepare((7, value), (5, None)) for value in values]
+    for order in (made, made[::-1], [*made[1::2], *made[::2]]):
+        ir = decode(encode(rows.merge_all(order)))
+        assert ir == made[-1]
+        assert rows.finalize(ir) == (7, to_algebra(values[-1], dtype))
+
+
+def test_rows_are_ordered_by_time_then_by_when_they_were_known_then_by_column() -> None:
+    rows = Latest([BIGINT, BIGINT])
+    ascending = [((9, 9), (1, None)), ((8, 8), (2, 1)), ((7, 7), (2, None)), ((1, 5), (2, 3)), ((3, None), (2, 3))]
+    ir = rows.empty()
+    assert rows.finalize(ir) is None
+    for row, at in ascending:
+        ir = rows.update(ir, row, at)
+        assert rows.finalize(ir) == row
+    for row, at in ascending:
+        ir = rows.update(ir, row, at)
+    assert ir == (2, 3, ((3,), ()))
+
+
 def test_a_later_row_goes_before_a_greater_one_and_a_row_that_is_missing_takes_no_other_away() -> None:
-    rows = Latest([BIGINT])
+    rows = Latest([BIGINT], signed=True)
     ir = rows.update(rows.update(rows.empty(), 9, (1, None)), 3, (2, None))
     assert rows.finalize(ir) == (3,)
     ir = rows.remove(ir, 9, (2, None))
@@ -67,6 +90,6 @@ def test_a_later_row_goes_before_a_greater_one_and_a_row_that_is_missing_takes_n
 
 
 def test_nan_is_null_and_minus_zero_is_zero_also_to_a_reversal() -> None:
-    rows = Latest([DOUBLE])
+    rows = Latest([DOUBLE], signed=True)
     ir = rows.update(rows.update(rows.empty(), float("nan"), (1, None)), -0.0, (1, None))
     assert rows.remove(rows.remove(ir, None, (1, None)), 0.0, (1, None)) == rows.empty()

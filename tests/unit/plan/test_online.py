@@ -37,6 +37,7 @@ def kept(*sources: Any, **more: Any) -> Kept:
     ("found", "has_tiles", "is_signed"),
     [
         (kept(EVENTS), True, False),
+        (kept(EVENTS, aggregations=()), True, False),
         (kept(entity()), True, True),
         (kept(entity(), aggregations=()), True, True),
         (kept(entity(), entity()), True, True),
@@ -46,6 +47,7 @@ def kept(*sources: Any, **more: Any) -> Kept:
         (kept(entity(), entity(topic=None)), False, False),
         (kept(entity(), accuracy=Accuracy.SNAPSHOT), False, False),
         (kept(EVENTS, accuracy=Accuracy.SNAPSHOT), False, False),
+        (kept(EVENTS, aggregations=(), accuracy=Accuracy.SNAPSHOT), False, False),
     ],
 )
 def test_partials_are_kept_where_all_that_changes_comes_as_a_stream(
@@ -58,15 +60,22 @@ def test_over_entities_words_are_what_takes_rows_back_without_a_trace() -> None:
     words = [feature.name for feature in kept(entity()).fixed]
     assert words == ["n_sum", "n_average", "n_count"]
     assert [feature.name for feature in kept(EVENTS).others] == ["n_count_by_key"]
-    assert [feature.name for feature in kept(entity(), aggregations=()).others] == ["n", "x"]
-    assert len(kept(entity(), aggregations=()).aggregators) == 1, "a row"
+
+
+@pytest.mark.parametrize("source", [EVENTS, entity()], ids=["events", "entity"])
+def test_of_a_lookup_the_row_is_kept_whole(source: Any) -> None:
+    found = kept(source, aggregations=())
+    assert [feature.name for feature in found.others] == ["n", "x"]
+    assert [reduction.columns for reduction in found.reductions] == [("n", "x")]
+    assert [aggregator.invertible for aggregator in found.aggregators] == [found.is_signed]
 
 
 def test_what_is_stored_has_the_definitions_fingerprint_but_where_values_were_stored_under_it_before() -> None:
-    for source in (EVENTS, entity(topic=None)):
-        assert kept(source).fingerprint == fingerprint(group_by(source))
-        assert kept(source).tag == int.from_bytes(
-            bytes.fromhex(fingerprint(group_by(source)))[:8], "little", signed=True
-        )
-    assert kept(entity()).fingerprint == kept(entity()).fingerprint != fingerprint(group_by(entity()))
-    assert kept(entity()).tag != kept(entity(topic=None)).tag
+    for wanted in (group_by(EVENTS), group_by(entity(topic=None)), group_by(entity(topic=None), aggregations=())):
+        found = Kept(plan_group_by(wanted, lambda _: SCHEMA))
+        assert found.fingerprint == fingerprint(wanted)
+        assert found.tag == int.from_bytes(bytes.fromhex(fingerprint(wanted))[:8], "little", signed=True)
+    for wanted in (group_by(entity()), group_by(entity(), aggregations=()), group_by(EVENTS, aggregations=())):
+        found, again = (Kept(plan_group_by(wanted, lambda _: SCHEMA)) for _ in range(2))
+        assert found.fingerprint == again.fingerprint != fingerprint(wanted)
+        assert found.tag != int.from_bytes(bytes.fromhex(fingerprint(wanted))[:8], "little", signed=True)

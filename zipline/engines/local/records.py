@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar import combining
 from zipline.algebra.columnar.blocks import Irs
+from zipline.algebra.columnar.order import compress
 from zipline.algebra.columnar.series import Series, moments_of_runs
 from zipline.algebra.columnar.values import whole
 from zipline.algebra.layout import EVENTS, START, WIDTH, State
@@ -266,25 +267,37 @@ def _irs(kept: Kept, sources: tuple[Projection, ...], stream: Stream) -> Irs:
     """The IRs of every run, event by event."""
     if not kept.reductions:
         return []
-    columns = {
-        name: stream.column(sources, name).to_pylist()
-        for name in dict.fromkeys(name for reduction in kept.reductions for name in reduction.columns)
-    }
+    if kept.group_by.lookup and not kept.is_signed:
+        stream = _newest(stream)
+    names = list(dict.fromkeys(name for reduction in kept.reductions for name in reduction.columns))
+    arrays = stream.rows_at(sources, names, stream.permutation)
+    columns = {name: array.to_pylist() for name, array in zip(names, arrays, strict=True)}
     values = [[columns[name] for name in reduction.columns] for reduction in kept.reductions]
     takes = list(zip(values, kept.aggregators, strict=True))
     t, known = stream.t.tolist(), None if stream.known is None else stream.known.tolist()
     taken_back = None if stream.weight is None else (stream.weight < 0).tolist()
-    places, bounds = stream.permutation.tolist(), stream.offsets.tolist()
     found: Irs = []
-    for first, last in pairwise(bounds):
+    for first, last in pairwise(stream.offsets.tolist()):
         irs = [each.empty() for each in kept.aggregators]
         for place in range(first, last):
             at = t[place], None if known is None else known[place]
             for n, (of_column, aggregator) in enumerate(takes):
                 change = aggregator.remove if taken_back is not None and taken_back[place] else aggregator.update
-                irs[n] = change(irs[n], _value(of_column, places[place]), at)
+                irs[n] = change(irs[n], _value(of_column, place), at)
         found.append(irs)
     return found
+
+
+def _newest(stream: Stream) -> Stream:
+    """Of every run, all of which have rows, those of the newest clocks: a lookup takes one of them."""
+    lengths, last = np.diff(stream.offsets), stream.offsets[1:] - 1
+    newest = stream.t == np.repeat(stream.t[last], lengths)
+    if stream.known is not None:
+        newest &= stream.known == np.repeat(stream.known[last], lengths)
+    places, offsets = compress(stream.offsets, newest)
+    known = None if stream.known is None else stream.known[places]
+    permutation = stream.permutation[places]
+    return replace(stream, permutation=permutation, offsets=offsets, t=stream.t[places], known=known)
 
 
 def _value(columns: list[list[Any]], row: int) -> Any:

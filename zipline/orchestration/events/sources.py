@@ -1,8 +1,8 @@
 """What takes events: the tables of the sources that have a topic, and the group-bys whose tiles see them.
 
 The events of an entity are its changes: they are rows of its table of mutations, and happen when they are made. Events
-reach a group-by's tiles where it is online, TEMPORAL, and aggregates events or is over entities. They are appended to a
-table that this environment writes itself: a Delta table of its warehouse that no staging query makes.
+reach a group-by's tiles where it is online and TEMPORAL. They are appended to a table that this environment writes
+itself: a Delta table of its warehouse that no staging query makes.
 """
 
 from __future__ import annotations

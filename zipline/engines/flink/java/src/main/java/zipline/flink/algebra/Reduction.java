@@ -19,13 +19,10 @@ abstract class Reduction {
         return bucket < 0 ? inner : new OfBuckets(inner, Values.of(bucketType), bucket);
     }
 
-    /** The rows of a lookup. */
-    static Reduction latest(Type[] types, int[] columns) {
-        Rows[] forms = new Rows[types.length];
-        for (int n = 0; n < types.length; n++) {
-            forms[n] = Rows.of(types[n]);
-        }
-        return new OfRows(forms, columns);
+    /** The latest row of a lookup. */
+    static Reduction latest(boolean isSigned, Type[] types, int[] columns) {
+        Values rows = Rows.whole(types, columns);
+        return new OfRows(withoutInverse("LAST", 1, isSigned, rows), rows);
     }
 
     private static Supplier<Ir> made(String operation, int k, boolean isSigned, Type type) {
@@ -37,11 +34,14 @@ abstract class Reduction {
             case "APPROX_UNIQUE_COUNT" -> () -> new Sketches.Distinct(type);
             case "APPROX_PERCENTILE" -> () -> new Sketches.Quantiles(values);
             case "APPROX_HISTOGRAM_K" -> () -> Sketches.Frequent.of(type, values, k);
-            default -> isSigned ? () -> new Counts.OfRows(values::write) : withoutInverse(operation, k, values);
+            default -> withoutInverse(operation, k, isSigned, values);
         };
     }
 
-    private static Supplier<Ir> withoutInverse(String operation, int k, Values values) {
+    private static Supplier<Ir> withoutInverse(String operation, int k, boolean isSigned, Values values) {
+        if (isSigned) {
+            return () -> new Counts.OfRows(values::write);
+        }
         if (operation.equals("VARIANCE") || operation.equals("SKEW") || operation.equals("KURTOSIS")) {
             boolean isVariance = operation.equals("VARIANCE");
             return () -> new Totals.Spread(values, isVariance);
@@ -127,30 +127,22 @@ abstract class Reduction {
     }
 
     private static final class OfRows extends Reduction {
-        private final Rows[] forms;
-        private final int[] columns;
+        private final Supplier<Ir> empty;
+        private final Values rows;
 
-        OfRows(Rows[] forms, int[] columns) {
-            this.forms = forms;
-            this.columns = columns;
+        OfRows(Supplier<Ir> empty, Values rows) {
+            this.empty = empty;
+            this.rows = rows;
         }
 
         @Override
         Ir empty() {
-            return new Counts.OfRows(this::write);
+            return empty.get();
         }
 
         @Override
-        void take(Ir ir, int weight, long t, long known, Object[] values) {
-            ir.take(weight, t, known, values);
-        }
-
-        private void write(Output out, Object row) {
-            Object[] values = (Object[]) row;
-            out.tuple(forms.length);
-            for (int n = 0; n < forms.length; n++) {
-                forms[n].write(out, values[columns[n]]);
-            }
+        void take(Ir ir, int weight, long t, long known, Object[] columns) {
+            ir.take(weight, t, known, rows.clean(columns));
         }
     }
 }

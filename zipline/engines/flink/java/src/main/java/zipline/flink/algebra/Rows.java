@@ -3,6 +3,7 @@ package zipline.flink.algebra;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.IntUnaryOperator;
 import org.apache.flink.table.data.ArrayData;
 import org.apache.flink.table.data.MapData;
 import org.apache.flink.table.data.RowData;
@@ -19,6 +20,15 @@ abstract class Rows {
             case "STRUCT" -> new OfStructs(type.parts());
             default -> new OfScalars(Values.of(type));
         };
+    }
+
+    /** Rows as values, each {@link Bytes} of the forms of some {@code columns}: from all of an event's, in an array. */
+    static Values whole(Type[] types, int[] columns) {
+        Rows[] forms = new Rows[types.length];
+        for (int n = 0; n < forms.length; n++) {
+            forms[n] = Rows.of(types[n]);
+        }
+        return new Whole(forms, columns);
     }
 
     /** Writes the form of a value, or of null. */
@@ -39,6 +49,28 @@ abstract class Rows {
 
     abstract void writeValue(Output out, Object value);
 
+    /** The order of two forms as they were written; where it is not 0 they are read in part only. */
+    final int compare(Input a, Input b) {
+        int here = a.tuple();
+        int there = b.tuple();
+        return here == 0 || there == 0 ? here - there : compareValues(a, b);
+    }
+
+    abstract int compareValues(Input a, Input b);
+
+    /** The order of two tuples: that of their parts, each compared in turn, then of their lengths. */
+    private static int compareParts(Input a, Input b, IntUnaryOperator compared) {
+        int here = a.tuple();
+        int there = b.tuple();
+        for (int n = 0; n < Math.min(here, there); n++) {
+            int order = compared.applyAsInt(n);
+            if (order != 0) {
+                return order;
+            }
+        }
+        return here - there;
+    }
+
     private static final class OfScalars extends Rows {
         private final Values values;
 
@@ -54,6 +86,11 @@ abstract class Rows {
         @Override
         void writeValue(Output out, Object value) {
             values.write(out, value);
+        }
+
+        @Override
+        int compareValues(Input a, Input b) {
+            return values.compare(values.read(a), values.read(b));
         }
     }
 
@@ -73,6 +110,11 @@ abstract class Rows {
             for (int n = 0; n < list.size(); n++) {
                 element.write(out, getter.getElementOrNull(list, n));
             }
+        }
+
+        @Override
+        int compareValues(Input a, Input b) {
+            return compareParts(a, b, n -> element.compare(a, b));
         }
     }
 
@@ -113,6 +155,11 @@ abstract class Rows {
                 }
             }
         }
+
+        @Override
+        int compareValues(Input a, Input b) {
+            return compareParts(a, b, n -> compareParts(a, b, part -> (part == 0 ? key : item).compare(a, b)));
+        }
     }
 
     private static final class OfStructs extends Rows {
@@ -134,6 +181,49 @@ abstract class Rows {
             for (int n = 0; n < fields.length; n++) {
                 fields[n].write(out, getters[n].getFieldOrNull((RowData) value));
             }
+        }
+
+        @Override
+        int compareValues(Input a, Input b) {
+            return compareParts(a, b, n -> fields[n].compare(a, b));
+        }
+    }
+
+    private static final class Whole extends Values {
+        private final Rows[] forms;
+        private final int[] columns;
+
+        Whole(Rows[] forms, int[] columns) {
+            this.forms = forms;
+            this.columns = columns;
+        }
+
+        @Override
+        Object clean(Object raw) {
+            Object[] event = (Object[]) raw;
+            Output out = new Output(48);
+            out.tuple(forms.length);
+            for (int n = 0; n < forms.length; n++) {
+                forms[n].write(out, event[columns[n]]);
+            }
+            return out.value();
+        }
+
+        @Override
+        int compare(Object a, Object b) {
+            Input here = new Input(((Bytes) a).content());
+            Input there = new Input(((Bytes) b).content());
+            return compareParts(here, there, n -> forms[n].compare(here, there));
+        }
+
+        @Override
+        void write(Output out, Object clean) {
+            out.put(((Bytes) clean).content());
+        }
+
+        @Override
+        Object read(Input in) {
+            return in.whole();
         }
     }
 }

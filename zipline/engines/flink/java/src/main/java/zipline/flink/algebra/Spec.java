@@ -74,7 +74,7 @@ final class Spec {
             for (int n = 0; n < row.length; n++) {
                 row[n] = types[columns[n]];
             }
-            return Reduction.latest(row, columns);
+            return Reduction.latest(isSigned, row, columns);
         }
         int k = wanted.get("k") == null ? 0 : integer(wanted, "k");
         int input = columns[columns.length - 1];
