@@ -16,7 +16,7 @@ from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, 
 from zipline.algebra.operations import DECLARATIONS, declaration
 from zipline.arrow import to_arrow
 from zipline.clock import DAY, to_datetime
-from zipline.engines.flink.partials import columns, described
+from zipline.engines.flink.sharing import Shared
 from zipline.plan.build import plan_group_by
 from zipline.plan.online import Kept
 from zipline.types import (
@@ -94,6 +94,12 @@ def value(draw: random.Random, dtype: DataType, *, nulls: float = 0.15) -> Any:
 
 def group_by(draw: random.Random, kind: str) -> tuple[Kept, dict[str, DataType]]:
     """(what is kept of a group-by of the kind, its columns): over "events" or "changes", or a lookup of either."""
+    (kept,), types = group_bys(draw, kind, 1)
+    return kept, types
+
+
+def group_bys(draw: random.Random, kind: str, count: int) -> tuple[list[Kept], dict[str, DataType]]:
+    """The same of several of one source."""
     types = {f"c{n}": draw.choice([*SCALARS, *map(array, SCALARS), *NESTED]) for n in range(6)}
     types |= {f"b{n}": draw.choice(SCALARS) for n in range(2)}
     keys = {"k": BIGINT}
@@ -106,9 +112,12 @@ def group_by(draw: random.Random, kind: str) -> tuple[Kept, dict[str, DataType]]
     else:
         query = Query(selected, time="t", mutation_time="changed", is_before="old")
         source = EntitySource("dumps", mutations="events", topic=Topic("t"), query=query)
-    wanted = [] if is_lookup else _aggregations(draw, types, is_signed=is_signed)
-    made = GroupBy(["k"], [source], wanted, name="g")
-    return Kept(plan_group_by(made, lambda _: schema)), types
+    found = []
+    for number in range(count):
+        wanted = [] if is_lookup else _aggregations(draw, types, is_signed=is_signed)
+        made = GroupBy(["k"], [source], wanted, name=f"g{number}")
+        found.append(Kept(plan_group_by(made, lambda _: schema)))
+    return found, types
 
 
 def lookup_of(dtype: DataType) -> tuple[Kept, dict[str, DataType]]:
@@ -204,19 +213,19 @@ def _is_delayed(kept: Kept) -> bool:
     return kept.group_by.sources[0].known_at is not None
 
 
-def told(kept: Kept, found: list[Row], parts: int) -> str:
+def told(of: Shared, found: list[Row], parts: int) -> str:
     """What `Replay` is asked for one tile."""
-    types = columns(kept)
+    kept = of.first
     events = [
         [
             -1 if kept.is_signed and row["old"] else 1,
             _micros(row["t"]),
             _micros(row["known"]) if _is_delayed(kept) else None,
-            [as_json(row[name], dtype) for name, dtype in types.items()],
+            [as_json(row[name], dtype) for name, dtype in of.columns.items()],
         ]
         for row in found
     ]
-    return json.dumps({"spec": described(kept), "parts": parts, "rows": events})
+    return json.dumps({"spec": of.spec, "parts": parts, "rows": events})
 
 
 def as_json(given: Any, dtype: DataType) -> Any:

@@ -15,7 +15,8 @@ from tests.integration.servers.flink import class_path, flink_command
 from tests.integration.servers.kafka import _program
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.clock import to_datetime
-from zipline.engines.flink.partials import columns, described, tile_type
+from zipline.engines.flink.partials import tile_type
+from zipline.engines.flink.sharing import Shared
 from zipline.plan.build import plan_group_by
 from zipline.plan.online import Kept
 from zipline.stores.keys import key_writer
@@ -58,7 +59,7 @@ def kept() -> Kept:
 @pytest.mark.parametrize("reuse", ["true", "false"])
 def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, reuse: str) -> None:
     group_by = kept()
-    row_type = tile_type(described(group_by))
+    row_type = tile_type(Shared((group_by,)).spec)
     source = f"""
         CREATE TEMPORARY TABLE events (i BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100',
             'fields.i.kind' = 'sequence', 'fields.i.start' = '1', 'fields.i.end' = '{EVENTS}')
@@ -74,7 +75,7 @@ def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, reuse: str) -> None:
             zipline_micros(TO_TIMESTAMP_LTZ(n, 3)) AS t FROM clean
         ;
     """
-    names = ", ".join(f"`{name}`" for name in columns(group_by))
+    names = ", ".join(f"`{name}`" for name in Shared((group_by,)).columns)
     script = f"""{FUNCTIONS}{source}
         CREATE TEMPORARY VIEW placed AS SELECT zipline_place({group_by.tile}, t, t, k) AS place, * FROM typed
         ;

@@ -24,7 +24,8 @@ from zipline.algebra.signed import LARGEST
 from zipline.algebra.values import door
 from zipline.algebra.windows import floor
 from zipline.clock import DAY
-from zipline.engines.flink.partials import opened
+from zipline.engines.flink.partials import contents
+from zipline.engines.flink.sharing import Shared
 from zipline.engines.local.records import Records, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.keys import key_writer
@@ -57,7 +58,7 @@ def assert_alike(replay: Replay, draw: random.Random, group_bys: list[tuple[Kept
         write = key_writer([BIGINT])
         for (key, day, start), events in groups.items():
             cases.append((kept, found, record(found, write([key]) or b"", day, start), events))
-    answers = replay([drawn.told(kept, events, draw.choice([1, 2, 3])) for kept, _, _, events in cases])
+    answers = replay([drawn.told(Shared((kept,)), events, draw.choice([1, 2, 3])) for kept, _, _, events in cases])
     assert len(answers) == len(cases) > 100
     for (kept, found, place, events), blobs in zip(cases, answers, strict=True):
         for how, blob in zip(("whole", "resumed", "merged"), blobs, strict=True):
@@ -77,7 +78,7 @@ def record(found: Records, key: bytes, day: int, start: int) -> int:
 
 
 def compare(kept: Kept, found: Records, place: int, events: list[drawn.Row], blob: bytes, how: str) -> None:
-    words, irs = opened(kept, [blob])
+    words, irs = contents(Shared((kept,)), [blob])
     of = found.words[place]
     assert words[0, :FIRST_STATE].tolist() == of[:FIRST_STATE].tolist(), how
     for state in kept.layout.states:
@@ -176,7 +177,7 @@ def test_what_is_no_tile_is_refused() -> None:
     assert kept.reductions
     for blob in (b"", b"\0" * (size - 1), b"\0" * size, b"\0" * size + b"\xff" * len(kept.reductions) + b"\x80"):
         with pytest.raises(CodecError):
-            opened(kept, [blob])
+            contents(Shared((kept,)), [blob])
 
 
 LISTS = {
@@ -206,9 +207,9 @@ def test_what_is_too_much_to_be_exact_is_sketched_so_that_python_reads_it(replay
         wanted.append(Aggregation("c0", Operation.APPROX_PERCENTILE, percentiles=(0.1, 0.5)))
     values = LISTS[name]
     kept, rows = drawn.of_lists(dtype, wanted, [values[n::7] for n in range(7)], is_signed=False)
-    (answer,) = replay([drawn.told(kept, rows, 3)])
+    (answer,) = replay([drawn.told(Shared((kept,)), rows, 3)])
     for blob in answer:
-        _, ((unique, frequent, *ranked),) = opened(kept, [bytes.fromhex(blob)])
+        _, ((unique, frequent, *ranked),) = contents(Shared((kept,)), [bytes.fromhex(blob)])
         exact = kept.aggregators[0].empty()
         for value in values:
             exact.add(clean(value))
@@ -232,9 +233,9 @@ def dtype_door(dtype: DataType) -> Any:
 def test_of_more_changes_than_the_declared_size_nothing_is_stored_but_their_number(replay: Replay, rows: int) -> None:
     lists = [[1] * (rows - 2), [2, 3]]
     kept, events = drawn.of_lists(BIGINT, [Aggregation("c0", Operation.LAST)], lists, is_signed=True)
-    (answer,) = replay([drawn.told(kept, events, 2)])
+    (answer,) = replay([drawn.told(Shared((kept,)), events, 2)])
     for blob in answer:
-        _, ((found,),) = opened(kept, [bytes.fromhex(blob)])
+        _, ((found,),) = contents(Shared((kept,)), [bytes.fromhex(blob)])
         assert found == {(): rows} if rows > LARGEST else sum(found.values()) == rows
 
 

@@ -18,6 +18,8 @@ from zipline.algebra.layout import EVENTS
 from zipline.algebra.windows import floor
 from zipline.clock import DAY, MINUTE, to_datetime
 from zipline.engines.flink.messages import PLACE_SUFFIX, read_message
+from zipline.engines.flink.partials import opened
+from zipline.engines.flink.sharing import Shared, Tiles
 from zipline.engines.local.records import read_available, records
 from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.tiling import Feed
@@ -68,6 +70,10 @@ def tiles(*events: tuple[int, int]) -> dict[bytes, bytes]:
     }
 
 
+def sent(*events: tuple[int, int]) -> Tiles:
+    return opened(Shared((KEPT,)), tiles(*events))
+
+
 def stored(store: MemoryStore) -> list[tuple[int, int, int]]:
     """(start in minutes of the day, width in minutes, events), of the first hour's chunk and of the coarse one."""
     blocks = store.get([(Place("space"), [ANN + fine(END, END), ANN + coarse(END)])])[0]
@@ -79,17 +85,17 @@ def test_whole_tiles_stand_as_those_that_were_merged_event_by_event() -> None:
     events = [(3, 1), (3, 5), (4, 2), (59, 7)]
     merged, whole = MemoryStore(), MemoryStore()
     Feed(KEPT, merged, "space", lambda: END).take("log", "events", rows(*events), {"0": 4})
-    TileFeed(KEPT, whole, "space").put("tiles", tiles(*events), 1)
+    TileFeed(KEPT, whole, "space").put("tiles", sent(*events), 1)
     assert stored(whole) == stored(merged) != []
 
 
 def test_a_tile_is_put_in_place_of_an_older_one_and_never_the_other_way() -> None:
     store = MemoryStore()
     feed = TileFeed(KEPT, store, "space")
-    feed.put("tiles", tiles((3, 1), (3, 5)), 1)
-    feed.put("tiles", tiles((3, 1), (4, 2)), 2)  # of minute 3 as it was before
+    feed.put("tiles", sent((3, 1), (3, 5)), 1)
+    feed.put("tiles", sent((3, 1), (4, 2)), 2)  # of minute 3 as it was before
     assert [found for found in stored(store) if found[1] == 1] == [(3, 1, 2), (4, 1, 1)]
-    feed.put("tiles", tiles((3, 1), (3, 5), (3, 6)), 3)
+    feed.put("tiles", sent((3, 1), (3, 5), (3, 6)), 3)
     assert [found for found in stored(store) if found[1] == 1] == [(3, 1, 3), (4, 1, 1)]
     assert feed.position("tiles") == {"0": 3}
 
@@ -100,7 +106,7 @@ def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> No
     Feed(KEPT, store, "space", lambda: END).take("log", "events", rows(*events), {"0": 2})
     job = TileFeed(KEPT, store, "space")
     assert job.position("tiles") == {}
-    job.put("tiles", tiles(*events), 1)
+    job.put("tiles", sent(*events), 1)
     job.progress(END + DAY, is_all=True)
     before = stored(store)
     with pytest.raises(LockedError, match="engine flink"):
@@ -164,10 +170,9 @@ def test_a_message_that_is_cut_off_is_an_error(cut: int) -> None:
 
 
 def test_a_tile_of_another_length_is_an_error() -> None:
-    feed = TileFeed(KEPT, MemoryStore(), "space")
     ((place, tile),) = tiles((3, 1)).items()
     with pytest.raises(CodecError):
-        feed.put("tiles", {place: tile[:-8]}, 1)
+        opened(Shared((KEPT,)), {place: tile[:-8]})
 
 
 def message(feed: int, places: Sequence[bytes], values: Sequence[bytes]) -> bytes:

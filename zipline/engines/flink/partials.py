@@ -9,9 +9,8 @@ column of tiles is declared as, and its NULL the first argument of `zipline_tile
 from __future__ import annotations
 
 import base64
-import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,72 +18,54 @@ from numpy.typing import NDArray
 from zipline.algebra.codec import CodecError, Reader
 from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.layout import WORD
-from zipline.plan.online import Kept
-from zipline.types import DataType
+from zipline.clock import DAY
+from zipline.engines.flink.messages import PLACE_SUFFIX
+from zipline.engines.flink.sharing import Shared, Tiles
 
 TILE = "zipline.flink.algebra.Tile"
 """The class of a tile."""
 _SNAPSHOT = "zipline.flink.algebra.TileSerializer$Snapshot"
 _VERSION = 1
-LATEST = "LATEST"
-"""The operation of a lookup."""
-
-
-def columns(kept: Kept) -> dict[str, DataType]:
-    """The columns that a tile takes, in the order in which `zipline_tile` has them behind its first four arguments."""
-    found: dict[str, DataType] = {}
-    for feature in kept.features:
-        if feature.bucket is not None and feature.bucket_type is not None:
-            found.setdefault(feature.bucket, feature.bucket_type)
-        found.setdefault(feature.input, feature.input_type)
-    return found
-
-
-def described(kept: Kept) -> str:
-    """What the job keeps of the group-by."""
-    types = columns(kept)
-    place = {name: number for number, name in enumerate(types)}
-    bucketed = {kept.reduction(feature): feature.bucket is not None for feature in kept.others}
-    irs = [
-        {
-            "operation": LATEST if kept.group_by.lookup else each.operation,
-            "columns": [place[name] for name in each.columns],
-            "k": each.k,
-            "percentiles": each.percentiles,
-            "bucket": bucketed[each],
-        }
-        for each in kept.reductions
-    ]
-    told = {
-        "signed": kept.is_signed,
-        "width": kept.tile,
-        "columns": [str(dtype) for dtype in types.values()],
-        "states": [{"kind": state.kind, "column": place[state.input]} for state in kept.layout.states],
-        "irs": irs,
-    }
-    return json.dumps(told, separators=(",", ":"))
+_SUFFIX = np.dtype([("day", ">i4"), ("start", ">i8")])
+assert _SUFFIX.itemsize == PLACE_SUFFIX.size
 
 
 def tile_type(spec: str) -> str:
-    """The SQL type of the tiles of what `described` gave."""
+    """The SQL type of the tiles of what is kept (`Shared.spec`)."""
     name, text = _SNAPSHOT.encode(), spec.encode()
     snapshot = struct.pack(">H", len(name)) + name + struct.pack(">ii", _VERSION, len(text)) + text
     return f"RAW('{TILE}', '{base64.b64encode(snapshot).decode()}')"
 
 
-def opened(kept: Kept, blobs: Sequence[bytes]) -> tuple[NDArray[np.int64], Irs]:
+def opened(shared: Shared, tiles: Mapping[bytes, bytes]) -> Tiles:
+    """Tiles by their places; CodecError where one is damaged."""
+    places = sorted(tiles)
+    words, irs = contents(shared, [tiles[place] for place in places])
+    suffixes = np.frombuffer(b"".join([place[-_SUFFIX.itemsize :] for place in places]), _SUFFIX)
+    keys, key = _keys([place[: -_SUFFIX.itemsize] for place in places])
+    return Tiles(shared, keys, key, suffixes["day"].astype(np.int64) * DAY, words, irs)
+
+
+def contents(shared: Shared, blobs: Sequence[bytes]) -> tuple[NDArray[np.int64], Irs]:
     """(the words of tiles, a row each, their IRs); CodecError where one is damaged."""
-    size = kept.layout.words * WORD
-    has_irs = bool(kept.reductions)
+    size = shared.layout.words * WORD
+    has_irs = bool(shared.reductions)
     if any(len(blob) < size or (len(blob) > size and not has_irs) for blob in blobs):
         raise CodecError("a tile has not the length that its group-by gives it")
-    words = np.frombuffer(b"".join([blob[:size] for blob in blobs]), "<i8").reshape(-1, kept.layout.words)
-    return words.astype(np.int64, copy=False), [_irs(kept, blob, size) for blob in blobs] if has_irs else []
+    words = np.frombuffer(b"".join([blob[:size] for blob in blobs]), "<i8").reshape(-1, shared.layout.words)
+    return words.astype(np.int64, copy=False), [_irs(shared, blob, size) for blob in blobs] if has_irs else []
 
 
-def _irs(kept: Kept, blob: bytes, size: int) -> list[object]:
+def _irs(shared: Shared, blob: bytes, size: int) -> list[object]:
     reader = Reader(blob, size)
     try:
-        return list(reader.finish([reader.read() for _ in kept.reductions]))
+        return list(reader.finish([reader.read() for _ in shared.reductions]))
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # of text, days, keys and sketches
         raise CodecError(f"the results of a tile are damaged: {error}") from error
+
+
+def _keys(each: Sequence[bytes]) -> tuple[list[bytes], NDArray[np.int64]]:
+    """(the distinct ones of what is in order, the number of each one's)."""
+    found = list(dict.fromkeys(each))
+    number = {key: n for n, key in enumerate(found)}
+    return found, np.array([number[key] for key in each], np.int64)

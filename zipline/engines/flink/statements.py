@@ -1,14 +1,15 @@
-"""A streaming job as Flink SQL: one table for every stream that is read, one INSERT for every group-by.
+"""A streaming job as Flink SQL: one table for every stream that is read, one INSERT for every aggregation.
 
     in:TABLE         the messages of the table's topics, decoded by the format `zipline-json`
     dead:TABLE       messages that are no events, as they came, with the reason and their place in headers: those of
                      which a source cannot compute something, too, as `zipline.orchestration.events.evaluation` has it
     late:TABLE       events that came later than the topic's lateness, likewise
-    tiles:GROUP_BY   the newest partial of each of its tiles
+    tiles:GROUP_BYS  the newest partial of each of their tiles
 
-A group-by is a `GROUP BY place`: the key, the day of availability and the tile, as bytes. What is aggregated is one
-column, the partial of all its features (`zipline_tile`), in the form in which the online store keeps it. Projections
-and conditions are the author's own, printed from the portable subset.
+Group-bys that take the same rows are one aggregation (`sharing`), a `GROUP BY place`: the key, the day of availability
+and the tile, as bytes. What is aggregated is one column, the partial of all their features (`zipline_tile`), in the
+form in which the online store keeps it. Projections and conditions are the author's own, printed from the portable
+subset.
 
 Late is told by the message's own time, which Kafka keeps: so a replay tells the same. State of a tile is kept for
 longer than any event may come that is not late, so a tile is never begun anew beside one that is full.
@@ -23,8 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from zipline.clock import DAY, HOUR, to_micros
-from zipline.engines.flink.partials import columns as columns_of
-from zipline.engines.flink.partials import described, tile_type
+from zipline.engines.flink.partials import tile_type
+from zipline.engines.flink.sharing import Shared, shared
 from zipline.engines.local.stream import UNTIMED
 from zipline.expressions import Expression
 from zipline.expressions.dialects import SESSIONS, identifier, text_literal, type_name
@@ -121,9 +122,9 @@ def statements(feeds: Sequence[Kept], tables: Mapping[str, StreamTable], setting
         found += [*_sources(table, settings), _letters("dead", settings.dead[table.name], table, settings)]
         found.append(_letters("late", settings.late[table.name], table, settings))
         inserts += [_dead(table), _late(table)]
-    for kept in feeds:
-        found.append(_tiles(kept, settings))
-        inserts.append(_fed(kept, tables))
+    for each in shared(feeds):
+        found.append(_tiles(each, settings))
+        inserts.append(_fed(each, tables))
     body = ";\n".join(inserts)
     return [*found, f"EXECUTE STATEMENT SET BEGIN\n{body};\nEND"]
 
@@ -195,17 +196,17 @@ def _letters(kind: str, topic: str, table: StreamTable, settings: Settings) -> s
     return _created(_name(kind, table.name), columns, options)
 
 
-def _tiles(kept: Kept, settings: Settings) -> str:
-    columns = [("place", "BYTES"), ("tile", tile_type(described(kept))), ("PRIMARY KEY (place)", "NOT ENFORCED")]
+def _tiles(of: Shared, settings: Settings) -> str:
+    columns = [("place", "BYTES"), ("tile", tile_type(of.spec)), ("PRIMARY KEY (place)", "NOT ENFORCED")]
     options = {
         "connector": "zipline-tiles",
         "servers": settings.servers,
         "topic": settings.tiles,
-        "feed": str(kept.tag),
+        "feed": str(of.tag),
         "flush": f"{settings.flush} ms",
         **{f"properties.{name}": value for name, value in settings.client.items()},
     }
-    return _created(_name("tiles", kept.group_by.name), columns, options)
+    return _created(_name("tiles", of.name), columns, options)
 
 
 def _clients(settings: Settings) -> dict[str, str]:
@@ -267,17 +268,24 @@ def _is_late(table: StreamTable) -> str:
     return f"COALESCE({_micros(_CAME)} - {_clock(table.time)} > {table.lateness}, FALSE)"
 
 
-def _fed(kept: Kept, tables: Mapping[str, StreamTable]) -> str:
-    """The INSERT of one group-by."""
-    names = list(columns_of(kept))
-    places = "\nUNION ALL\n".join(_read(kept, source, tables, names) for source in kept.streams)
-    form = f"CAST(NULL AS {tile_type(described(kept))})"
+def _fed(of: Shared, tables: Mapping[str, StreamTable]) -> str:
+    """The INSERT of one aggregation."""
+    names, kept = list(of.columns), of.first
+    selected = [(source, _columns_of(of, number)) for number, source in enumerate(kept.streams)]
+    places = "\nUNION ALL\n".join(_read(kept, source, tables, columns) for source, columns in selected)
+    form = f"CAST(NULL AS {tile_type(of.spec)})"
     arguments = ", ".join([form, "weight", "t", "known", *(f"c{number}" for number in range(len(names)))])
-    target = _name("tiles", kept.group_by.name)
+    target = _name("tiles", of.name)
     return f"INSERT INTO {target}\nSELECT place, zipline_tile({arguments}) FROM (\n{places}\n) GROUP BY place"
 
 
-def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], names: Sequence[str]) -> str:
+def _columns_of(of: Shared, number: int) -> list[str]:
+    """What is computed of one of its sources: of each column by a member that has it."""
+    sources = [kept.streams[number] for kept in of.members]
+    return [_column(next(each for each in sources if name in each.columns), name) for name in of.columns]
+
+
+def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], columns: Sequence[str]) -> str:
     """The rows of one source that have a key and are seen: their place, weight, clocks and columns."""
     table = tables[source.table]
     t = _clock(source.time) if source.time is not None else _big(UNTIMED)
@@ -288,7 +296,7 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], nam
     weight = f"CASE WHEN {_sql(source.is_before)} THEN -1 ELSE 1 END" if source.is_before is not None else "1"
     place = ", ".join([_big(kept.tile), t, available, *keys])
     items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
-    items += [f"{_column(source, name)} AS c{number}" for number, name in enumerate(names)]
+    items += [f"{column} AS c{number}" for number, column in enumerate(columns)]
     conditions = [*_timed(source, table), *_bounded(source)]
     conditions += [f"({_all_of(source.where)})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]

@@ -7,40 +7,21 @@ lost takes it with it, and is filled anew from what messages there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-
-from zipline.clock import DAY
-from zipline.engines.flink.messages import PLACE_SUFFIX
-from zipline.engines.flink.partials import opened
-from zipline.orchestration.events.standing import FLINK, Tiles
-
-_SUFFIX = np.dtype([("day", ">i4"), ("start", ">i8")])
-assert _SUFFIX.itemsize == PLACE_SUFFIX.size
+from zipline.engines.flink.sharing import Tiles
+from zipline.orchestration.events import standing
 
 
-class TileFeed(Tiles):
+class TileFeed(standing.Tiles):
     """See the module. One thread uses a feed, and one process has one of a group-by."""
 
-    engine = FLINK
+    engine = standing.FLINK
 
-    def put(self, log: str, tiles: Mapping[bytes, bytes], offset: int) -> None:
-        """Writes tiles, by their places, that stand in a log before an offset."""
+    def put(self, log: str, tiles: Tiles | None, offset: int) -> None:
+        """Writes tiles, of which this group-by takes its own, that stand in a log before an offset; None are none."""
         logs = {**self._logs, log: {"0": offset}}
-        if not tiles:
+        if tiles is None:
             self._logs = logs
             return
-        places = sorted(tiles)
-        words, irs = opened(self.kept, [tiles[place] for place in places])
-        suffixes = np.frombuffer(b"".join([place[-_SUFFIX.itemsize :] for place in places]), _SUFFIX)
-        keys, key = _keys([place[: -_SUFFIX.itemsize] for place in places])
+        own = tiles.of(self.kept)
         with self._writing(logs) as also:
-            self._writer.replace(keys, key, suffixes["day"].astype(np.int64) * DAY, words, irs, also)
-
-
-def _keys(each: Sequence[bytes]) -> tuple[list[bytes], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """(the distinct ones of what is in order, the number of each one's)."""
-    found = list(dict.fromkeys(each))
-    number = {key: n for n, key in enumerate(found)}
-    return found, np.array([number[key] for key in each], np.int64)
+            self._writer.replace(own.keys, own.key, own.day, own.words, own.irs, also)

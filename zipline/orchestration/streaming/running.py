@@ -21,7 +21,9 @@ from contextlib import ExitStack, contextmanager
 from zipline.clock import monotonic, now
 from zipline.engines.flink.launching import Running, ended, start
 from zipline.engines.flink.messages import read_message
+from zipline.engines.flink.partials import opened
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
+from zipline.engines.flink.sharing import shared
 from zipline.errors import EngineError, LockedError, LockLostError, ZiplineError
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.opening import tiles_lock
@@ -52,6 +54,7 @@ class Streaming:
         self.report = Report(job.version)
         self._feeds: list[TileFeed] = []
         self._waiting = list(job.feeds)
+        self._shared = shared(job.feeds)
         self._take_up()
         self._posted = Forwarder(
             [
@@ -192,17 +195,20 @@ class Streaming:
         if not all(feed.look() for feed in self._feeds):
             self._begin()
             return
-        newest: dict[int, dict[bytes, bytes]] = {feed.kept.tag: {} for feed in self._feeds}
+        newest: dict[int, dict[bytes, bytes]] = {each.tag: {} for each in self._shared}
         after = self._offset
         for message in messages:
             found = read_message(message.content)
             after = message.after
             if found.feed in newest:
                 newest[found.feed].update(zip(found.places, found.tiles, strict=True))
-        for feed in self._feeds:
-            tiles = newest[feed.kept.tag]
-            feed.put(self.job.tiles, tiles, after)
-            self.report.tiles += len(tiles)
+        feeds = {feed.kept: feed for feed in self._feeds}
+        for each in self._shared:
+            own = [feeds[kept] for kept in each.members if kept in feeds]
+            tiles = opened(each, newest[each.tag]) if own and newest[each.tag] else None
+            for feed in own:
+                feed.put(self.job.tiles, tiles, after)
+                self.report.tiles += len(newest[each.tag])
         self._offset = after
 
     def _tell(self, *, is_through: bool) -> None:
