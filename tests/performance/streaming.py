@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from confluent_kafka import Producer
 
 from tests.integration.servers.kafka import running_kafka
@@ -33,7 +35,9 @@ from zipline.orchestration.streaming.running import MOST, WAITED, open_streaming
 from zipline.plan.definitions import load
 from zipline.project import Project, load_project
 from zipline.tables.catalog import open_catalog
+from zipline.tables.delta import write_source
 
+Row = dict[str, Any]
 CONFIG = """
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 
@@ -53,29 +57,23 @@ SPAN = 20 * MINUTE
 """Of event time, in which the events lie."""
 
 
+ROW: Row = {"id": 1, "k": "none", "ts": 0, "v": 1.0, "ds": "1970-01-01"}
+
+
 @contextmanager
-def prepared(servers: str, topic: str, online: str) -> Iterator[StreamJob]:
-    """A project with one table and one group-by of 16 features."""
-    import pyarrow as pa
-
-    from zipline.tables.delta import write_source
-
+def prepared(servers: str, topic: str, online: str, config: str = CONFIG, row: Row = ROW) -> Iterator[StreamJob]:
+    """A project with one table of such rows, by default of one group-by of 16 features."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "configs" / "bench").mkdir(parents=True)
         (root / "configs" / "bench" / "team.py").write_text('from zipline import Team\n\nteam = Team(owner="bench")\n')
-        (root / "configs" / "bench" / "events.py").write_text(CONFIG.format(topic=topic))
+        (root / "configs" / "bench" / "events.py").write_text(config.format(topic=topic))
         brokers = f'[brokers]\nservers = "{servers}"\n[flink]\nparallelism = 2\nmemory = "3g"\ncheckpoint = "5s"\n'
         (root / "zipline.toml").write_text(f'name = "bench-{time.time_ns()}"\n{online}{brokers}')
         project = load_project(root)
-        rows = {
-            "id": [1],
-            "k": ["none"],
-            "ts": pa.array([0], pa.timestamp("us", "UTC")),
-            "v": [1.0],
-            "ds": ["1970-01-01"],
-        }
-        write_source("events", pa.table(rows), "ds", project=project)
+        columns = {name: [each] for name, each in row.items()}
+        times = pa.array(columns["ts"], pa.timestamp("us", "UTC"))
+        write_source("events", pa.table({**columns, "ts": times}), "ds", project=project)
         yield _job(project)
 
 
@@ -84,11 +82,8 @@ def _job(project: Project) -> StreamJob:
     return stream_job(project, event_sources(project, definitions, open_catalog(project=project)))
 
 
-def produced(servers: str, events: int, keys: int) -> str:
-    """A topic of two partitions with so many events, one in a thousand of them bad and one late."""
-    topic = f"events-{time.time_ns()}"
-    make_topic(servers, topic)
-    producer = Producer(
+def quick_producer(servers: str) -> Producer:
+    return Producer(
         {
             "bootstrap.servers": servers,
             "linger.ms": 50,
@@ -97,6 +92,13 @@ def produced(servers: str, events: int, keys: int) -> str:
             "queue.buffering.max.messages": 1_000_000,
         }
     )
+
+
+def produced(servers: str, events: int, keys: int) -> str:
+    """A topic of two partitions with so many events, one in a thousand of them bad and one late."""
+    topic = f"events-{time.time_ns()}"
+    make_topic(servers, topic)
+    producer = quick_producer(servers)
     draw = np.random.default_rng(events + keys)
     end = now()
     # They come in order of time, a little shuffled, as a topic has them.
@@ -146,25 +148,25 @@ def main(events: int) -> None:
                 hole = _hole(servers, topic)
                 print(f"{keys:>9,} keys  black hole {events / hole:>9,.0f}/s", flush=True)
                 for store, online in stores.items():
-                    took, behind, tiles = _ours(servers, topic, online)
-                    shown = f"{keys:>9,} keys  {store:<10} {events / took:>9,.0f}/s  {hole / took:>4.0%}"
+                    seconds, behind, tiles = ours(servers, topic, online)
+                    shown = f"{keys:>9,} keys  {store:<10} {events / seconds:>9,.0f}/s  {hole / seconds:>4.0%}"
                     print(f"{shown}  {tiles:,} tiles, the last {behind:.1f} s behind the job", flush=True)
 
 
-def _took(told: str) -> float:
+def took(told: str) -> float:
     """Seconds that a job took."""
     return int(told.split("TOOK ")[1].split()[0]) / 1000
 
 
 def _hole(servers: str, topic: str) -> float:
     with prepared(servers, topic, "") as job, open_streaming(job):  # which makes the topics
-        return _took(ended(job.settings(), plain(job), job.folder, "3g"))
+        return took(ended(job.settings(), plain(job), job.folder, "3g"))
 
 
-def _ours(servers: str, topic: str, online: str) -> tuple[float, float, int]:
+def ours(servers: str, topic: str, online: str, **more: Any) -> tuple[float, float, int]:
     """(seconds until the last tile is in the store, seconds of that after the job had ended, tiles)."""
     with (
-        prepared(servers, topic, online) as job,
+        prepared(servers, topic, online, **more) as job,
         open_streaming(job) as streaming,
         ThreadPoolExecutor(1) as beside,
         closing(Admin(job.project.brokers)) as admin,
@@ -186,7 +188,7 @@ def _ours(servers: str, topic: str, online: str) -> tuple[float, float, int]:
         while streaming._offset < end:
             step()
         behind = max(0.0, last - int(told.split("UNTIL ")[1].split()[0]) / 1000)
-        return _took(told) + behind, behind, streaming.report.tiles
+        return took(told) + behind, behind, streaming.report.tiles
 
 
 if __name__ == "__main__":
