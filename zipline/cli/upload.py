@@ -53,7 +53,7 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
     """Uploads a group-by of the project, as a run of the registry."""
     from zipline.api import GroupBy
     from zipline.orchestration.events.opening import append_posted
-    from zipline.orchestration.events.sources import event_tables_of
+    from zipline.orchestration.events.sources import event_tables_below
     from zipline.orchestration.runs import recorded_run
     from zipline.orchestration.upload import upload_day
     from zipline.plan.build import plan_group_by
@@ -64,7 +64,7 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
 
     definitions = load_definitions(project)
     definition = definitions.find(name, GroupBy)
-    append_posted(project, definitions, open_catalog(project=project), event_tables_of(definition))
+    append_posted(project, definitions, open_catalog(project=project), event_tables_below(definition))
     catalog = open_catalog(project=project)
     plan = plan_group_by(definition, lambda table: catalog.table(table).schema)
     space = space_of(project, plan.name)

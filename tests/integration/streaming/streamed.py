@@ -35,7 +35,8 @@ from tests.conformance.tables import AggregateCase, Row, Table
 from zipline import EntitySource, EventSource, GroupBy, Join, JoinPart, Query, Topic
 from zipline.api.sources import Source
 from zipline.fetch.joins import JoinFetch, join_fetch
-from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.events.sources import EventSources
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
 from zipline.orchestration.streaming.running import open_streaming
 from zipline.orchestration.streaming.status import Report

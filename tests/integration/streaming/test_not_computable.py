@@ -15,7 +15,8 @@ from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, 
 from zipline.clock import to_micros
 from zipline.orchestration.events.decoding import DeadLetters, decoded
 from zipline.orchestration.events.logs import Record
-from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.events.sources import EventSources
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.plan.build import Planned
 from zipline.plan.online import Kept

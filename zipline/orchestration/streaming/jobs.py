@@ -20,7 +20,8 @@ from zipline.engines.flink.launching import defaults
 from zipline.engines.flink.statements import Computed, Settings, StreamTable, session, statements
 from zipline.errors import ProjectError, UsageError
 from zipline.expressions.nodes import Column
-from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.events.sources import EventSources
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.streaming.brokers import settings_for_java
 from zipline.plan.online import Kept
 from zipline.project import Project
