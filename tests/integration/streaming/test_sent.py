@@ -15,8 +15,8 @@ from zipline.clock import now
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import journal_of
-from zipline.orchestration.streaming.brokers import Outbox
-from zipline.orchestration.streaming.posted import Forwarder
+from zipline.orchestration.streaming.forwarding import Forwarder
+from zipline.orchestration.streaming.outboxes import Outbox
 from zipline.project import Brokers
 
 
@@ -41,7 +41,7 @@ def test_an_outbox_goes_on_after_the_last_that_is_there(kafka_servers: str) -> N
     make_topic(kafka_servers, topic, 1)
     first = Outbox(brokers, topic)
     assert first.position() == {}
-    first.send([(b"a", 1_000_000, ("part", 1)), (b"b", 2_000_000, ("part", 2))])
+    first.send([(b"a", 1_000_000), (b"b", 2_000_000)], {"part": 2})
     assert first.position() == {"part": 2}
     # One that is killed between its messages and their end leaves nothing.
     killed = Producer({"bootstrap.servers": kafka_servers, "transactional.id": topic})
@@ -51,7 +51,7 @@ def test_an_outbox_goes_on_after_the_last_that_is_there(kafka_servers: str) -> N
     killed.flush(20)
     second = Outbox(brokers, topic)
     assert second.position() == {"part": 2}
-    second.send([(b"c", 3_000_000, ("part", 3))])
+    second.send([(b"c", 3_000_000)], {"part": 3})
     assert read(kafka_servers, topic) == [(b"a", 1000), (b"b", 2000), (b"c", 3000)]
     assert Outbox(brokers, topic).position() == {"part": 3}
 

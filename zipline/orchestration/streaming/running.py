@@ -21,14 +21,12 @@ from zipline.engines.flink.launching import Running, ended, start
 from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
 from zipline.errors import EngineError, LockLostError, ZiplineError
-from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.opening import tiles_lock
-from zipline.orchestration.events.sources import journal_of
 from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
-from zipline.orchestration.streaming.brokers import Admin, Outbox, Tile, TileReader
+from zipline.orchestration.streaming.brokers import Admin, Tile, TileReader
 from zipline.orchestration.streaming.feeds import TileFeed
+from zipline.orchestration.streaming.forwarding import joins_of, posts_of
 from zipline.orchestration.streaming.jobs import StreamJob
-from zipline.orchestration.streaming.posted import Forwarder
 from zipline.orchestration.streaming.progress import Progress
 from zipline.orchestration.streaming.status import Report, write_status
 from zipline.registry import Lock, open_registry
@@ -48,12 +46,8 @@ class Streaming:
     def __init__(self, job: StreamJob, store: Store, admin: Admin, reader: TileReader, locks: Sequence[Lock]) -> None:
         self.job, self._admin, self._reader, self._locks = job, admin, reader, locks
         self._feeds = [TileFeed(kept, store, space_of(job.project, kept.group_by.name)) for kept in job.feeds]
-        self._posted = Forwarder(
-            [
-                (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
-                for table, topic in job.posted.items()
-            ]
-        )
+        posts = posts_of(job)
+        self._forwarders = [posts, *joins_of(job, store, posts)]
         self._progress = Progress(admin, job.topics, job.group, job.tiles)
         self.report = Report(job.version)
         self.running: Running | None = None
@@ -71,13 +65,15 @@ class Streaming:
         self.running = self._started()
         watching = threading.Thread(target=self._watch, name="watching the job", daemon=True)
         watching.start()
-        self._posted.start()
+        for forwarder in self._forwarders:
+            forwarder.start()
         try:
             while not self._stopped.is_set():
                 self._step()
         finally:
             self._stopped.set()
-            self._posted.stop()
+            for forwarder in self._forwarders:
+                forwarder.stop()
             watching.join()
             self._end()
             write_status(self.job.folder, self.report)
@@ -87,8 +83,9 @@ class Streaming:
 
     def once(self) -> Report:
         """Takes in all that the topics hold now; the first failure is raised."""
-        self._posted.all()
         asked = now()
+        for forwarder in self._forwarders:
+            forwarder.all()
         self._begin()
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
@@ -108,6 +105,11 @@ class Streaming:
     def stop(self) -> None:
         """Ends `run` after what it is at."""
         self._stopped.set()
+
+    def close(self) -> None:
+        """Gives connections back."""
+        for forwarder in self._forwarders:
+            forwarder.close()
 
     def restart(self) -> None:
         """Ends the job with a savepoint, and starts it again from there."""
@@ -211,11 +213,13 @@ class Streaming:
         with self._tried("job"):
             self._look()
         with self._tried("brokers"):
-            self._progress.look(self._posted.until)
+            known = [forwarder.until for forwarder in self._forwarders]
+            self._progress.look(None if None in known else min(each for each in known if each is not None))
             self.report.lag = self._progress.lag
             self._count()
-        with self._tried("posted"):
-            self._posted.check()
+        with self._tried("sending on"):
+            for forwarder in self._forwarders:
+                forwarder.check()
         write_status(self.job.folder, self.report)
 
     def _look(self) -> None:
@@ -311,13 +315,16 @@ def open_streaming(job: StreamJob, *, store: Store | None = None) -> Iterator[St
         spaces = [space_of(project, kept.group_by.name) for kept in job.feeds]
         locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         admin.make([job.tiles], kept=TILES_KEPT)
-        admin.make([*job.dead.values(), *job.late.values(), *job.posted.values()], kept=7 * TILES_KEPT)
+        letters, own = (*job.dead.values(), *job.late.values()), (*job.posted.values(), *job.enriched.values())
+        admin.make([*letters, *own], kept=7 * TILES_KEPT)
         if store is None:
             store = open_store(project)
             held.callback(store.close)
         reader = TileReader(project.brokers, job.tiles)
         held.callback(reader.close)
-        yield Streaming(job, store, admin, reader, locks)
+        streaming = Streaming(job, store, admin, reader, locks)
+        held.callback(streaming.close)
+        yield streaming
 
 
 __all__ = ["Streaming", "open_streaming"]
