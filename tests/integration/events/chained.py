@@ -71,6 +71,25 @@ CONFIGS = {
         )
     """,
 }
+DEEP = """
+    from configs.mall.chain import orders, shops
+    from zipline import Aggregation, Derivation, EventSource, GroupBy, Join, JoinPart, JoinSource, Operation, Query
+
+    ranked = Join(
+        left=JoinSource(orders, Query(["user", "shop", "share"], where=["share < 2"])),
+        parts=[JoinPart(shops, features=["share_sum_7d"])],
+        derivations=[Derivation("before", "COALESCE(shops_share_sum_7d, 0)")],
+        online=True,
+    )
+    users = GroupBy(
+        keys=["user"],
+        sources=[JoinSource(ranked, Query(["user", "before", "share"]))],
+        aggregations=[Aggregation(name, Operation.LAST_K, k=9, windows=["7d"]) for name in ("before", "share")],
+        online=True,
+    )
+    people = Join(left=EventSource("orders", Query(["user"], time="placed_at")), parts=[JoinPart(users)], online=True)
+"""
+"""A chain over the chain: of a user's orders what the shop had seen before."""
 PURCHASES = pa.schema(
     {"user": pa.string(), "amount": pa.float64(), "bought_at": pa.timestamp("us", "UTC"), "ds": pa.string()}
 )
@@ -88,10 +107,16 @@ LOOKS = pa.schema({"shop": pa.string(), "at": pa.timestamp("us", "UTC")})
 
 
 def make_mall(
-    folder: Path, purchases: Sequence[dict[str, Any]], *, with_ids: bool = True, topics: str = "", settings: str = ""
+    folder: Path,
+    purchases: Sequence[dict[str, Any]],
+    *,
+    with_ids: bool = True,
+    is_deep: bool = False,
+    topics: str = "",
+    settings: str = "",
 ) -> Project:
     """`purchases` are in the warehouse before anything comes."""
-    for name, text in CONFIGS.items():
+    for name, text in (CONFIGS | ({"mall/deep.py": DEEP} if is_deep else {})).items():
         path = folder / "configs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         text = dedent(text).replace("{event_id}", repr("order" if with_ids else None)).replace("{topics}", topics)

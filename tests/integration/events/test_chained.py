@@ -19,6 +19,7 @@ from tests.integration.events.chained import (
     seen,
     values,
 )
+from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import to_micros
 from zipline.errors import UsageError
@@ -137,6 +138,39 @@ def test_an_event_counts_once_however_often_the_stream_begins(tmp_path: Path) ->
     assert values(mall, "north", at="2024-05-04T09:00:00Z")[0]["share_sum_7d"] == 63.0
 
 
+def test_a_chain_over_a_chain_gets_each_event_once_with_what_the_first_served_before_it(tmp_path: Path) -> None:
+    mall = make_mall(tmp_path, BEFORE, is_deep=True)
+    upload(mall, "2024-05-03")
+    run(mall, "upload", "mall.deep.users", "--ds", "2024-05-03", "--allow-missing")
+    log = EventLog(mall)
+    for number, price in enumerate([5.0, 2.5, 30.0, 5.0]):
+        minute = f"2024-05-04T08:0{number}"
+        log.post("orders", [placed(number, "ann", "north", price, f"{minute}:00Z")] * 2)
+        report = follow(mall, f"{minute}:01Z")
+    assert report.group_bys["mall.deep.users"].repeated == 1
+    fetcher = Fetcher(mall)
+    found = fetcher.fetch("mall.deep.people", [{"user": "ann"}], at="2024-05-04T08:10:00Z").rows()[0]
+    fetcher.close()
+    assert found == {"users_before_last_k9_7d": [3.75, 0.5, 0.0], "users_share_last_k9_7d": [0.5, 0.25, 0.5]}
+
+
+def test_an_error_is_null_and_so_is_what_json_has_no_word_for(tmp_path: Path) -> None:
+    mall = make_mall(tmp_path, [bought("ann", 1e-300, "2024-05-03T09:00:00Z")])
+    file = tmp_path / "configs" / "mall" / "chain.py"
+    file.write_text(file.read_text().replace('where=["share < 100"]', 'where=["share IS NULL OR share < 100"]'))
+    upload(mall, "2024-05-03")
+    EventLog(mall).post(
+        "orders",
+        [
+            placed(1, "ann", "north", 1e200, "2024-05-04T08:00:00Z"),
+            placed(2, "eve", "north", 1.0, "2024-05-04T08:00:00Z"),
+        ],
+    )
+    assert follow(mall, "2024-05-04T08:00:01Z").group_bys[SHOPS].rows == 2
+    found = values(mall, "north", at="2024-05-04T08:01:00Z")[0]
+    assert (found["share_sum_7d"], found["morning_count_7d"]) == (None, 2)
+
+
 @pytest.mark.parametrize("name", ["orders", SHOPS, "mall.chain.board"])
 def test_a_chained_group_by_is_found_by_its_name_and_by_the_table_of_the_left(mall: Project, name: str) -> None:
     EventLog(mall).post("orders", [placed(1, "ann", "north", 5.0, "2024-05-04T08:00:00Z")])
@@ -160,5 +194,5 @@ def _streamed(mall: Project, name: str) -> Any:
 def test_nobody_posts_to_a_join(mall: Project) -> None:
     log = EventLog(mall)
     assert set(log.sources) == {"purchases", "orders"}
-    with pytest.raises(UsageError, match="there is no source 'mall.chain.orders' that takes events"):
+    with pytest.raises(UsageError, match="there is no source 'mall\\.chain\\.orders' that takes events"):
         log.post(ORDERS, [])

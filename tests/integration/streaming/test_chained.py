@@ -32,12 +32,16 @@ USERS = {"ann": 16.0, "bob": 64.0}
 @pytest.fixture
 def mall(tmp_path: Path, kafka_servers: str) -> Project:
     """Of which the shops are uploaded as of yesterday; its topics have two partitions."""
+    return made(tmp_path, kafka_servers)
+
+
+def made(folder: Path, kafka_servers: str, *, is_deep: bool = False) -> Project:
     topics = f"mall-{uuid.uuid4().hex[:8]}-"
     for name in ("purchases", "orders"):
         make_topic(kafka_servers, topics + name)
     settings = f'[brokers]\nservers = "{kafka_servers}"\n{QUICK}'
     spent = [bought(user, amount, to_text(YESTERDAY - YESTERDAY % DAY)) for user, amount in USERS.items()]
-    project = make_mall(tmp_path, spent, topics=topics, settings=settings)
+    project = make_mall(folder, spent, is_deep=is_deep, topics=topics, settings=settings)
     upload(project, SHOPS)
     return project
 
@@ -113,6 +117,27 @@ def test_orders_come_by_topics_and_posts_and_what_is_put_aside_is_so_once(
     assert sum(told["dead"].values()) + sum(told["late"].values()) == 4, "by whoever reads them"
     assert execute(once) == 0
     assert read(kafka_servers, topic_of_rows(mall)) == rows, "what was enriched is not enriched again"
+
+
+def test_a_chain_over_a_chain_is_two_topics_and_the_job_is_printed(
+    tmp_path: Path, kafka_servers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mall = made(tmp_path, kafka_servers, is_deep=True)
+    for name in (SPENDING, "mall.deep.users"):
+        upload(mall, name)
+    produce(mall, "orders", [order(n, "ann", price) for n, price in enumerate([8.0, 64.0, 4.0, 8.0])] * 2)
+    asked = ["stream", "mall.deep.users", "--engine", "flink", "--project", str(tmp_path)]
+    capsys.readouterr()
+    assert execute([*asked, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("in:orders", "in:mall.chain.orders#", "in:mall.deep.ranked#", "tiles:mall.deep.users"):
+        assert f"CREATE TEMPORARY TABLE `{name}" in shown
+    assert execute([*asked, "--once"]) == 0
+    fetcher = Fetcher(mall)
+    found = fetcher.fetch("mall.deep.people", [{"user": "ann"}]).rows()[0]
+    fetcher.close()
+    assert sorted(found["users_share_last_k9_7d"]) == [0.25, 0.5, 0.5]
+    assert found["users_before_last_k9_7d"] == [0.0] * 3
 
 
 def test_rows_are_enriched_as_served_and_once_whatever_is_killed(mall: Project) -> None:

@@ -81,7 +81,6 @@ def open_stream(
         pairs = zip(sources.group_bys, spaces, strict=True)
         feeds = [Feed(kept, store, space, clock, takes_over=wanted.takes_over) for kept, space in pairs]
         dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.all_tables}
-        # An event is enriched before it is in any tile: with the features of the time before it.
         logs = _enriched_logs(project, sources, wanted, held, feeds, dead, enrichers(project, sources, store, clock))
         logs += _logs(project, sources, wanted, held, with_topics=True)
         appenders = _appenders(project, sources, wanted, held, feeds, dead, clock)
@@ -106,10 +105,13 @@ def _enriched_logs(
     dead: Mapping[str, DeadLetters],
     enrichers: Mapping[str, Enricher],
 ) -> list[Log]:
-    """Those of the joins that feeds see: of all logs of the events at the beginning of each chain of joins."""
+    """Those of the joins that feeds see: of all logs of the events at the beginning of each chain of joins.
+
+    They are read before all others, those first that are made of others: so an event is enriched before it is in tiles.
+    """
     found: list[Log] = []
     kept = {table for feed in feeds for table in feed.tables}
-    for table in sources.enriched:
+    for table in reversed(sources.enriched):
         if not any(table.name in feed.tables for feed in feeds):
             continue
         chain: list[EventTable] = [table]

@@ -18,7 +18,7 @@ from zipline.api import EventSource, GroupBy, Join, JoinSource
 from zipline.api.sources import Source
 from zipline.errors import TableError, UsageError
 from zipline.orchestration.events.journal import Journal
-from zipline.orchestration.events.tables import EnrichedTable, EventTable, Streamed, chain_of, enriched_table
+from zipline.orchestration.events.tables import EnrichedTable, EventTable, Streamed, chain_of, enriched_tables
 from zipline.plan.build import Planned
 from zipline.plan.chaining import streamed
 from zipline.plan.definitions import Definitions
@@ -77,11 +77,7 @@ def event_sources(
         if is_fed:
             fed.append(kept)
     tables = {name: _table(project, catalog, name, sources) for name, sources in found.items()}
-    enriched: list[EnrichedTable] = []
-    for readers in joined.values():
-        known = tables | {table.name: table for table in enriched}
-        enriched.append(enriched_table(readers, known))
-    return EventSources(tables, tuple(fed), tuple(enriched))
+    return EventSources(tables, tuple(fed), tuple(enriched_tables(joined.values(), tables)))
 
 
 def tables_with_topics(definitions: Definitions) -> list[str]:

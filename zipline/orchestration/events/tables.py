@@ -6,7 +6,7 @@ what a fetch answers (`zipline.orchestration.events.enriching`); to all who read
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -168,8 +168,18 @@ def chain_of(source: Source, projection: Projection) -> list[Streamed]:
     return found[::-1]
 
 
-def enriched_table(readers: Sequence[Streamed], tables: Mapping[str, EventTable]) -> EnrichedTable:
-    """The table of a join's rows as these readings see it. `tables` has the one of its left."""
+def enriched_tables(joined: Iterable[Sequence[Streamed]], tables: Mapping[str, EventTable]) -> list[EnrichedTable]:
+    """The tables of the rows of joins, of each all its readings; those come first that others read. `tables` has those
+    of the lefts at the beginning."""
+    known = dict(tables)
+    found: list[EnrichedTable] = []
+    for readers in joined:
+        found.append(_enriched(readers, known))
+        known[found[-1].name] = found[-1]
+    return found
+
+
+def _enriched(readers: Sequence[Streamed], tables: Mapping[str, EventTable]) -> EnrichedTable:
     source, projection = readers[0]
     parent = projection.parent
     assert isinstance(source, JoinSource)
