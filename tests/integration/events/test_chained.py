@@ -21,7 +21,7 @@ from tests.integration.events.chained import (
 )
 from zipline import Fetcher
 from zipline.cli.main import execute
-from zipline.clock import to_micros
+from zipline.clock import DAY, SECOND, day_text, monotonic, now, to_micros, to_text
 from zipline.errors import UsageError
 from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.posting import EventLog
@@ -189,6 +189,20 @@ def _streamed(mall: Project, name: str) -> Any:
         "group_bys": report.group_bys,
         "tables": {table: {"appended": counts.appended} for table, counts in report.tables.items()},
     }
+
+
+def test_what_is_posted_now_is_in_the_next_fetch(tmp_path: Path) -> None:
+    yesterday = now() - DAY
+    mall = make_mall(tmp_path, [bought("ann", 10.0, to_text(yesterday - yesterday % DAY))])
+    upload(mall, day_text(yesterday))
+    log, fetcher = EventLog(mall), Fetcher(mall)
+    with log.following(fetcher.store):
+        log.post("orders", [placed(1, "ann", "north", 5.0, to_text(now() - SECOND))])
+        until = monotonic() + 20
+        while (found := fetcher.fetch("mall.chain.board", [{"shop": "north"}])).rows()[0]["shops_share_sum_1d"] is None:
+            assert monotonic() < until, "it is not online"
+    assert found.rows()[0]["shops_share_sum_1d"] == 0.5
+    fetcher.close()
 
 
 def test_nobody_posts_to_a_join(mall: Project) -> None:
