@@ -23,6 +23,7 @@ from zipline import (
     Topic,
 )
 from zipline.clock import DAY, HOUR, SECOND, day_text, to_datetime, to_micros
+from zipline.errors import TableError
 from zipline.orchestration.local_platform import LocalPlatform
 
 START = to_micros("2024-05-04")
@@ -183,3 +184,18 @@ def test_over_a_join_of_entities_values_are_those_of_the_upload() -> None:
     local.advance(START + HOUR)
     found = local.fetch("board", [{"shop": "north"}])
     assert (found.rows(), found.status(0, "shops_spent_max_7d")) == ([{"shops_spent_max_7d": 30}], "stale")
+
+
+def test_a_column_that_json_cannot_hold_is_named_before_anything_is_made() -> None:
+    sums = [Aggregation("amount", Operation.SUM, windows=["1d"], buckets=["is_large"])]
+    query = Query({"user": "user", "amount": "amount", "is_large": "amount > 9"}, time="at")
+    sizes = GroupBy(["user"], [EventSource("spent", query, Topic("spent"))], sums, online=True, name="sizes")
+    left = Join(left=stream("visits", "user", "shop"), parts=[JoinPart(sizes)], online=True, name="left")
+    column = "sizes_amount_sum_1d_by_is_large"
+    over = JoinSource(left, Query(["shop", "user"], where=[f"{column} IS NOT NULL"]))
+    counts = [Aggregation("user", Operation.COUNT, windows=["7d"])]
+    shops = GroupBy(["shop"], [over], counts, online=True, name="shops")
+    board = Join(left=EventSource("asked", Query(["shop"], time="t")), parts=[JoinPart(shops)], name="board")
+    local = LocalPlatform(board, tables={"spent": rows(SPENT), "visits": rows(VISITS), "asked": rows(ASKED)})
+    with pytest.raises(TableError, match=f"'{column}' of the join left is MAP<BOOLEAN, BIGINT>, and JSON has no such"):
+        local.upload(day_text(START - DAY))

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity
 from zipline.algebra.nested import from_algebra, to_algebra
@@ -29,7 +30,7 @@ from zipline.clock import HOUR
 from zipline.engines.local.left import TIME, read_left
 from zipline.engines.local.session import connect
 from zipline.errors import ZiplineError
-from zipline.expressions import parse
+from zipline.expressions import Expression, parse
 from zipline.fetch.joins import JoinFetch
 from zipline.orchestration.events.arrived import values_of, with_day
 from zipline.orchestration.events.decoding import DeadLetters, Decoded, decoded
@@ -44,6 +45,9 @@ AT_ONCE = 1_000
 """Events whose features are looked up together."""
 AHEAD = HOUR
 """How far ahead of its message an event may be stamped; a job puts aside what is further ahead."""
+FOREVER = 1 << 62
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 _PLACE = "zipline__place"
 
 
@@ -58,7 +62,7 @@ class Enricher:
         self.table, self._fetch, self._clock = table, fetch, clock
         self._left = _numbered(table.plan.left)
         self._types = dict(table.plan.left_columns)
-        self._wanted = [name for name, _ in fetch.columns if name in table.schema]
+        self._wanted = [name for name, _ in fetch.columns if name in table.intake.columns]
 
     def texts(self, rows: pa.Table) -> list[bytes | None]:
         """Of each row of the left's table the join's row as JSON; None where the left's conditions leave it out, or it
@@ -98,7 +102,7 @@ class Enricher:
                     subject=self.table.name,
                     hint="are the join's group-bys uploaded, and do the store and external sources answer?",
                 )
-        given: dict[str, list[Any]] = {"ts": times, DAY_COLUMN: [f"{at:%Y-%m-%d}" for at in times]}
+        given: dict[str, list[Any]] = {"ts": times, DAY_COLUMN: [at.date().isoformat() for at in times]}
         if ID_COLUMN in left.column_names:
             given[ID_COLUMN] = left.column(ID_COLUMN).to_pylist()
         every = (
@@ -158,13 +162,20 @@ class EnrichedLog:
             texts[place] = text
         return texts
 
-    def _is_timely(self, records: Sequence[Record], found: Decoded) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _is_timely(self, records: Sequence[Record], found: Decoded) -> Bools:
         """Whether each row is neither late nor stamped ahead, by the time of its message."""
-        times = values_of(self._left.time, found.rows, self._left.name, TIMESTAMP)
         came = np.array([-1 if record.at is None else record.at for record in records], np.int64)[found.record]
+        is_timely = self._is_within(self._left.time, found.rows, came, -AHEAD, self._left.lateness)
+        for clock in self._left.clocks:
+            is_timely &= self._is_within(clock, found.rows, came, -AHEAD, FOREVER)
+        return is_timely | (came < 0)
+
+    def _is_within(self, clock: Expression, rows: pa.Table, came: Ints, least: int, most: int) -> Bools:
+        """Whether each message came so much later than a clock of its event says; where that says nothing, it did."""
+        times = values_of(clock, rows, self._left.name, TIMESTAMP)
         behind, valid = came - micros(times), validity(times)
-        is_timely = (behind <= self._left.lateness) & (behind >= -AHEAD) | (came < 0)
-        return is_timely if valid is None else is_timely | ~valid
+        is_within: Bools = (behind >= least) & (behind <= most)
+        return is_within if valid is None else is_within | ~valid
 
 
 def _numbered(left: Projection) -> Projection:

@@ -19,6 +19,7 @@ from zipline.clock import DAY
 from zipline.errors import DataError, TableError, UsageError
 from zipline.expressions import Expression
 from zipline.expressions.nodes import Column
+from zipline.fetch.results import has_boolean_keys
 from zipline.orchestration.events.arrived import values_of
 from zipline.orchestration.events.intake import Intake
 from zipline.orchestration.events.logs import CHANGES, EVENTS
@@ -77,6 +78,12 @@ class EventTable:
         found = _clock(self.sources[0][1])
         assert found is not None, "events and changes have a time"
         return found
+
+    @property
+    def clocks(self) -> tuple[Expression, ...]:
+        """All that say when an event happened, or was known or made."""
+        every = (clock for _, each in self.sources for clock in (_clock(each), each.known_at) if clock is not None)
+        return tuple({each.text: each for each in every}.values())
 
     @property
     def partition(self) -> str | None:
@@ -153,7 +160,15 @@ class EnrichedTable(EventTable):
 
     @cached_property
     def intake(self) -> Intake:
-        """What checks its rows. Any column may be null: what is no event was found before it was enriched."""
+        """What checks its rows. Any column may be null: what is no event was found before it was enriched. TableError
+        names a column that JSON cannot hold."""
+        for name, dtype in self.schema.items():
+            if has_boolean_keys(dtype):
+                raise TableError(
+                    f"the column {name!r} of the join {self.plan.name} is {dtype}, and JSON has no such keys",
+                    subject=self.name,
+                    hint="CAST the bucket AS STRING in the select of its source, or let nothing read the column",
+                )
         return Intake(self.name, self.schema, frozenset(), None, [each for _, each in self.sources])
 
 

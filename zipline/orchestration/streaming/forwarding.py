@@ -14,7 +14,6 @@ from functools import partial
 from typing import Protocol
 
 from zipline.clock import now
-from zipline.errors import ZiplineError
 from zipline.orchestration.events.enriching import EnrichedLog
 from zipline.orchestration.events.kafka import KafkaLog
 from zipline.orchestration.events.logs import JournalLog, Log
@@ -48,7 +47,7 @@ class Forwarder:
         self._until: dict[str, int] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sending on", daemon=True)
-        self._wrong: ZiplineError | OSError | None = None
+        self._wrong: Exception | None = None
 
     @property
     def until(self) -> int | None:
@@ -88,7 +87,7 @@ class Forwarder:
                 sent = [self._send(log, target) for log, target in self._logs]
                 self._wrong = None
                 wait = 0.0 if any(sent) else IDLE
-            except (ZiplineError, OSError) as wrong:
+            except Exception as wrong:  # whatever it is, who keeps the job going is told, and it is tried again
                 self._wrong = wrong
                 wait = AGAIN
             self._stopped.wait(wait)

@@ -195,7 +195,6 @@ def _modified(system: fsspec.AbstractFileSystem, name: str) -> float:
 
 def _stream_table(table: EventTable, posted: str) -> StreamTable:
     projections = [projection for _, projection in table.sources]
-    clocks = [each for p in projections for each in (p.mutation_time or p.time, p.known_at) if each is not None]
     envelopes = {
         (_column(p.mutation_time), _column(p.is_before))
         for source, p in table.sources
@@ -209,7 +208,7 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
         topics=tuple(table.topics),
         posted=posted,
         time=table.time,
-        clocks=tuple({each.text: each for each in clocks}.values()),
+        clocks=table.clocks,
         lateness=table.lateness,
         envelope=next(iter(envelopes), None),
         computed=tuple(Computed(each.parts, reason, each.is_way) for each, reason in table.intake.evaluation.computed),
