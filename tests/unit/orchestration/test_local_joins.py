@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from zipline import (
     Derivation,
     EntitySource,
     EventSource,
+    ExternalSource,
     GroupBy,
     Join,
     JoinPart,
@@ -114,6 +116,17 @@ def rows(schema: pa.Schema, *found: tuple[Any, ...]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in found], schema=schema)
 
 
+ANSWERS: list[Any] = []
+
+
+def scored(asked: Sequence[Mapping[str, Any]]) -> Any:
+    """What an external source answers, one after the other."""
+    answer = ANSWERS.pop(0)
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
 def platform() -> LocalPlatform:
     tables = {
         "spent": rows(SPENT, ("a", "food", 30, to_datetime(START - DAY))),
@@ -164,6 +177,29 @@ def test_rows_wait_until_the_joins_features_can_be_had() -> None:
     local.upload(day_text(START - DAY))
     assert local.fetch("board", key).rows()[0]["shops_price_last_7d"] == 2
     assert local.fetch("board", key).status(0, "shops_price_last_7d") == "ok"
+
+
+def test_rows_wait_for_an_external_source_and_an_error_of_it_is_null() -> None:
+    ANSWERS[:] = [OSError("down"), [{"score": "high"}], [{"score": 7.0}]]
+    scores = ExternalSource({"user": "STRING"}, {"score": "DOUBLE"}, scored, timeout="5s", name="scores")
+    left = Join(left=stream("visits", "user", "shop"), parts=[JoinPart(scores)], online=True, name="left")
+    found = [Aggregation("scores_score", Operation.SUM, windows=["7d"]), Aggregation("user", Operation.COUNT)]
+    over = JoinSource(left, Query(["shop", "user", "scores_score"]))
+    shops = GroupBy(["shop"], [over], found, online=True, name="shops")
+    board = Join(left=EventSource("asked", Query(["shop"], time="t")), parts=[JoinPart(shops)], name="board")
+    local = LocalPlatform(board, tables={"visits": rows(VISITS), "asked": rows(ASKED)})
+    local.advance(START + SECOND)
+    local.upload(day_text(START - DAY))
+
+    def seen() -> tuple[Any, ...]:
+        return tuple(local.fetch("board", [{"shop": "north"}]).rows()[0].values())
+
+    local.publish("visits", visit(1, "a", "north", 3, 8, START + SECOND))
+    assert seen() == (None, 0)
+    local.advance(START + 2 * SECOND)
+    assert seen() == (None, 1), "an answer that is none"
+    local.publish("visits", visit(2, "a", "north", 3, 8, START + SECOND))
+    assert seen() == (7.0, 2)
 
 
 def test_over_a_join_of_entities_values_are_those_of_the_upload() -> None:
