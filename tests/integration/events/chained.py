@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pyarrow as pa
+from confluent_kafka import Producer
 
 from zipline import Fetcher, aggregate
 from zipline.clock import to_datetime, to_micros
@@ -145,6 +147,16 @@ def bought(user: str, amount: float, at: str) -> dict[str, Any]:
 
 def placed(number: int, user: str, shop: str, price: float, at: str) -> dict[str, Any]:
     return {"order": f"o{number}", "user": user, "shop": shop, "price": price, "placed_at": at}
+
+
+def produce(project: Project, table: str, events: Sequence[dict[str, Any] | bytes], at: int | None = None) -> None:
+    """Messages of the topic of a table, in two partitions in turn."""
+    producer = Producer({"bootstrap.servers": project.brokers.servers, "linger.ms": 1})
+    for number, each in enumerate(events):
+        text = each if isinstance(each, bytes) else json.dumps(each).encode()
+        stamp = {} if at is None else {"timestamp": at // 1000}
+        producer.produce(project.name + table, text, partition=number % 2, **stamp)
+    assert producer.flush(30) == 0
 
 
 def seen(project: Project, *shops: str, at: str) -> Result:

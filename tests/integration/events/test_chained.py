@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from tests.integration.events.chained import (
     bought,
     make_mall,
     placed,
+    produce,
     seen,
     values,
 )
+from tests.integration.streaming.jobs import make_topic
 from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, day_text, monotonic, now, to_micros, to_text
@@ -203,6 +206,25 @@ def test_what_is_posted_now_is_in_the_next_fetch(tmp_path: Path) -> None:
             assert monotonic() < until, "it is not online"
     assert found.rows()[0]["shops_share_sum_1d"] == 0.5
     fetcher.close()
+
+
+def test_events_of_a_topic_are_enriched_in_the_same_process_and_appended_by_whoever_fills_the_table(
+    tmp_path: Path, kafka_servers: str
+) -> None:
+    topics = f"mall-{uuid.uuid4().hex[:8]}-"
+    for name in ("purchases", "orders"):
+        make_topic(kafka_servers, topics + name)
+    mall = make_mall(tmp_path, BEFORE, topics=topics, settings=f'[brokers]\nservers = "{kafka_servers}"\n')
+    upload(mall, "2024-05-03")
+    events = [placed(number, "ann", "north", 5.0, "2024-05-04T08:00:00Z") for number in range(4)]
+    for some in (events[:3], events):
+        produce(mall, "orders", [b"nonsense", *some])
+        report = follow(mall, "2024-05-04T08:00:01Z")
+    assert (report.group_bys[SHOPS].rows, report.group_bys[SHOPS].repeated) == (1, 3)
+    found = values(mall, "north", at="2024-05-04T08:01:00Z")[0]
+    assert (found["share_sum_7d"], found["morning_count_7d"]) == (2.0, 4)
+    kept = (tmp_path / ".zipline" / "events" / "orders" / "refused.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in kept] == ["nonsense"] * 2
 
 
 def test_nobody_posts_to_a_join(mall: Project) -> None:

@@ -6,15 +6,14 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
-from tests.integration.events.chained import ORDERS, SHOPS, SPENDING, bought, make_mall, placed
+from tests.integration.events.chained import ORDERS, SHOPS, SPENDING, bought, make_mall, placed, produce
 from tests.integration.streaming.jobs import QUICK, make_topic, status, streaming, until
 from tests.integration.streaming.test_killed import Keeper
 from tests.integration.streaming.test_sent import read
@@ -49,15 +48,6 @@ def made(folder: Path, kafka_servers: str, *, is_deep: bool = False) -> Project:
 def upload(project: Project, name: str) -> None:
     asked = ["upload", name, "--ds", day_text(YESTERDAY), "--allow-missing", "--project", str(project.root)]
     assert execute(asked) == 0
-
-
-def produce(project: Project, table: str, events: Sequence[dict[str, Any] | bytes], at: int | None = None) -> None:
-    producer = Producer({"bootstrap.servers": project.brokers.servers, "linger.ms": 1})
-    for number, each in enumerate(events):
-        text = each if isinstance(each, bytes) else json.dumps(each).encode()
-        stamp = {} if at is None else {"timestamp": at // 1000}
-        producer.produce(project.name + table, text, partition=number % 2, **stamp)
-    assert producer.flush(30) == 0
 
 
 def order(number: int, user: str, price: float, shop: str = "north", ago: int = SECOND) -> dict[str, Any]:
