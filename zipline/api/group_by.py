@@ -212,6 +212,8 @@ def _check_accuracy(group_by: GroupBy) -> None:
                     f"is online and TEMPORAL, but the source {source.table_name!r} has no topic",
                     hint="give EventSource(topic=Topic(...)), or say accuracy=Accuracy.SNAPSHOT",
                 )
+            if isinstance(source, JoinSource):
+                _check_chain(group_by, source)
     for source in group_by.sources:
         mutable = isinstance(source, EntitySource) and source.mutations
         for aggregation in group_by.aggregations if mutable else ():
@@ -220,6 +222,26 @@ def _check_accuracy(group_by: GroupBy) -> None:
                     f"{aggregation.operation.name} cannot take a row back, and {_table(source)!r} has mutations",
                     valid=[o.name for o in Operation if not o.is_approximate],
                 )
+
+
+def _check_chain(group_by: GroupBy, source: JoinSource) -> None:
+    """Its rows are events of the join's left, each beside what a fetch of the join answers: so both must be there."""
+    join, left = source.join, source.join.left
+    while True:
+        if not join.online:
+            raise group_by.wrong(
+                f"is online and TEMPORAL, but the join {join.title} that it aggregates is not online",
+                hint="say online=True there: its features are fetched for every event; or say "
+                "accuracy=Accuracy.SNAPSHOT here",
+            )
+        if not isinstance(left, JoinSource):
+            break
+        join, left = left.join, left.join.left
+    if not isinstance(left, EventSource) or left.topic is None:
+        raise group_by.wrong(
+            f"is online and TEMPORAL, but {left.table_name!r}, the left of {join.title}, has no topic of events",
+            hint="give EventSource(topic=Topic(...)) there, or say accuracy=Accuracy.SNAPSHOT here",
+        )
 
 
 def _check_columns(group_by: GroupBy) -> None:

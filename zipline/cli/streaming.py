@@ -17,8 +17,8 @@ from zipline.clock import SECOND, now, to_text
 from zipline.engines.flink.statements import script
 from zipline.orchestration.events.opening import Wanted, check_wanted
 from zipline.orchestration.events.sources import event_sources, named_tables
-from zipline.orchestration.streaming.brokers import sent_again
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
+from zipline.orchestration.streaming.outboxes import sent_again
 from zipline.orchestration.streaming.running import STOPPED_WITHIN, Streaming, open_streaming
 from zipline.orchestration.streaming.status import STOPPED, Report, Status, end_job, signalled, status_of, statuses
 from zipline.plan.definitions import Definitions, load

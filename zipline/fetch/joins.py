@@ -7,6 +7,7 @@ stands between, a call or an await, is the driver's. The failure of one part's r
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -121,10 +122,13 @@ class JoinFetch:
         names = dict.fromkeys((*self.keys, *types))
         return tuple((name, types[name]) for name in names if name != "ts")
 
-    def fetch(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Result:
+    def fetch(
+        self, rows: Sequence[Row], q: int, is_now: bool = False, times: Sequence[dt.datetime] | None = None
+    ) -> Result:
         """The features of these rows at `q` (microseconds). With `is_now` that is the present by this machine's clock:
-        then an upload that has not ended yet is no fault of the caller, but of a clock; and caches are used."""
-        steps = self.steps(rows, q, is_now)
+        then an upload that has not ended yet is no fault of the caller, but of a clock; and caches are used. `times`
+        are what derivations see as the `ts` of each row, by default `q`."""
+        steps = self.steps(rows, q, is_now, times)
         question = next(steps)
         while True:
             try:
@@ -164,7 +168,9 @@ class JoinFetch:
             TROUBLES.tell(wrong)
             return None
 
-    def steps(self, rows: Sequence[Row], q: int, is_now: bool = False) -> Generator[Question, Reply, Result]:
+    def steps(
+        self, rows: Sequence[Row], q: int, is_now: bool = False, times: Sequence[dt.datetime] | None = None
+    ) -> Generator[Question, Reply, Result]:
         """See the module."""
         begun, reads = self._begun(rows, q, is_now)
         outside = [each.keys(rows) for each in self._externals]
@@ -185,7 +191,8 @@ class JoinFetch:
             found |= external.values(external_keys, told)
         for each in self._parts:
             self._derive(each.part, result, found, rows)
-        found["ts"] = Values([to_datetime(q)] * len(rows), ["ok"] * len(rows), [None] * len(rows))
+        asked_at = [to_datetime(q)] * len(rows) if times is None else list(times)
+        found["ts"] = Values(asked_at, ["ok"] * len(rows), [None] * len(rows))
         found |= {name: _given(name, rows) for name, _ in self._plan.contextual}
         for name in self._shape.rest:  # what nothing here can answer
             found.setdefault(name, Values([None] * len(rows), ["unavailable"] * len(rows), [None] * len(rows)))

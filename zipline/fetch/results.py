@@ -106,7 +106,7 @@ class Shape:
         self.chosen = frozenset(self.names)
         self.rest = [name for name in self.names if name not in self.place]
         self.doubtful = [name for name, dtype in self.columns if name in self.rest and _has_floats(dtype)]
-        self.has_boolean_keys = any(_has_boolean_keys(dtype) for _, dtype in self.columns)
+        self.has_boolean_keys = any(has_boolean_keys(dtype) for _, dtype in self.columns)
         self.troubles: dict[bytes, dict[str, Status]] = {}
         self.times: dict[tuple[int | None, ...], tuple[int | None, ...]] = {}
         order = [self.place[name] if name in self.place else len(names) + self.rest.index(name) for name in self.names]
@@ -298,7 +298,8 @@ def _has_floats(dtype: DataType) -> bool:
     return any(each.is_float for each in _within(dtype))
 
 
-def _has_boolean_keys(dtype: DataType) -> bool:
+def has_boolean_keys(dtype: DataType) -> bool:
+    """Whether a value may have a map whose keys are true and false: JSON has no such keys."""
     return any(isinstance(each, MapType) and each.key == BOOLEAN for each in _within(dtype))
 
 

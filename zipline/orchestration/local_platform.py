@@ -8,7 +8,8 @@
     platform.assert_online_equals_offline("departures", "2024-03-02T00:30:00Z")
 
 What is published is in its table and, at once, in the tiles of the group-bys over it; time goes on only by `advance`.
-Changes of an entity are published to its table of mutations, its snapshots to theirs, for the next upload to read.
+Changes of an entity are published to its table of mutations, its snapshots to theirs, for the next upload to read. A
+group-by over a join gets tiles of what is published to the join's left, with the features as they are served then.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from zipline.engines.local.tiles import TileWriter
 from zipline.errors import UsageError
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
+from zipline.orchestration.local_joins import LocalJoins
 from zipline.orchestration.upload import publish_upload
 from zipline.plan.build import plan_join
+from zipline.plan.chaining import parents_of
 from zipline.plan.online import Kept
 from zipline.plan.steps import GroupByPlan, JoinPlan, Projection
+from zipline.plan.upstream import chained_joins
 from zipline.stores.contract import Generation, Store
 from zipline.stores.memory import MemoryStore
 from zipline.tables.catalog import Catalog, open_catalog
@@ -55,6 +59,7 @@ class LocalPlatform:
         self._plans: dict[str, JoinPlan] = {}
         self._fetches: dict[str, JoinFetch] = {}
         self._writers: dict[str, TileWriter] = {}
+        self._joined: dict[str, LocalJoins] = {}
         self._read_by: dict[str, frozenset[str]] = {}
         self._uploaded: dict[str, tuple[int, dict[str, pa.Table]]] = {}
         self.now = 0
@@ -65,8 +70,7 @@ class LocalPlatform:
         if micros < self.now:
             raise UsageError("time does not go back")
         self.now = micros
-        for writer in self._writers.values():
-            writer.progress(micros)
+        self._tell()
 
     def publish(self, table: str, rows: Any) -> None:
         """Rows arrive: in the table, and in the tiles of all group-bys over it."""
@@ -75,18 +79,23 @@ class LocalPlatform:
         if before is not None:
             arrived = arrived.select(before.column_names).cast(before.schema)
         self._tables[table] = arrived if before is None else pa.concat_tables([before, arrived])
+        for joined in reversed(self._joined.values()):  # those first that see features of the others
+            joined.publish(table, arrived)
         for name, writer in self._writers.items():
             if table in self._read_by[name]:
                 writer.add(table, arrived)
 
     def upload(self, day: str) -> list[Generation]:
-        """Uploads every group-by as of the end of the day."""
+        """Uploads every group-by as of the end of the day; from then on their tiles are written."""
         end = to_micros(day) + DAY
         done = []
         for kept in self._kept(self._joins):
             name = kept.group_by.name
             done.append(publish_upload(kept, self._catalog(), self._store, name, end))
             self._uploaded[name] = end, dict(self._tables)
+        for join in self._joins:
+            self.join(join)
+        self._tell()
         return done
 
     def fetch(self, join: str | Join, keys: Sequence[Mapping[str, Any]], at: Instant | None = None) -> Result:
@@ -178,26 +187,65 @@ class LocalPlatform:
         return self._plans[name]
 
     def _kept(self, joins: Iterable[str]) -> list[Kept]:
+        """The group-bys of joins; those of the joins that one of them aggregates with tiles come before it."""
         found: dict[str, GroupByPlan] = {}
         for name in joins:
-            parts = self._plan(name).parts
-            found |= {part.group_by.name: part.group_by for part in parts if part.external is None}
+            for plan in _group_bys(self._plan(name)):
+                above = parents_of(plan.sources) if Kept(plan).has_tiles else ()
+                found |= {each.name: each for parent in above for each in _group_bys(parent)}
+                found[plan.name] = plan
         return [Kept(plan) for plan in found.values()]
 
     def _write_tiles(self, kept: Kept) -> None:
-        """From now on tiles of the group-by are written, of what was published so far too. A join's output is no
-        stream here: what is over one is as of its upload, and `stale` from then on."""
+        """From now on tiles of the group-by are written, of what was published so far too. Where a join's left is one
+        of entities there are none: what is over it is as of its upload."""
         name, sources = kept.group_by.name, kept.streams
-        if not kept.has_tiles or name in self._writers or any(source.parent for source in sources):
+        is_streamed = all(source.parent is None or _left(source).time is not None for source in sources)
+        if not kept.has_tiles or not is_streamed or name in self._writers:
             return
         self._writers[name] = writer = TileWriter(kept, self._store, name)
         self._read_by[name] = frozenset(source.table for source in sources)
         for table in self._read_by[name] & self._tables.keys():
             writer.add(table, self._tables[table])
-        writer.progress(self.now)
+        if any(source.parent for source in sources):
+            defined = self._definition(name)
+            schema = self._catalog()
+            self._joined[name] = joined = LocalJoins(
+                defined, kept, writer, self._store, lambda table: schema.table(table).schema, lambda: self.now
+            )
+            for table in joined.lefts:
+                joined.publish(table, self._tables[table])
+        self._tell()
+
+    def _tell(self) -> None:
+        """Says that all is in the tiles, but of those for which rows wait."""
+        for name, writer in self._writers.items():
+            joined = self._joined.get(name)
+            if joined is not None:
+                joined.make()
+            if joined is None or joined.is_through:
+                writer.progress(self.now)
+
+    def _definition(self, group_by: str) -> GroupBy:
+        joins = [*self._joins.values(), *(above for join in self._joins.values() for above in chained_joins(join))]
+        found = {part.source.title: part.source for join in joins for part in join.parts}
+        definition = found[group_by]
+        assert isinstance(definition, GroupBy)
+        return definition
 
     def _catalog(self) -> Catalog:
         return open_catalog(self._tables)
+
+
+def _left(source: Projection) -> Projection:
+    """What is read at the beginning of a chain of joins."""
+    while source.parent is not None:
+        source = source.parent.left
+    return source
+
+
+def _group_bys(plan: JoinPlan) -> list[GroupByPlan]:
+    return [part.group_by for part in plan.parts if part.external is None]
 
 
 def _available_from(source: Projection, rows: pa.Table, start: int) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zipline.api import GroupBy
 from zipline.orchestration.events.opening import append_posted
-from zipline.orchestration.events.sources import event_tables_of
+from zipline.orchestration.events.sources import event_tables_below
 from zipline.orchestration.runs import recorded_run
 from zipline.orchestration.upload import UploadReport, upload_day
 from zipline.plan.build import plan_group_by
@@ -22,7 +22,7 @@ def run_upload(
 ) -> UploadReport:
     """Uploads a group-by as of the end of a day, after what was posted to its sources is in their tables."""
     definition = definitions.find(name, GroupBy)
-    append_posted(project, definitions, open_catalog(project=project), event_tables_of(definition))
+    append_posted(project, definitions, open_catalog(project=project), event_tables_below(definition))
     catalog = open_catalog(project=project)
     kept = Kept(plan_group_by(definition, lambda table: catalog.table(table).schema))
     space = space_of(project, kept)

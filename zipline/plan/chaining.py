@@ -3,20 +3,28 @@
 A parent is computed once in a run for all its users, deepest first, under a name of its own (`parent_table`): never is
 a stored table read instead that happens to be called the same. `wanted_parents` says which of its columns are read and
 which of its rows the users can see, by their query times: over a chain the lookbacks add up.
+
+On a stream a parent's rows come one by one, as events of its left do, and each keeps the id of that event: `streamed`
+is a group-by as it reads them there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from zipline.clock import DAY, to_micros
+from zipline.expressions import parse
 from zipline.plan.narrowing import narrowed
 from zipline.plan.reads import lookback
-from zipline.plan.steps import ComputeParent, JoinPlan, PartPlan, Projection
+from zipline.plan.steps import ComputeParent, GroupByPlan, JoinPlan, PartPlan, Projection
+from zipline.types import DataType
 from zipline.values import dataclass
 
 DAY_COLUMN = "ds"
 """The day of a parent's row, as in a backfill over days; beside its columns where none of them has the name."""
+ID_COLUMN = "zipline__id"
+"""On a stream, the id of the event of the left that a parent's row was made of."""
 
 
 @dataclass(frozen=True)
@@ -160,3 +168,24 @@ def newest_left(source: Projection) -> Projection | None:
         if source.parent is not None and source.where:
             return None
     return source
+
+
+def streamed(plan: GroupByPlan) -> GroupByPlan:
+    """The group-by as a stream feeds it."""
+    return replace(plan, sources=tuple(identified(source) for source in plan.sources))
+
+
+def identified(source: Projection) -> Projection:
+    """What is read of a parent's rows on a stream: without an `event_id` of their own they have that of the event, so
+    that one which is sent again counts once."""
+    dtype = id_type(source)
+    if dtype is None or source.event_id is not None:
+        return source
+    return replace(source, event_id=parse(ID_COLUMN, {ID_COLUMN: dtype}, subject=source.title))
+
+
+def id_type(source: Projection) -> DataType | None:
+    """Of the ids of the events that its rows are, or are made of; None where these declare none."""
+    while source.event_id is None and source.parent is not None:
+        source = source.parent.left
+    return None if source.event_id is None else source.event_id.type

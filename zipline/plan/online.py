@@ -4,9 +4,9 @@
 of its records, the IRs that have no fixed size, the tile, and the spans into which an upload is cut. `tag` is the first
 eight bytes of the fingerprint of what is stored: a block of another definition, or form, is told by it.
 
-A TEMPORAL group-by whose rows come as a stream is served from an upload and the tiles since: one over events, and one
-over entities whose changes have a topic. All others are served as the values that they had at the end of the uploaded
-day.
+A TEMPORAL group-by whose rows come as a stream is served from an upload and the tiles since: one over events, those of
+the left of a join that it aggregates too, and one over entities whose changes have a topic. All others are served as
+the values that they had at the end of the uploaded day.
 
 Over entities everything is *signed*, upload and tiles alike: a reversal is a row that counts -1. Of the words of a
 record only those remain that take rows back without a trace (`layout.SIGNED`): counts and totals of integers. Totals of

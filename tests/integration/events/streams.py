@@ -12,8 +12,8 @@ from zipline.clock import to_micros
 from zipline.fetch.joins import join_fetch
 from zipline.orchestration.events.decoding import DeadLetters
 from zipline.orchestration.events.logs import EVENTS, Position, Read, Record
-from zipline.orchestration.events.sources import EventTable
 from zipline.orchestration.events.stream import Stream
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.online import Kept

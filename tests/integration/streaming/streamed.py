@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -35,7 +36,8 @@ from tests.conformance.tables import AggregateCase, Row, Table
 from zipline import EntitySource, EventSource, GroupBy, Join, JoinPart, Query, Topic
 from zipline.api.sources import Source
 from zipline.fetch.joins import JoinFetch, join_fetch
-from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.events.sources import EventSources
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
 from zipline.orchestration.streaming.running import open_streaming
 from zipline.orchestration.streaming.status import Report
@@ -44,12 +46,19 @@ from zipline.plan.build import Planned, plan_join
 from zipline.plan.online import Kept
 from zipline.project import load_project
 from zipline.stores.memory import MemoryStore
+from zipline.stores.opening import space_of
 from zipline.tables.catalog import open_catalog
 from zipline.types import parse_type
 
 EVER = "36500d"
 """No event is late."""
 HUGE, HUGE_FLOAT = 1e150, 2.0**100
+
+
+def space(kept: Kept) -> str:
+    """Where a job of `ran` puts the tiles of a group-by."""
+    project: Any = SimpleNamespace(key_prefix="")
+    return space_of(project, kept)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -253,7 +262,7 @@ def _json(value: Any) -> Any:
 
 def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) -> list[Result]:
     catalog = open_catalog({name: arrow_table(table) for name, table in each.tables.items()})
-    fetch, name = _join_fetch(each, store), kept.group_by.name
+    fetch, name = _join_fetch(each, store), space(kept)
     wanted = sorted(enumerate(each.queries.rows), key=lambda numbered: numbered[1]["ts"])
     found: list[Row] = [{} for _ in wanted]
     days: dict[int, dict[int, list[int]]] = {}
@@ -282,4 +291,4 @@ def _join_fetch(each: Batch, store: MemoryStore) -> JoinFetch:
     join = Join(left=left, parts=[JoinPart(each.group_by, prefix="f")], online=True, name=f"{each.group_by.name}_asked")
     asked = {column: parse_type(kind) for column, kind in each.queries.schema.items()}
     schemas = {**each.schemas, "asked": asked}
-    return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, lambda kept: kept.group_by.name)
+    return join_fetch(plan_join(join, lambda name: schemas[name]), join, store, space)

@@ -137,8 +137,9 @@ class Messages:
 
 def test_a_store_that_was_emptied_is_filled_with_all_tiles_again() -> None:
     project: Any = SimpleNamespace(key_prefix="", brokers=None)
+    sources = SimpleNamespace(enriched=())
     job: Any = SimpleNamespace(
-        project=project, feeds=(KEPT,), posted={}, topics=[], group="", tiles="tiles", version="job"
+        project=project, sources=sources, feeds=(KEPT,), posted={}, topics=[], group="", tiles="tiles", version="job"
     )
     reader, stores = Messages(), MemoryStore()
     given: Any = reader

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.integration.streaming.streamed import EVER, letters, ran
+from tests.integration.streaming.streamed import EVER, letters, ran, space
 from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, Query, Topic
 from zipline.clock import to_micros
 from zipline.orchestration.events.decoding import DeadLetters, decoded
 from zipline.orchestration.events.logs import Record
-from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.events.sources import EventSources
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.plan.build import Planned
 from zipline.plan.online import Kept
@@ -112,7 +113,7 @@ def planned(name: str, every: Sequence[Any]) -> tuple[EventSources, tuple[Kept, 
 
 def tiles(store: MemoryStore, kept: Kept) -> dict[bytes, bytes]:
     """Without what a writer keeps beside them."""
-    found = store._values.get(Place(kept.group_by.name), {})
+    found = store._values.get(Place(space(kept)), {})
     return {name: bytes(value) for name, value in found.items() if name != PROGRESS and not name.startswith(POSITION)}
 
 
@@ -123,7 +124,7 @@ def embedded(found: EventSources, name: str, messages: Sequence[bytes], folder: 
     records = [Record("0", number + 1, None, (text,)) for number, text in enumerate(messages)]
     rows = decoded(found.tables[name].intake, log, records, dead).rows
     for kept in found.group_bys:
-        Feed(kept, store, kept.group_by.name, lambda: NOON).take(name, name, rows, {"0": len(messages)})
+        Feed(kept, store, space(kept), lambda: NOON).take(name, name, rows, {"0": len(messages)})
     lines = [msgspec.json.decode(line) for line in dead.path.read_bytes().splitlines()]
     return sorted((each["offset"], each["reason"]) for each in lines), store
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from tests.integration.events.streams import ListLog
 from tests.integration.streaming.jobs import bought, fetching, make_streamed, make_topic, topic_of, until
 from zipline.cli.main import execute
 from zipline.clock import now
+from zipline.orchestration.events.kafka import KafkaUnreachableError
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import journal_of
-from zipline.orchestration.streaming.brokers import Outbox
-from zipline.orchestration.streaming.posted import Forwarder
+from zipline.orchestration.streaming.forwarding import Forwarder
+from zipline.orchestration.streaming.outboxes import Outbox, Relay, Sent
 from zipline.project import Brokers
 
 
@@ -41,7 +45,7 @@ def test_an_outbox_goes_on_after_the_last_that_is_there(kafka_servers: str) -> N
     make_topic(kafka_servers, topic, 1)
     first = Outbox(brokers, topic)
     assert first.position() == {}
-    first.send([(b"a", 1_000_000, ("part", 1)), (b"b", 2_000_000, ("part", 2))])
+    first.send([(b"a", 1_000_000), (b"b", 2_000_000)], {"part": 2})
     assert first.position() == {"part": 2}
     # One that is killed between its messages and their end leaves nothing.
     killed = Producer({"bootstrap.servers": kafka_servers, "transactional.id": topic})
@@ -51,9 +55,60 @@ def test_an_outbox_goes_on_after_the_last_that_is_there(kafka_servers: str) -> N
     killed.flush(20)
     second = Outbox(brokers, topic)
     assert second.position() == {"part": 2}
-    second.send([(b"c", 3_000_000, ("part", 3))])
+    second.send([(b"c", 3_000_000)], {"part": 3})
     assert read(kafka_servers, topic) == [(b"a", 1000), (b"b", 2000), (b"c", 3000)]
     assert Outbox(brokers, topic).position() == {"part": 3}
+
+
+def test_a_relay_goes_on_after_what_it_made_something_of(kafka_servers: str) -> None:
+    source, target, brokers = f"in-{uuid.uuid4().hex[:8]}", f"out-{uuid.uuid4().hex[:8]}", Brokers(kafka_servers)
+    make_topic(kafka_servers, source)
+    make_topic(kafka_servers, target, 1)
+    first = Relay(brokers, source, target)
+    assert first.position() == {}
+    first.send([(b"a", 1_000_000), (b"b", 2_000_000)], {"0": 2, "1": 5})
+    # One that is killed between its messages and their end leaves neither these nor how far it was.
+    killed = Producer({"bootstrap.servers": kafka_servers, "transactional.id": f"{target} of {source}"})
+    killed.init_transactions(20)
+    killed.begin_transaction()
+    killed.produce(target, b"lost")
+    killed.flush(20)
+    second = Relay(brokers, source, target)
+    assert second.position() == {"0": 2, "1": 5}
+    second.send([], {"0": 3, "1": 5})
+    second.send([(b"c", 3_000_000)], {"0": 4, "1": 6})
+    with pytest.raises(KafkaUnreachableError):
+        first.send([(b"twice", 3_000_000)], {"0": 4, "1": 5})
+    assert read(kafka_servers, target) == [(b"a", 1000), (b"b", 2000), (b"c", 3000)]
+    assert first.position() == Relay(brokers, source, target).position() == {"0": 4, "1": 6}
+    first.close()
+    second.close()
+
+
+def test_what_is_sent_on_is_complete_only_as_far_as_what_it_is_made_of() -> None:
+    class Held:
+        at: Mapping[str, int] = {}
+        sent: ClassVar[list[bytes]] = []
+
+        def position(self) -> Mapping[str, int]:
+            return self.at
+
+        def send(self, messages: Sequence[Sent], position: Mapping[str, int]) -> None:
+            self.sent += [text for text, _ in messages]
+            self.at = position
+
+        def close(self) -> None: ...
+
+    log, held, until = ListLog(at_once=1), Held(), [None, 10, 30, 50]
+    log.put({"n": 1}, {"n": 2})
+    log.clock = 40
+    forwarder = Forwarder([(log, held)], lambda: until.pop(0))
+    seen = []
+    for _ in range(4):
+        forwarder._send(log, held)
+        seen.append(forwarder.until)
+    assert held.sent == [b'{"n": 1}', b'{"n": 2}']
+    assert seen == [None, 10, 30, 40]
 
 
 def test_what_is_posted_is_sent_once_and_reaches_the_next_fetch(tmp_path: Path, kafka_servers: str) -> None:

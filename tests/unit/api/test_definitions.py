@@ -18,6 +18,7 @@ from zipline import (
     GroupBy,
     Join,
     JoinPart,
+    JoinSource,
     LabelPart,
     Operation,
     Query,
@@ -39,6 +40,19 @@ def changed_users(**clocks: str) -> EntitySource:
 def sums(*windows: str | None, name: str = "spending", **more: object) -> GroupBy:
     aggregation = Aggregation("amount", Operation.SUM, windows=windows or (None,))
     return GroupBy(keys=["user"], sources=[SALES], aggregations=[aggregation], name=name, **more)
+
+
+VISITS = EventSource("visits", Query(time="at"), Topic("visits"))
+
+
+def enriched(left: EventSource | EntitySource | JoinSource, **more: object) -> Join:
+    return Join(left, [], name="enriched", **more)
+
+
+def over(join: Join, **more: object) -> GroupBy:
+    """Online, of what a join gives."""
+    counts = [Aggregation("user", Operation.COUNT, windows=["7d"])]
+    return GroupBy(["user"], [JoinSource(join)], counts, online=True, **more)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +161,19 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: sums("36h", accuracy=Accuracy.SNAPSHOT), "a SNAPSHOT window must be whole days"),
     (lambda: sums("7d", online=True), "online and TEMPORAL, but the source 'sales' has no topic"),
+    (lambda: over(enriched(VISITS)), "online and TEMPORAL, but the join enriched that it aggregates is not online"),
+    (
+        lambda: over(enriched(JoinSource(enriched(VISITS)), online=True)),
+        "online and TEMPORAL, but the join enriched that it aggregates is not online",
+    ),
+    (
+        lambda: over(enriched(EventSource("visits", Query(time="at")), online=True)),
+        "online and TEMPORAL, but 'visits', the left of enriched, has no topic of events",
+    ),
+    (
+        lambda: over(enriched(EntitySource("users"), online=True)),
+        "online and TEMPORAL, but 'users', the left of enriched, has no topic of events",
+    ),
     (lambda: sums("7d", checks=[Check.not_null("amount_sum_8d")]), "no such column"),
     (lambda: GroupBy(["user"], [EventSource("sales")]), "has no time"),
     (lambda: Query(known_at="seen"), "known_at needs time"),
@@ -199,6 +226,11 @@ def test_what_is_wrong_is_refused_when_it_is_constructed(construct: Callable[[],
         construct()
     assert caught.value.where is not None
     assert str(caught.value.where) in str(caught.value)
+
+
+def test_over_an_online_join_whose_left_has_a_topic_or_as_of_days_over_any() -> None:
+    assert over(enriched(JoinSource(enriched(VISITS, online=True)), online=True)).online
+    assert over(enriched(EntitySource("users")), accuracy=Accuracy.SNAPSHOT).online
 
 
 def test_every_error_reads_as_what_where_valid_hint() -> None:

@@ -78,7 +78,7 @@ class StreamTable:
     required: frozenset[str]
     topics: tuple[str, ...]
     posted: str
-    """The topic of plain rows that are posted."""
+    """The topic of plain rows that this platform sends: those that are posted, or those of a join."""
     time: Expression
     """When a row became an event."""
     clocks: tuple[Expression, ...]
@@ -87,6 +87,11 @@ class StreamTable:
     envelope: tuple[str, str] | None = None
     computed: tuple[Computed, ...] = ()
     """What of a row may be wrong."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All topics of its rows."""
+        return (*self.topics, self.posted)
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def _sources(table: StreamTable, settings: Settings) -> list[str]:
     """What is read of a table: one scan, or two where its topics have an envelope that what is posted has not."""
     name = _name("in", table.name)
     if table.envelope is None:
-        return [_source(name, (*table.topics, table.posted), table, settings)]
+        return [_source(name, table.inputs, table, settings)]
     parts = [(f"{table.name} changes", table.topics, table), (f"{table.name} posted", (table.posted,), _plain(table))]
     union = " UNION ALL ".join(f"SELECT * FROM {_name('in', part)}" for part, _, _ in parts)
     scans = [_source(_name("in", part), topics, of, settings) for part, topics, of in parts]

@@ -11,15 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zipline.clock import SECOND, day_text, monotonic, now, to_text
 from zipline.errors import EngineError, ProjectError
 from zipline.fetch.applied import publish
-from zipline.orchestration.applying.state import Version, divided
+from zipline.orchestration.applying.state import Version, divided, tables_of
 from zipline.orchestration.applying.steps import Steps, progress_of
 from zipline.orchestration.events.opening import Wanted, open_stream
-from zipline.orchestration.events.sources import EventSources
 from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.jobs import StreamJob, forget_jobs
 from zipline.orchestration.streaming.status import end_job
@@ -83,7 +83,7 @@ def _check_topics(steps: Steps, project: Project, store: Store) -> None:
         for version in new:
             generation = store.current(version.space)
             end = 0 if generation is None else generation.end
-            for table in {projection.table for projection in version.kept.streams}:
+            for table in tables_of(steps.state.sources, version.kept):
                 for topic in steps.state.sources.tables[table].topics:
                     begins = admin.begins(topic)
                     if begins is not None and begins > end:
@@ -102,7 +102,7 @@ def _fill(steps: Steps, project: Project, catalog: Catalog, store: Store, tell: 
     """Makes the tiles of new versions of what came so far. Whoever follows events goes on with them."""
     names = {version.name for version in steps.fills}
     wanted = tuple(kept for kept in steps.state.sources.group_bys if kept.group_by.name in names)
-    for part in divided(EventSources(steps.state.sources.tables, wanted)):
+    for part in divided(replace(steps.state.sources, group_bys=wanted)):
         if part.group_bys:
             asked = Wanted(tuple(part.tables), appends=False)
             definitions = steps.state.definitions

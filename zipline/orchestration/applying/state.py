@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from zipline.api import GroupBy
@@ -74,14 +75,32 @@ def state_of(project: Project, catalog: Catalog) -> State:
 
 def divided(sources: EventSources) -> Iterator[EventSources]:
     """The tables that share no group-by, each with its own: what can be streamed without the others."""
+    every = [tables_of(sources, kept) for kept in sources.group_bys]
     left = dict(sources.tables)
     while left:
         own = {next(iter(left))}
-        while more := {name for kept in sources.group_bys if own & _tables(kept) for name in _tables(kept)} - own:
+        while more := {name for tables in every if own & tables for name in tables} - own:
             own |= more
         tables = {name: left.pop(name) for name in list(left) if name in own}
-        yield EventSources(tables, tuple(kept for kept in sources.group_bys if _tables(kept) & own))
+        pairs = zip(sources.group_bys, every, strict=True)
+        yield narrowed(EventSources(tables, tuple(kept for kept, of in pairs if of & own), sources.enriched))
 
 
-def _tables(kept: Kept) -> set[str]:
-    return {projection.table for projection in kept.streams}
+def narrowed(sources: EventSources) -> EventSources:
+    """Without the joins that none of the group-bys aggregates."""
+    read = {projection.table for kept in sources.group_bys for projection in kept.streams}
+    for table in reversed(sources.enriched):
+        read |= {table.left.name} if table.name in read else set()
+    return replace(sources, enriched=tuple(table for table in sources.enriched if table.name in read))
+
+
+def tables_of(sources: EventSources, kept: Kept) -> set[str]:
+    """The tables whose events reach a group-by, through joins too."""
+    lefts = {table.name: table.left.name for table in sources.enriched}
+    found = set()
+    for projection in kept.streams:
+        name = projection.table
+        while name in lefts:
+            name = lefts[name]
+        found.add(name)
+    return found

@@ -5,7 +5,8 @@ what is posted is first written to the journal of its source, and the journal, a
 one way. How far a follower has read is kept with what it made of that, in one transaction: beside the tiles of each
 group-by, and in the log of the warehouse's Delta table.
 
-    sources -> which tables take events, and which group-bys see them     intake  -> JSON checked, as Arrow
+    sources, tables -> which tables take events, and which group-bys see them    intake  -> JSON checked, as Arrow
+    enriching -> the rows of joins, made of the events of their lefts
     journal -> durable lines    logs, kafka -> how logs are read          seen    -> ids of events
     tiling  -> one group-by's tiles     appending -> one table's rows     stream  -> who calls whom, and when
     posting -> what a server calls

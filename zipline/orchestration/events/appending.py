@@ -19,18 +19,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity
-from zipline.arrow import to_arrow
 from zipline.clock import DAY, day_text
 from zipline.engines.local.session import connect, query
 from zipline.engines.local.statements import FIRST_INSTANT
 from zipline.errors import DataError, ZiplineError
-from zipline.orchestration.events.arrived import failing, values_of, without
+from zipline.orchestration.events.arrived import failing, values_of, with_day, without
 from zipline.orchestration.events.decoding import DeadLetters, decoded
 from zipline.orchestration.events.logs import Clock, Log, Position
-from zipline.orchestration.events.sources import EventTable
+from zipline.orchestration.events.tables import EventTable
 from zipline.tables.appending import DeltaAppend, MovedError
 from zipline.tables.delta_source import DeltaSource
-from zipline.types import DATE, STRING, TIMESTAMP
+from zipline.types import TIMESTAMP
 
 LOOKED_BACK = 7 * DAY
 AT_ONCE = 200_000
@@ -123,12 +122,7 @@ class Appender:
         name = self._table.partition
         if name is None:
             return rows
-        days = [day_text(t) for t in self._times(rows).tolist()]
-        dtype = self._table.schema[name]
-        text = pa.array(days, pa.string())
-        if dtype not in (STRING, DATE, TIMESTAMP):
-            raise DataError(f"the partition column {name!r} of {self._table.name!r} is {dtype}, which holds no days")
-        return rows.append_column(name, text if dtype == STRING else text.cast(pa.date32()).cast(to_arrow(dtype)))
+        return with_day(rows, name, self._table.schema[name], self._times(rows), self._table.name)
 
     def _new(self, rows: pa.Table) -> pa.Table:
         """Of the rows those whose id the table does not have, each id once: the first."""

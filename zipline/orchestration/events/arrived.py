@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import whole
+from zipline.arrow import to_arrow
+from zipline.clock import day_text
 from zipline.engines.local.session import connect, query
-from zipline.errors import ZiplineError
+from zipline.errors import DataError, ZiplineError
 from zipline.expressions import Expression
 from zipline.expressions.nodes import Column
 from zipline.tables.columns import duckdb_type
-from zipline.types import DataType
+from zipline.types import DATE, STRING, TIMESTAMP, DataType
 
 
 def values_of(expression: Expression, rows: pa.Table, table: str, dtype: DataType | None = None) -> pa.Array:
@@ -28,6 +32,14 @@ def values_of(expression: Expression, rows: pa.Table, table: str, dtype: DataTyp
     finally:
         connection.close()
     return whole(found.column("value"))
+
+
+def with_day(rows: pa.Table, name: str, dtype: DataType, times: NDArray[np.int64], table: str) -> pa.Table:
+    """The rows with their partition: the day of each one's time, in a column of the table's type."""
+    if dtype not in (STRING, DATE, TIMESTAMP):
+        raise DataError(f"the partition column {name!r} of {table!r} is {dtype}, which holds no days")
+    text = pa.array([day_text(t) for t in times.tolist()], pa.string())
+    return rows.append_column(name, text if dtype == STRING else text.cast(pa.date32()).cast(to_arrow(dtype)))
 
 
 def failing(check: Callable[[pa.Table], object], rows: pa.Table, first: int = 0) -> list[int]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from zipline.clock import now
 from zipline.errors import LockedError, ProjectError, UsageError
+from zipline.fetch.caching import FetchCache
+from zipline.fetch.joins import join_fetch
 from zipline.orchestration.events.appending import Appender
 from zipline.orchestration.events.decoding import DeadLetters
+from zipline.orchestration.events.enriching import EnrichedLog, Enricher
 from zipline.orchestration.events.logs import Clock, FileLog, JournalLog, Log
 from zipline.orchestration.events.sources import (
     EventSources,
@@ -19,6 +24,7 @@ from zipline.orchestration.events.sources import (
     tables_with_topics,
 )
 from zipline.orchestration.events.stream import Stream
+from zipline.orchestration.events.tables import EnrichedTable, EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.plan.definitions import Definitions, load
 from zipline.project import Project
@@ -72,12 +78,52 @@ def open_stream(
         if store is None:
             store = open_store(project)
             held.callback(store.close)
-        logs = _logs(project, sources, wanted, held, with_topics=True)
         pairs = zip(sources.group_bys, spaces, strict=True)
         feeds = [Feed(kept, store, space, clock, takes_over=wanted.takes_over) for kept, space in pairs]
-        dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.tables}
+        dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.all_tables}
+        logs = _enriched_logs(project, sources, wanted, held, feeds, dead, enrichers(project, sources, store, clock))
+        logs += _logs(project, sources, wanted, held, with_topics=True)
         appenders = _appenders(project, sources, wanted, held, feeds, dead, clock)
-        yield Stream(sources.tables, logs, feeds, appenders, dead, clock, locks)
+        yield Stream(sources.all_tables, logs, feeds, appenders, dead, clock, locks)
+
+
+def enrichers(project: Project, sources: EventSources, store: Store, clock: Clock) -> dict[str, Enricher]:
+    """What makes the rows of each join that is aggregated, by the names of their tables."""
+    spaces, cache = partial(space_of, project), FetchCache()
+    return {
+        table.name: Enricher(table, join_fetch(table.plan, table.join, store, spaces, cache), clock)
+        for table in sources.enriched
+    }
+
+
+def _enriched_logs(
+    project: Project,
+    sources: EventSources,
+    wanted: Wanted,
+    held: ExitStack,
+    feeds: Sequence[Feed],
+    dead: Mapping[str, DeadLetters],
+    enrichers: Mapping[str, Enricher],
+) -> list[Log]:
+    """Those of the joins that feeds see: of all logs of the events at the beginning of each chain of joins.
+
+    They are read before all others, those first that are made of others: so an event is enriched before it is in tiles.
+    """
+    found: list[Log] = []
+    kept = {table for feed in feeds for table in feed.tables}
+    for table in reversed(sources.enriched):
+        if not any(table.name in feed.tables for feed in feeds):
+            continue
+        chain: list[EventTable] = [table]
+        while isinstance(chain[0], EnrichedTable):
+            chain.insert(0, chain[0].left)
+        letters = {each.name: None if each.name in kept else dead[each.name] for each in chain}
+        kept |= letters.keys()
+        for log in _logs_of(project, chain[0], wanted, held, with_topics=True):
+            for left, each in pairwise(chain):
+                log = EnrichedLog(enrichers[each.name], log, letters[left.name])
+            found.append(log)
+    return found
 
 
 def _appenders(
@@ -93,7 +139,7 @@ def _appenders(
     if not wanted.appends:
         return {}
     logs = _logs(project, sources, wanted, held, with_topics=wanted.appends_topics)
-    fed = {table for feed in feeds for table in feed.tables}
+    fed = {table for feed in feeds for table in feed.tables} | {table.left.name for table in sources.enriched}
     found = {}
     for name, table in sources.tables.items():
         if table.uri is not None:
@@ -136,13 +182,16 @@ def check_wanted(sources: EventSources, wanted: Wanted) -> None:
 
 def _logs(project: Project, sources: EventSources, wanted: Wanted, held: ExitStack, *, with_topics: bool) -> list[Log]:
     """What is followed, opened: each reader has logs of its own."""
-    found: list[Log] = []
-    for table in sources.tables.values():
-        found.append(JournalLog(table.name, journal_of(project, table.name)))
-        if wanted.file is not None:
-            found += [FileLog(table.name, wanted.file, table.format)] if table.name in wanted.tables else []
-        elif with_topics and project.brokers.servers:
-            found += [_kafka_log(project, table.name, topic, format, held) for topic, format in table.topics.items()]
+    each = [_logs_of(project, table, wanted, held, with_topics=with_topics) for table in sources.tables.values()]
+    return [log for logs in each for log in logs]
+
+
+def _logs_of(project: Project, table: EventTable, wanted: Wanted, held: ExitStack, *, with_topics: bool) -> list[Log]:
+    found: list[Log] = [JournalLog(table.name, journal_of(project, table.name))]
+    if wanted.file is not None:
+        found += [FileLog(table.name, wanted.file, table.format)] if table.name in wanted.tables else []
+    elif with_topics and project.brokers.servers:
+        found += [_kafka_log(project, table.name, topic, format, held) for topic, format in table.topics.items()]
     return found
 
 

@@ -3,151 +3,46 @@
 The events of an entity are its changes: they are rows of its table of mutations, and happen when they are made. Events
 reach a group-by's tiles where it is online and TEMPORAL. They are appended to a table that this environment writes
 itself: a Delta table of its warehouse that no staging query makes.
+
+The rows of a join that a group-by aggregates come with the events of the join's left, at the end of however many joins:
+that one's table takes events, and those between are `EnrichedTable`s, to which nobody can post.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 from urllib.parse import quote
 
-import pyarrow as pa
-
-from zipline.api import EntitySource, EventSource, GroupBy, Join, JoinSource
-from zipline.api.fields import duration_micros
+from zipline.api import EventSource, GroupBy, Join, JoinSource
 from zipline.api.sources import Source
-from zipline.clock import DAY
-from zipline.errors import DataError, TableError, UsageError
-from zipline.expressions import Expression
-from zipline.expressions.nodes import Column
-from zipline.orchestration.events.arrived import values_of
-from zipline.orchestration.events.intake import Intake
+from zipline.errors import TableError, UsageError
 from zipline.orchestration.events.journal import Journal
-from zipline.orchestration.events.logs import CHANGES, EVENTS
+from zipline.orchestration.events.tables import EnrichedTable, EventTable, Streamed, chain_of, enriched_tables
 from zipline.plan.build import Planned
+from zipline.plan.chaining import streamed
 from zipline.plan.definitions import Definitions
 from zipline.plan.online import Kept
-from zipline.plan.steps import Projection
+from zipline.plan.upstream import chained_joins
 from zipline.project import EMBEDDED, Project
 from zipline.tables.catalog import Catalog
 from zipline.tables.delta_source import DeltaSource
-from zipline.types import BOOLEAN, DataType
 from zipline.values import dataclass
-
-Streamed: TypeAlias = tuple[EventSource | EntitySource, Projection]
-"""A source that has a topic, and what is read of the rows that this carries."""
-EXACTLY_ONCE, AT_LEAST_ONCE = "exactly-once", "at-least-once"
-
-
-@dataclass(frozen=True, eq=False)
-class EventTable:
-    """A table that takes events. `uri` is where they are appended; None with the reason in `refused`."""
-
-    name: str
-    schema: Mapping[str, DataType]
-    sources: tuple[Streamed, ...]
-    uri: str | None
-    refused: str
-
-    @property
-    def topics(self) -> dict[str, str]:
-        """Name -> format of those that carry its events; UsageError where a topic is said to have two."""
-        found: dict[str, str] = {}
-        for topic in (source.topic for source, _ in self.sources if source.topic):
-            if found.setdefault(topic.name, topic.format) != topic.format:
-                raise UsageError(
-                    f"the topic {topic.name!r} is said to have the formats {found[topic.name]} and {topic.format}",
-                    subject=self.name,
-                )
-        return found
-
-    @property
-    def format(self) -> str:
-        """That of its topics, which a file in their place has too; UsageError where they have several."""
-        formats = sorted(set(self.topics.values()))
-        if len(formats) > 1:
-            raise UsageError(
-                f"its topics have several formats ({', '.join(formats)}), so that of a file is not known",
-                subject=self.name,
-            )
-        return formats[0] if formats else EVENTS
-
-    @property
-    def lateness(self) -> int:
-        """How late an event may come without being counted as late."""
-        return min((duration_micros(s.topic.lateness) for s, _ in self.sources if s.topic), default=DAY)
-
-    @property
-    def time(self) -> Expression:
-        """When an event happened; of several sources the first says it."""
-        found = _clock(self.sources[0][1])
-        assert found is not None, "events and changes have a time"
-        return found
-
-    @property
-    def partition(self) -> str | None:
-        return self.sources[0][1].partition
-
-    @property
-    def event_id(self) -> Expression | None:
-        """The id of an event where all sources agree on one: then the table keeps each event once."""
-        ids = {each.event_id.text: each.event_id for _, each in self.sources if each.event_id is not None}
-        has_all = all(each.event_id is not None for _, each in self.sources)
-        return next(iter(ids.values())) if has_all and len(ids) == 1 else None
-
-    def check(self, rows: pa.Table) -> None:
-        """DataError where a change does not say which way it goes: no reader could take it."""
-        for is_before in {each.is_before.text: each.is_before for _, each in self.sources if each.is_before}.values():
-            if values_of(is_before, rows, self.name, BOOLEAN).null_count:
-                raise DataError(f"{is_before.text} is null", subject=self.name)
-
-    @property
-    def delivery(self) -> str:
-        """What a sender can rely on who sends again what was not answered."""
-        return EXACTLY_ONCE if all(each.event_id is not None for _, each in self.sources) else AT_LEAST_ONCE
-
-    @cached_property
-    def intake(self) -> Intake:
-        """What checks its events."""
-        each = [_required(projection) for _, projection in self.sources]
-        required = frozenset.intersection(*each) if each else frozenset[str]()
-        sources = [each for _, each in self.sources]
-        return Intake(self.name, self.schema, required, self.partition, sources, self._envelope())
-
-    def _envelope(self) -> tuple[str, str] | None:
-        """The columns that the envelope of a change fills: when it was made, and whether it took the row away."""
-        found = {
-            (_name(each.mutation_time), _name(each.is_before))
-            for source, each in self.sources
-            if source.topic and source.topic.format == CHANGES
-        }
-        if len(found) > 1:
-            raise UsageError(
-                "the envelope of its changes fills mutation_time and is_before, and its sources do not agree which "
-                f"columns these are: {sorted(found)}",
-                subject=self.name,
-            )
-        return next(iter(found), None)
-
-    def check_appendable(self) -> str:
-        """Where events are appended; TableError says why they cannot be."""
-        if self.uri is None:
-            raise TableError(
-                f"events cannot be appended to {self.name!r}: {self.refused}",
-                hint="keep it as a Delta table of the project's warehouse, or feed tiles only",
-                next_command=f"zipline stream {self.name} --tiles-only",
-            )
-        return self.uri
 
 
 @dataclass(frozen=True, eq=False)
 class EventSources:
-    """The tables that take events, and the group-bys with tiles over them."""
+    """The tables that take events, the group-bys with tiles over them, and the joins that these aggregate, those that
+    others read first."""
 
     tables: Mapping[str, EventTable]
     group_bys: tuple[Kept, ...]
+    enriched: tuple[EnrichedTable, ...] = ()
+
+    @property
+    def all_tables(self) -> dict[str, EventTable]:
+        """Those of which rows come one by one, whoever sends them."""
+        return {**self.tables, **{table.name: table for table in self.enriched}}
 
     def table(self, name: str) -> EventTable:
         """UsageError names those that there are."""
@@ -165,19 +60,24 @@ def event_sources(
     wanted = _closed(only, [tables for _, tables in of]) if only else set(names)
     planned = Planned(lambda table: catalog.table(table).schema)
     found: dict[str, list[Streamed]] = {name: [] for name in names if name in wanted}
+    joined: dict[str, list[Streamed]] = {}
     fed: list[Kept] = []
     for group_by, tables_of in of:
         if wanted.isdisjoint(tables_of):
             continue
-        kept = Kept(planned.group_by(group_by))
+        kept = Kept(streamed(planned.group_by(group_by)))
         streams = list(zip(group_by.sources, kept.streams, strict=True))
+        is_fed = group_by.online and kept.has_tiles and len(tables_of) == len(streams)
         for source, projection in streams:
-            if not isinstance(source, JoinSource) and source.topic is not None:
-                found[projection.table].append((source, projection))
-        if group_by.online and kept.has_tiles and len(tables_of) == len(streams):
+            first, *above = chain_of(source, projection)
+            if _event_table(source) is not None and all(first[1] is not known for _, known in found[first[1].table]):
+                found[first[1].table].append(first)
+            for each in above if is_fed else ():
+                joined.setdefault(each[1].table, []).append(each)
+        if is_fed:
             fed.append(kept)
     tables = {name: _table(project, catalog, name, sources) for name, sources in found.items()}
-    return EventSources(tables, tuple(fed))
+    return EventSources(tables, tuple(fed), tuple(enriched_tables(joined.values(), tables)))
 
 
 def tables_with_topics(definitions: Definitions) -> list[str]:
@@ -212,34 +112,26 @@ def _streamed(definition: object) -> list[str]:
 
 
 def event_tables_of(group_by: GroupBy) -> list[str]:
-    """Of each of its sources that have a topic, the table of the rows that this carries."""
+    """Of each of its sources that have a topic, the table of the rows that this carries; of a join that of its left."""
     found = (_event_table(source) for source in group_by.sources)
     return [name for name in found if name is not None]
 
 
+def event_tables_below(group_by: GroupBy) -> list[str]:
+    """The tables that take events of all that it is made of, the parts of the joins that it aggregates too."""
+    parts = (part.source for join in chained_joins(group_by) for part in join.parts)
+    every = [group_by, *(each for each in parts if isinstance(each, GroupBy))]
+    return list(dict.fromkeys(name for each in every for name in event_tables_of(each)))
+
+
 def _event_table(source: Source) -> str | None:
-    if isinstance(source, JoinSource) or source.topic is None:
+    if isinstance(source, JoinSource):
+        while isinstance(source, JoinSource):
+            source = source.join.left
+        return source.table_name if isinstance(source, EventSource) and source.topic is not None else None
+    if source.topic is None:
         return None
     return source.table_name if isinstance(source, EventSource) else source.mutations_name
-
-
-def _clock(projection: Projection) -> Expression | None:
-    """When a row became an event."""
-    return projection.mutation_time or projection.time
-
-
-def _required(projection: Projection) -> frozenset[str]:
-    """The columns that may not be null: those of the clock, and the one that says which way a change goes."""
-    clock, way = _clock(projection), projection.is_before
-    found: frozenset[str] = clock.columns if clock is not None else frozenset()
-    return found | way.columns if way is not None and isinstance(way.node, Column) else found
-
-
-def _name(expression: Expression | None) -> str:
-    """Of a clock that is a plain column, which a definition has made sure of."""
-    assert expression is not None
-    assert isinstance(expression.node, Column)
-    return expression.node.name
 
 
 def journal_of(project: Project, table: str) -> Journal:

@@ -28,7 +28,7 @@ from zipline.orchestration.events.appending import Appender
 from zipline.orchestration.events.arrived import values_of
 from zipline.orchestration.events.decoding import DeadLetters, Decoded, decoded
 from zipline.orchestration.events.logs import Clock, Log, Read
-from zipline.orchestration.events.sources import EventTable
+from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.registry import Lock
 from zipline.types import TIMESTAMP

@@ -20,7 +20,8 @@ from zipline.engines.flink.launching import defaults
 from zipline.engines.flink.statements import Computed, Settings, StreamTable, session, statements
 from zipline.errors import ProjectError, UsageError
 from zipline.expressions.nodes import Column
-from zipline.orchestration.events.sources import EventSources, EventTable
+from zipline.orchestration.events.sources import EventSources
+from zipline.orchestration.events.tables import EnrichedTable, EventTable
 from zipline.orchestration.streaming.brokers import Admin, settings_for_java
 from zipline.plan.online import Kept
 from zipline.project import EMBEDDED, Project
@@ -53,7 +54,7 @@ class StreamJob:
     @cached_property
     def identity(self) -> str:
         """Of what it computes, wherever it reads and writes."""
-        nowhere = dict.fromkeys(self.sources.tables, "")
+        nowhere = dict.fromkeys(self.sources.all_tables, "")
         found = statements(self.feeds, self.tables, Settings("", "", "", nowhere, nowhere, {}, since=0))
         text = "\n".join([*found, str(self.project.flink.parallelism)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -76,17 +77,22 @@ class StreamJob:
     @property
     def dead(self) -> dict[str, str]:
         """The topics of messages that are no events, by table."""
-        return {name: f"{self._prefix}{_topic(name)}.dead" for name in self.sources.tables}
+        return {name: f"{self._prefix}{_topic(name)}.dead" for name in self.sources.all_tables}
 
     @property
     def late(self) -> dict[str, str]:
         """The topics of events that came too late, by table."""
-        return {name: f"{self._prefix}{_topic(name)}.late" for name in self.sources.tables}
+        return {name: f"{self._prefix}{_topic(name)}.late" for name in self.sources.all_tables}
 
     @property
     def posted(self) -> dict[str, str]:
         """The topics of what is posted, by table."""
         return {name: f"{self._prefix}{_topic(name)}.posted" for name in self.sources.tables}
+
+    @property
+    def enriched(self) -> dict[str, str]:
+        """The topics of the rows of joins, by table: of another definition, or other columns, it is another topic."""
+        return {table.name: f"{self._prefix}{_version(table)}.enriched" for table in self.sources.enriched}
 
     @property
     def given(self) -> list[str]:
@@ -96,7 +102,7 @@ class StreamJob:
     @property
     def topics(self) -> list[str]:
         """All that is read."""
-        return [*self.given, *self.posted.values()]
+        return [*self.given, *self.posted.values(), *self.enriched.values()]
 
     @property
     def state(self) -> str:
@@ -110,7 +116,8 @@ class StreamJob:
 
     @cached_property
     def tables(self) -> dict[str, StreamTable]:
-        return {name: _stream_table(table, self.posted[name]) for name, table in self.sources.tables.items()}
+        own = self.posted | self.enriched
+        return {name: _stream_table(table, own[name]) for name, table in self.sources.all_tables.items()}
 
     def settings(self, restored: str | None = None) -> dict[str, str]:
         """Of the job; with the checkpoint or savepoint that it goes on from."""
@@ -214,7 +221,6 @@ def _modified(system: fsspec.AbstractFileSystem, name: str) -> float:
 
 def _stream_table(table: EventTable, posted: str) -> StreamTable:
     projections = [projection for _, projection in table.sources]
-    clocks = [each for p in projections for each in (p.mutation_time or p.time, p.known_at) if each is not None]
     envelopes = {
         (_column(p.mutation_time), _column(p.is_before))
         for source, p in table.sources
@@ -228,7 +234,7 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
         topics=tuple(table.topics),
         posted=posted,
         time=table.time,
-        clocks=tuple({each.text: each for each in clocks}.values()),
+        clocks=table.clocks,
         lateness=table.lateness,
         envelope=next(iter(envelopes), None),
         computed=tuple(Computed(each.parts, reason, each.is_way) for each, reason in table.intake.evaluation.computed),
@@ -239,6 +245,12 @@ def _column(expression: object) -> str:
     node = getattr(expression, "node", None)
     assert isinstance(node, Column), "an envelope fills plain columns"
     return node.name
+
+
+def _version(table: EnrichedTable) -> str:
+    """Of the rows of a join: its name, and the identity of what is told of it."""
+    told = "\n".join([table.name, *(f"{name} {dtype}" for name, dtype in table.schema.items())])
+    return f"{_topic(table.plan.name)}.{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def _topic(name: str) -> str:

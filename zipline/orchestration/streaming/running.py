@@ -25,14 +25,12 @@ from zipline.engines.flink.partials import opened
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
 from zipline.engines.flink.sharing import shared
 from zipline.errors import EngineError, LockedError, LockLostError, ZiplineError
-from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.opening import tiles_lock
-from zipline.orchestration.events.sources import journal_of
 from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
-from zipline.orchestration.streaming.brokers import Admin, Outbox, Tile, TileReader
+from zipline.orchestration.streaming.brokers import Admin, Tile, TileReader
 from zipline.orchestration.streaming.feeds import TileFeed
+from zipline.orchestration.streaming.forwarding import joins_of, posts_of
 from zipline.orchestration.streaming.jobs import StreamJob, job_lock_name
-from zipline.orchestration.streaming.posted import Forwarder
 from zipline.orchestration.streaming.progress import Progress
 from zipline.orchestration.streaming.status import STOPPED, Report, write_status
 from zipline.registry import Lock, Registry, open_registry
@@ -56,12 +54,8 @@ class Streaming:
         self._waiting = list(job.feeds)
         self._shared = shared(job.feeds)
         self._take_up()
-        self._posted = Forwarder(
-            [
-                (JournalLog(table, journal_of(job.project, table)), Outbox(job.project.brokers, topic))
-                for table, topic in job.posted.items()
-            ]
-        )
+        posts = posts_of(job)
+        self._forwarders = [posts, *joins_of(job, store, posts)]
         self._progress = Progress(admin, job.topics, job.group, job.tiles)
         self.running: Running | None = None
         self._offset = 0
@@ -80,13 +74,15 @@ class Streaming:
         self.running = self._started()
         watching = threading.Thread(target=self._watch, name="watching the job", daemon=True)
         watching.start()
-        self._posted.start()
+        for forwarder in self._forwarders:
+            forwarder.start()
         try:
             while not self._stopped.is_set():
                 self._step()
         finally:
             self._stopped.set()
-            self._posted.stop()
+            for forwarder in self._forwarders:
+                forwarder.stop()
             watching.join()
             self._end()
             write_status(self.job.folder, self.report)
@@ -96,8 +92,9 @@ class Streaming:
 
     def once(self) -> Report:
         """Takes in all that the topics hold now; the first failure is raised."""
-        self._posted.all()
         asked = now()
+        for forwarder in self._forwarders:
+            forwarder.all()
         self._begin()
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
@@ -118,6 +115,11 @@ class Streaming:
         """Ends `run` after what it is at; the job of a cluster goes on, unless it is to end too."""
         self._ends_job = with_job
         self._stopped.set()
+
+    def close(self) -> None:
+        """Gives connections back."""
+        for forwarder in self._forwarders:
+            forwarder.close()
 
     def restart(self) -> None:
         """Ends the job with a savepoint, and starts it again from there."""
@@ -236,11 +238,13 @@ class Streaming:
         with self._tried("job"):
             self._look()
         with self._tried("brokers"):
-            self._progress.look(self._posted.until)
+            known = [forwarder.until for forwarder in self._forwarders]
+            self._progress.look(None if None in known else min(each for each in known if each is not None))
             self.report.lag = self._progress.lag
             self._count()
-        with self._tried("posted"):
-            self._posted.check()
+        with self._tried("sending on"):
+            for forwarder in self._forwarders:
+                forwarder.check()
         write_status(self.job.folder, self.report)
 
     def _look(self) -> None:
@@ -364,7 +368,8 @@ def open_streaming(job: StreamJob, *, store: Store | None = None, beside: bool =
         admin.check_topics(job.given)
         registry = held.enter_context(open_registry(project))
         admin.make([job.tiles], kept=TILES_KEPT)
-        admin.make([*job.dead.values(), *job.late.values(), *job.posted.values()], kept=7 * TILES_KEPT)
+        letters, own = (*job.dead.values(), *job.late.values()), (*job.posted.values(), *job.enriched.values())
+        admin.make([*letters, *own], kept=7 * TILES_KEPT)
         if store is None:
             store = open_store(project)
             held.callback(store.close)
@@ -372,6 +377,7 @@ def open_streaming(job: StreamJob, *, store: Store | None = None, beside: bool =
         held.callback(reader.close)
         locks = Locks(registry, held, beside=beside)
         streaming = Streaming(job, store, admin, reader, locks)
+        held.callback(streaming.close)
         locks.take_job(job.version)
         yield streaming
 

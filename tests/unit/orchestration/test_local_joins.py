@@ -1,0 +1,237 @@
+"""Chains of joins in a `LocalPlatform`: what is aggregated online is what a backfill says, where all comes in time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from zipline import (
+    Aggregation,
+    Contextual,
+    Derivation,
+    EntitySource,
+    EventSource,
+    ExternalSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    JoinSource,
+    Operation,
+    Query,
+    Topic,
+)
+from zipline.clock import DAY, HOUR, SECOND, day_text, to_datetime, to_micros
+from zipline.errors import TableError
+from zipline.orchestration.local_platform import LocalPlatform
+
+START = to_micros("2024-05-04")
+T = pa.timestamp("us", "UTC")
+SPENT = pa.schema({"user": pa.string(), "kind": pa.string(), "amount": pa.int64(), "at": T})
+VISITS = pa.schema(
+    {
+        "id": pa.string(),
+        "user": pa.string(),
+        "shop": pa.string(),
+        "hour": pa.int32(),
+        "price": pa.decimal128(9, 2),
+        "t": T,
+        "ds": pa.string(),
+    }
+)
+ASKED = pa.schema({"shop": pa.string(), "user": pa.string(), "t": T})
+
+
+def stream(table: str, *select: str, time: str = "t", **more: Any) -> EventSource:
+    return EventSource(table, topic=Topic(table), query=Query(select=list(select), time=time, **more))
+
+
+SPENDING = GroupBy(
+    ["user"],
+    [stream("spent", "user", "kind", "amount", time="at")],
+    [
+        Aggregation("amount", Operation.SUM, windows=["1h", "7d"]),
+        Aggregation("amount", Operation.COUNT, windows=["1d"], buckets=["kind"]),
+        Aggregation("kind", Operation.LAST_K, k=2, windows=["7d"]),
+    ],
+    online=True,
+    name="spending",
+)
+VISITED = Join(
+    left=stream("visits", "user", "shop", "hour", "price", where=["hour >= 0"], event_id="id"),
+    parts=[JoinPart(SPENDING)],
+    contextual=Contextual({"hour": "INT"}),
+    derivations=[
+        Derivation("rich", "COALESCE(spending_amount_sum_7d, 0) > 50"),
+        Derivation("late", "hour + EXTRACT(HOUR FROM ts)"),
+    ],
+    online=True,
+    name="visited",
+)
+SHOPS = GroupBy(
+    ["shop"],
+    [JoinSource(VISITED, Query({"shop": "shop", "rich": "CAST(rich AS INT)", "late": "late", "price": "price"}))],
+    [
+        Aggregation("rich", Operation.SUM, windows=["1h", "7d"]),
+        Aggregation("late", Operation.MAX, windows=["1d"]),
+        Aggregation("price", Operation.LAST, windows=["7d"]),
+    ],
+    online=True,
+    name="shops",
+)
+DEEP = Join(
+    left=JoinSource(VISITED, Query(where=["late < 60"])),
+    parts=[JoinPart(SHOPS, features=["rich_sum_7d"])],
+    derivations=[Derivation("rank", "COALESCE(shops_rich_sum_7d, 0) + COALESCE(spending_amount_sum_1h, 0)")],
+    online=True,
+    name="deep",
+)
+USERS = GroupBy(
+    ["user"],
+    [
+        JoinSource(
+            DEEP,
+            Query(["user", "rank", "shop", "spending_kind_last_k2_7d", "spending_amount_count_1d_by_kind"], time="ts"),
+        )
+    ],
+    [
+        Aggregation("rank", Operation.SUM, windows=["1h", "7d"]),
+        Aggregation("shop", Operation.LAST_K, k=3, windows=["7d"]),
+        Aggregation("spending_kind_last_k2_7d", Operation.TOP_K, k=3, windows=["7d"]),
+    ],
+    online=True,
+    name="users",
+)
+BOARD = Join(
+    left=EventSource("asked", Query(["shop", "user"], time="t")),
+    parts=[JoinPart(SPENDING), JoinPart(SHOPS), JoinPart(USERS)],
+    name="board",
+)
+
+
+def rows(schema: pa.Schema, *found: tuple[Any, ...]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in found], schema=schema)
+
+
+ANSWERS: list[Any] = []
+
+
+def scored(asked: Sequence[Mapping[str, Any]]) -> Any:
+    """What an external source answers, one after the other."""
+    answer = ANSWERS.pop(0)
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
+def platform() -> LocalPlatform:
+    tables = {
+        "spent": rows(SPENT, ("a", "food", 30, to_datetime(START - DAY))),
+        "visits": rows(VISITS),
+        "asked": rows(ASKED, ("north", "a", to_datetime(START))),
+    }
+    made = LocalPlatform(BOARD, tables=tables)
+    made.advance(START)
+    made.upload(day_text(START - DAY))
+    return made
+
+
+def visit(number: int, user: str, shop: str, hour: int, price: int, at: int) -> pa.Table:
+    from decimal import Decimal
+
+    moment = to_datetime(at)
+    return rows(VISITS, (f"v{number}", user, shop, hour, Decimal(price) / 4, moment, f"{moment:%Y-%m-%d}"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_comes_at_its_own_time_is_aggregated_as_a_backfill_does_over_two_joins(seed: int) -> None:
+    draw, local = random.Random(seed), platform()
+    keys = [{"shop": shop, "user": user} for shop in ("north", "south") for user in ("a", "b", "c")]
+    at, compared = START, 0
+    for number in range(60):
+        at += draw.choice([7 * SECOND, 40 * SECOND, 20 * 60 * SECOND, 2 * HOUR])
+        local.advance(at)
+        user, kind = draw.choice("abc"), draw.choice(["food", "toys"])
+        if draw.random() < 0.4:
+            local.publish("spent", rows(SPENT, (user, kind, draw.randrange(40), to_datetime(at))))
+        else:
+            shop = draw.choice(["north", "south"])
+            local.publish("visits", visit(number, user, shop, draw.randrange(-3, 24), draw.randrange(900), at))
+        if draw.random() < 0.3:
+            local.advance(at + SECOND)
+            compared += local.assert_online_equals_offline("board", keys=keys)
+        if number in (25, 45):
+            local.upload(day_text(at - DAY))
+    assert compared > 500
+
+
+def test_rows_wait_until_the_joins_features_can_be_had() -> None:
+    tables = {"spent": rows(SPENT), "visits": visit(1, "a", "north", 3, 8, START), "asked": rows(ASKED)}
+    local = LocalPlatform(BOARD, tables=tables)
+    local.advance(START + SECOND)
+    key = [{"shop": "north", "user": "a"}]
+    assert local.fetch("board", key).status(0, "shops_price_last_7d") == "unavailable"
+    local.upload(day_text(START - DAY))
+    assert local.fetch("board", key).rows()[0]["shops_price_last_7d"] == 2
+    assert local.fetch("board", key).status(0, "shops_price_last_7d") == "ok"
+
+
+def test_rows_wait_for_an_external_source_and_an_error_of_it_is_null() -> None:
+    ANSWERS[:] = [OSError("down"), [{"score": "high"}], [{"score": 7.0}]]
+    scores = ExternalSource({"user": "STRING"}, {"score": "DOUBLE"}, scored, timeout="5s", name="scores")
+    left = Join(left=stream("visits", "user", "shop"), parts=[JoinPart(scores)], online=True, name="left")
+    found = [Aggregation("scores_score", Operation.SUM, windows=["7d"]), Aggregation("user", Operation.COUNT)]
+    over = JoinSource(left, Query(["shop", "user", "scores_score"]))
+    shops = GroupBy(["shop"], [over], found, online=True, name="shops")
+    board = Join(left=EventSource("asked", Query(["shop"], time="t")), parts=[JoinPart(shops)], name="board")
+    local = LocalPlatform(board, tables={"visits": rows(VISITS), "asked": rows(ASKED)})
+    local.advance(START + SECOND)
+    local.upload(day_text(START - DAY))
+
+    def seen() -> tuple[Any, ...]:
+        return tuple(local.fetch("board", [{"shop": "north"}]).rows()[0].values())
+
+    local.publish("visits", visit(1, "a", "north", 3, 8, START + SECOND))
+    assert seen() == (None, 0)
+    local.advance(START + 2 * SECOND)
+    assert seen() == (None, 1), "an answer that is none"
+    local.publish("visits", visit(2, "a", "north", 3, 8, START + SECOND))
+    assert seen() == (7.0, 2)
+
+
+def test_over_a_join_of_entities_values_are_those_of_the_upload() -> None:
+    stock = EntitySource("stock", Query(["user", "shop"]))
+    left = Join(left=stock, parts=[JoinPart(SPENDING)], name="left")
+    source = JoinSource(left, Query({"shop": "shop", "spent": "spending_amount_sum_7d"}))
+    shops = GroupBy(["shop"], [source], [Aggregation("spent", Operation.MAX, windows=["7d"])], name="shops")
+    board = Join(left=EventSource("asked", Query(["shop"], time="t")), parts=[JoinPart(shops)], name="board")
+    schema = pa.schema({"user": pa.string(), "shop": pa.string(), "ds": pa.string()})
+    tables = {
+        "stock": rows(schema, ("a", "north", day_text(START - 2 * DAY))),
+        "spent": rows(SPENT, ("a", "food", 30, to_datetime(START - 3 * DAY))),
+        "asked": rows(ASKED, ("north", "a", to_datetime(START))),
+    }
+    local = LocalPlatform(board, tables=tables)
+    local.advance(START)
+    local.upload(day_text(START - DAY))
+    local.advance(START + HOUR)
+    found = local.fetch("board", [{"shop": "north"}])
+    assert (found.rows(), found.status(0, "shops_spent_max_7d")) == ([{"shops_spent_max_7d": 30}], "stale")
+
+
+def test_a_column_that_json_cannot_hold_is_named_before_anything_is_made() -> None:
+    sums = [Aggregation("amount", Operation.SUM, windows=["1d"], buckets=["is_large"])]
+    query = Query({"user": "user", "amount": "amount", "is_large": "amount > 9"}, time="at")
+    sizes = GroupBy(["user"], [EventSource("spent", query, Topic("spent"))], sums, online=True, name="sizes")
+    left = Join(left=stream("visits", "user", "shop"), parts=[JoinPart(sizes)], online=True, name="left")
+    column = "sizes_amount_sum_1d_by_is_large"
+    over = JoinSource(left, Query(["shop", "user"], where=[f"{column} IS NOT NULL"]))
+    counts = [Aggregation("user", Operation.COUNT, windows=["7d"])]
+    shops = GroupBy(["shop"], [over], counts, online=True, name="shops")
+    board = Join(left=EventSource("asked", Query(["shop"], time="t")), parts=[JoinPart(shops)], name="board")
+    local = LocalPlatform(board, tables={"spent": rows(SPENT), "visits": rows(VISITS), "asked": rows(ASKED)})
+    with pytest.raises(TableError, match=f"'{column}' of the join left is MAP<BOOLEAN, BIGINT>, and JSON has no such"):
+        local.upload(day_text(START - DAY))

@@ -1,0 +1,208 @@
+"""What is written to topics in transactions, each with how far that was read of which it was made: so nothing is sent
+twice, whoever is killed and whenever.
+
+An `Outbox` keeps that place in its messages, for what it sends stands in no topic. A `Relay` leaves it with the
+brokers, as consumers do. Both begin by ending what an earlier sender of the same name had begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from zipline.clock import now
+from zipline.orchestration.events.kafka import KafkaUnreachableError, settings_of
+from zipline.orchestration.streaming.brokers import LARGEST, READING, TIMEOUT, answered, unreachable
+from zipline.project import Brokers
+
+Sent: TypeAlias = "tuple[bytes, int | None]"
+"""A text, and when it came (microseconds)."""
+
+
+class Outbox:
+    """A topic of one partition that one process writes, in transactions; it knows what it was sent last."""
+
+    _AFTER = "after"
+
+    def __init__(self, brokers: Brokers, topic: str) -> None:
+        self._topic, self._brokers = topic, brokers
+        self._producer: Producer | None = None
+        self._position: dict[str, int] | None = None
+
+    def position(self) -> dict[str, int]:
+        """The place that the last message stands before; {} of an empty topic."""
+        if self._position is None:
+            try:
+                self._opened()  # first: it waits for the end of what an earlier sender had begun
+            except KafkaException as wrong:
+                raise unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
+            self._position = self._last()
+        return self._position
+
+    def send(self, messages: Sequence[Sent], position: Mapping[str, int]) -> None:
+        """Sends all or none; behind the last of them its log was read up to a position."""
+        if not messages:
+            return
+        ((part, after),) = position.items()
+        headers: dict[str, str | bytes | None] = {self._AFTER: f"{after} {part}"}
+        try:
+            producer = self._opened()
+            producer.begin_transaction()
+            for text, at in messages:
+                producer.produce(self._topic, text, headers=headers, timestamp=(at or now()) // 1000)
+                producer.poll(0)
+            producer.commit_transaction(2 * TIMEOUT)
+        except (KafkaException, BufferError) as wrong:
+            # Whatever became of it: the next one looks what is there.
+            self._producer = self._position = None
+            if isinstance(wrong, BufferError):
+                raise KafkaUnreachableError("the brokers are slower than what is posted") from None
+            raise unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
+        self._position = {**self.position(), part: after}
+
+    def close(self) -> None:
+        """Nothing is held that does not end by itself."""
+
+    def _opened(self) -> Producer:
+        if self._producer is None:
+            producer = Producer({**settings_of(self._brokers), "transactional.id": self._topic, "log_level": 2})
+            producer.init_transactions(2 * TIMEOUT)
+            self._producer = producer
+        return self._producer
+
+    def _last(self) -> dict[str, int]:
+        consumer = Consumer({**settings_of(self._brokers), **READING})
+        place = TopicPartition(self._topic, 0)
+        try:
+            low, end = answered(
+                self._topic, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
+            ) or (0, 0)
+            # Behind the last message there are marks of transactions: some steps back are enough to find it.
+            step = 16
+            while end > low:
+                first = max(low, end - step)
+                consumer.assign([TopicPartition(self._topic, 0, first)])
+                found = self._newest(consumer)
+                if found is not None:
+                    place_behind = dict(found.headers() or [])[self._AFTER]
+                    assert isinstance(place_behind, bytes), "whoever sends here says how far"
+                    after, part = place_behind.decode().split(" ", 1)
+                    return {part: int(after)}
+                if first == low:
+                    break
+                step *= 4
+        finally:
+            consumer.close()
+        return {}
+
+    def _newest(self, consumer: Consumer) -> Message | None:
+        """The last message up to the end of the partition."""
+        found = None
+        while (message := consumer.poll(TIMEOUT)) is not None:
+            error = message.error()
+            if error is None:
+                found = message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                return found
+            else:
+                raise KafkaUnreachableError(f"the topic {self._topic!r} cannot be read: {error.str()}")
+        raise KafkaUnreachableError(f"the topic {self._topic!r} does not answer")
+
+
+class Relay:
+    """A topic of one partition, of messages that are made of those of another topic. How far that was read the brokers
+    know, told in the transaction that has what was made of it; messages keep the time at which the first came."""
+
+    def __init__(self, brokers: Brokers, source: str, target: str) -> None:
+        self._brokers, self._source, self._target = brokers, source, target
+        self._name = f"{target} of {source}"
+        self._consumer = Consumer({**settings_of(brokers), **READING, "group.id": self._name})
+        self._producer: Producer | None = None
+        self._position: dict[str, int] | None = None
+
+    def position(self) -> dict[str, int]:
+        """How far the partitions of the source were read; without those that were never."""
+        if self._position is None:
+            try:
+                self._opened()  # first: it waits for the end of what an earlier sender had begun
+                found = self._consumer.committed(self._partitions(), timeout=TIMEOUT)
+            except KafkaException as wrong:
+                raise unreachable(f"how far {self._source!r} was read cannot be read", wrong) from None
+            self._position = {str(each.partition): each.offset for each in found if each.offset >= 0}
+        return self._position
+
+    def send(self, messages: Sequence[Sent], position: Mapping[str, int]) -> None:
+        """Sends what was made of all messages up to a position, and keeps that: all or none."""
+        if position == self.position():
+            return
+        places = [TopicPartition(self._source, int(part), after) for part, after in position.items()]
+        try:
+            producer = self._opened()
+            producer.begin_transaction()
+            for text, at in messages:
+                producer.produce(self._target, text, timestamp=(at or now()) // 1000)
+                producer.poll(0)
+            producer.send_offsets_to_transaction(places, self._consumer.consumer_group_metadata(), 2 * TIMEOUT)
+            producer.commit_transaction(2 * TIMEOUT)
+        except (KafkaException, BufferError) as wrong:
+            # Whatever became of it: the next one looks what is there.
+            self._producer = self._position = None
+            if isinstance(wrong, BufferError):
+                raise KafkaUnreachableError("the brokers are slower than what is enriched") from None
+            raise unreachable(f"the topic {self._target!r} cannot be written", wrong) from None
+        self._position = dict(position)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _opened(self) -> Producer:
+        if self._producer is None:
+            settings = {"transactional.id": self._name, "message.max.bytes": LARGEST, "log_level": 2}
+            producer = Producer({**settings_of(self._brokers), **settings})
+            producer.init_transactions(2 * TIMEOUT)
+            self._producer = producer
+        return self._producer
+
+    def _partitions(self) -> list[TopicPartition]:
+        found = self._consumer.list_topics(self._source, timeout=TIMEOUT).topics[self._source]
+        return [TopicPartition(self._source, number) for number in found.partitions]
+
+
+def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
+    """Sends messages that were put aside to the topics that they came from, as they came and with their own time, each
+    once; gives how many to each. How far it got is kept by the brokers, in the same transactions."""
+    consumer = Consumer({**settings_of(brokers), **READING, "group.id": group})
+    producer = Producer({**settings_of(brokers), "transactional.id": group, "log_level": 2})
+    place = TopicPartition(letters, 0)
+    counts: dict[str, int] = {}
+    try:
+        producer.init_transactions(2 * TIMEOUT)  # first: it waits for the end of what an earlier sender had begun
+        known = consumer.committed([place], timeout=TIMEOUT)[0]
+        ends = answered(letters, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
+        low, end = int(ends[0]), int(ends[1])
+        at = max(known.offset, low) if known.offset >= 0 else low
+        consumer.assign([TopicPartition(letters, 0, at)])
+        while at < end and (messages := consumer.consume(1000, TIMEOUT)):
+            # What is put aside again meanwhile is for the next time.
+            letters_read = [each for each in messages if each.error() is None and (each.offset() or 0) < end]
+            producer.begin_transaction()
+            for message in letters_read:
+                facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
+                topic = facts["topic"].decode()
+                producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
+                counts[topic] = counts.get(topic, 0) + 1
+                at = (message.offset() or 0) + 1
+            at = at if letters_read else end  # nothing but marks of transactions was left
+            metadata = consumer.consumer_group_metadata()
+            producer.send_offsets_to_transaction([TopicPartition(letters, 0, at)], metadata, 2 * TIMEOUT)
+            producer.commit_transaction(2 * TIMEOUT)
+    except KafkaException as wrong:
+        raise unreachable(f"the letters of {letters!r} cannot be sent again", wrong) from None
+    finally:
+        consumer.close()
+    return counts
+
+
+__all__ = ["Outbox", "Relay", "Sent", "sent_again"]
