@@ -84,6 +84,7 @@ def examine(project: Project) -> Iterator[Finding]:
         ("tables", _tables),
         ("outputs", _outputs),
         ("registry", _registry),
+        ("online store", _online),
     ):
         yield from _guarded(what, look, project)
 
@@ -164,6 +165,26 @@ def _definitions(project: Project) -> Finding:
     found = load_definitions(project)
     groups, joins = plural(len(found.group_bys), "group-by"), plural(len(found.joins), "join")
     return Finding("definitions", FINE, f"{plural(len(found), 'object')}: {groups}, {joins}")
+
+
+def _online(project: Project) -> Finding:
+    """Whether the files are what is served."""
+    from zipline.clock import to_text
+    from zipline.fetch.applied import applied, pack
+    from zipline.stores.opening import open_store
+
+    store = open_store(project)
+    try:
+        generation = applied(project, store)
+    finally:
+        store.close()
+    where, files = f"{project.online.store}: ", project.root / project.configs
+    if generation is None:
+        return Finding("online store", FINE, f"{where}nothing was applied, so {project.configs}/ is served as it is")
+    said = f"{where}what was applied at {to_text(generation.published)} is served"
+    if files.is_dir() and pack(files).digest != generation.fingerprint:
+        return Finding("online store", ATTENTION, f"{said}, and {project.configs}/ is not that", "zipline apply")
+    return Finding("online store", FINE, said)
 
 
 def _tables(project: Project) -> Finding:

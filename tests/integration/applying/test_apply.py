@@ -223,3 +223,21 @@ def test_while_the_store_cannot_be_asked_what_was_seen_last_is_served(
     monkeypatch.setattr(store, "current", fails)
     assert served_folder(opened, store) == seen
     store.close()
+
+
+def test_the_doctor_says_whether_the_files_are_what_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project(tmp_path)
+
+    def seen() -> dict[str, Any]:
+        capsys.readouterr()
+        execute(["doctor", "--json", "--project", str(folder)])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        return next(each for each in found if each["what"] == "online store")
+
+    assert "nothing was applied" in seen()["detail"]
+    run(folder)
+    assert (seen()["state"], seen()["remedy"]) == ("ok", None)
+    change(folder, "k=3", "k=4")
+    assert (seen()["state"], seen()["remedy"]) == ("look", "zipline apply")

@@ -308,6 +308,7 @@ def test_doctor_of_a_project_that_works(zipline: Zipline) -> None:
         "packages": "ok",
         "project": "ok",
         "warehouse": "ok",
+        "online store": "ok",
         "disk": states["disk"],
         "definitions": "ok",
         "tables": "ok",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zipline.clock import now
 from zipline.errors import LockedError, ProjectError, UsageError
+from zipline.fetch.applied import served_definitions
 from zipline.fetch.caching import FetchCache
 from zipline.fetch.joins import join_fetch
 from zipline.orchestration.events.appending import Appender
@@ -26,7 +27,7 @@ from zipline.orchestration.events.sources import (
 from zipline.orchestration.events.stream import Stream
 from zipline.orchestration.events.tables import EnrichedTable, EventTable
 from zipline.orchestration.events.tiling import Feed
-from zipline.plan.definitions import Definitions, load
+from zipline.plan.definitions import Definitions
 from zipline.project import Project
 from zipline.registry import Lock, Registry, open_registry
 from zipline.stores.contract import Store
@@ -62,22 +63,23 @@ def open_stream(
     clock: Clock = now,
     sources: EventSources | None = None,
 ) -> Iterator[Stream]:
-    """The stream, with the locks of its group-bys' tiles. LockedError names who has one of them.
+    """The stream, with the locks of its group-bys' tiles. LockedError names who has one of them. `definitions` are by
+    default those that are served.
 
     `sources` are those of `wanted` where they are known already: planning them takes a while.
     """
     catalog = catalog or open_catalog(project=project)
-    if sources is None:
-        definitions = definitions or load(project.root / project.configs)
-        sources = event_sources(project, definitions, catalog, wanted.tables)
-    check_wanted(sources, wanted)
-    spaces = [space_of(project, kept) for kept in sources.group_bys]
     with ExitStack() as held:
-        registry = held.enter_context(open_registry(project))
-        locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         if store is None:
             store = open_store(project)
             held.callback(store.close)
+        if sources is None:
+            definitions = definitions or served_definitions(project, store)
+            sources = event_sources(project, definitions, catalog, wanted.tables)
+        check_wanted(sources, wanted)
+        spaces = [space_of(project, kept) for kept in sources.group_bys]
+        registry = held.enter_context(open_registry(project))
+        locks = [held.enter_context(tiles_lock(registry, space)) for space in spaces]
         pairs = zip(sources.group_bys, spaces, strict=True)
         feeds = [Feed(kept, store, space, clock, takes_over=wanted.takes_over) for kept, space in pairs]
         dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.all_tables}

@@ -17,15 +17,17 @@ from typing import Any
 
 from zipline.clock import now
 from zipline.errors import LockedError, LockLostError, ZiplineError
+from zipline.fetch.applied import served_definitions
 from zipline.orchestration.events.journal import Journal
 from zipline.orchestration.events.logs import Clock, journal_line
 from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.sources import EventSources, event_sources, journal_of
 from zipline.orchestration.events.standing import LOCAL
 from zipline.orchestration.events.stream import Report, Stream
-from zipline.plan.definitions import Definitions, load
+from zipline.plan.definitions import Definitions
 from zipline.project import Project
 from zipline.stores.contract import Store
+from zipline.stores.opening import open_store
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.values import dataclass
 
@@ -58,7 +60,7 @@ class EventLog:
         clock: Clock = now,
     ) -> None:
         self.project = project
-        self._definitions = definitions or load(project.root / project.configs)
+        self._definitions = definitions or _served(project)
         self._catalog = catalog or open_catalog(project=project)
         self._sources: EventSources = event_sources(project, self._definitions, self._catalog)
         self._journals: dict[str, Journal] = {name: journal_of(project, name) for name in self._sources.tables}
@@ -100,6 +102,14 @@ class EventLog:
         finally:
             self._followers.remove(follower)
             follower.stop()
+
+
+def _served(project: Project) -> Definitions:
+    store = open_store(project)
+    try:
+        return served_definitions(project, store)
+    finally:
+        store.close()
 
 
 class Follower:
