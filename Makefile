@@ -11,10 +11,14 @@ SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfil
 
 FLINK := zipline/engines/flink/zipline-flink.jar
 
-.PHONY: demo flink test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark bench-stream lint setup clean
+.PHONY: demo demo-stream flink test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark bench-stream lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
+
+# Kafka, Flink and LMDB on this machine: a JDK and Maven are needed.
+demo-stream: $(VENV)/.dev $(FLINK)
+	$(BIN)/zipline demo --stream
 
 test: $(VENV)/.dev lint $(FLINK)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))

@@ -15,21 +15,20 @@ group-by over a join gets tiles of what is published to the join's left, with th
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from zipline.api import GroupBy, Join
-from zipline.arrow import TIMESTAMP_ARROW, to_arrow
 from zipline.clock import DAY, day_text, to_micros
-from zipline.engines.local.run import run_group_by, run_join
+from zipline.engines.local.run import run_join
 from zipline.engines.local.session import connect, query
 from zipline.engines.local.tiles import TileWriter
 from zipline.errors import UsageError
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
+from zipline.orchestration.agreement import pairs
 from zipline.orchestration.local_joins import LocalJoins
 from zipline.orchestration.upload import publish_upload
 from zipline.plan.build import plan_join
@@ -42,7 +41,6 @@ from zipline.stores.memory import MemoryStore
 from zipline.tables.catalog import Catalog, open_catalog
 from zipline.tables.columns import quoted
 from zipline.tables.rows import to_table
-from zipline.types import ArrayType, DataType, MapType, StructType
 
 Instant: TypeAlias = dt.datetime | dt.date | str | int
 
@@ -130,26 +128,16 @@ class LocalPlatform:
         q = self.now if at is None else to_micros(at)
         rows = list(keys) if keys is not None else self._all_keys(plan)
         found = self.fetch(join, rows, at=q)
-        online, compared = found.rows(), 0
-        for part in plan.parts:
-            if part.external is not None:
+        compared = 0
+        for pair in pairs(plan, rows, found, q, self._arrived):
+            if pair.status in ("stale", "unavailable"):
                 continue
-            names = [(key, left) for (key, _), left in zip(part.group_by.keys, part.left_keys, strict=True)]
-            queries = _queries(part.group_by, names, rows, q)
-            offline = run_group_by(part.group_by, queries, self._arrived(part.group_by)).table
-            types = dict(part.own_columns)
-            for name in part.chosen:
-                for number, value in enumerate(offline.column(name).to_pylist()):
-                    feature = part.prefix + name
-                    if found.status(number, feature) in ("stale", "unavailable"):
-                        continue
-                    expected = _with_maps(value, types[name])
-                    if not _alike(online[number][feature], expected):
-                        raise AssertionError(
-                            f"{feature} of {rows[number]} at {q}: online {online[number][feature]!r} "
-                            f"({found.status(number, feature)}), offline {expected!r}"
-                        )
-                    compared += 1
+            if not pair.is_alike:
+                raise AssertionError(
+                    f"{pair.feature} of {rows[pair.row]} at {q}: online {pair.online!r} ({pair.status}), "
+                    f"offline {pair.offline!r}"
+                )
+            compared += 1
         return compared
 
     def _arrived(self, plan: GroupByPlan) -> Catalog:
@@ -267,32 +255,3 @@ def _filtered(source: Projection, rows: pa.Table, condition: str) -> pa.Table:
         return query(connection, f"SELECT * FROM arrived WHERE {condition}", source.table).cast(rows.schema)
     finally:
         connection.close()
-
-
-def _queries(
-    plan: GroupByPlan, names: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]], q: int
-) -> pa.Table:
-    types = dict(plan.keys)
-    columns = {key: pa.array([row[left] for row in rows], to_arrow(types[key])) for key, left in names}
-    return pa.table({**columns, "ts": pa.array([q] * len(rows), pa.int64()).cast(TIMESTAMP_ARROW)})
-
-
-def _with_maps(value: Any, dtype: DataType) -> Any:
-    """What Arrow gives as lists of pairs, as maps."""
-    if value is None:
-        return None
-    if isinstance(dtype, MapType):
-        return {key: _with_maps(each, dtype.value) for key, each in value}
-    if isinstance(dtype, StructType):
-        return {name: _with_maps(value[name], field) for name, field in dtype.fields}
-    return [_with_maps(each, dtype.element) for each in value] if isinstance(dtype, ArrayType) else value
-
-
-def _alike(online: Any, offline: Any) -> bool:
-    if isinstance(online, float) and isinstance(offline, float):
-        return online == offline or math.isclose(online, offline, rel_tol=1e-9, abs_tol=1e-12)
-    if isinstance(online, list) and isinstance(offline, list):
-        return len(online) == len(offline) and all(map(_alike, online, offline))
-    if isinstance(online, dict) and isinstance(offline, dict):
-        return list(online) == list(offline) and all(_alike(online[key], offline[key]) for key in online)
-    return bool(online == offline) and (online is None) == (offline is None)

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.flink import drawn
 from tests.integration.flink.test_partials import compare, expected
 from tests.integration.servers.flink import class_path, flink_command
-from tests.integration.servers.kafka import _program
+from training.broker import program
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.clock import to_datetime
 from zipline.engines.flink.partials import tile_type
@@ -119,7 +119,7 @@ def run(folder: Path, script: str, reuse: str) -> tuple[dict[bytes, bytes], int,
     """(of each place the last content that a job printed, how many rows it had seen when it failed, and in the end)."""
     path = folder / "script.sql"
     path.write_text(script)
-    compiler = _program("javac", "openjdk-17-jdk-headless")
+    compiler = program("javac", "openjdk-17-jdk-headless")
     source = Path(__file__).with_name("Checkpointed.java")
     subprocess.run([compiler, "-cp", class_path(), "-d", folder, source], check=True)
     checkpoints = folder / "checkpoints"

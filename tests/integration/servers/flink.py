@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers.kafka import BUILD, _program
+from tests.integration.servers.kafka import BUILD
+from training.broker import program
 from zipline.engines.flink import setup
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 @cache
 def flink_jar() -> Path:
     """The jar of the streaming job, made anew where a source is newer."""
-    _program("mvn", "maven")
+    program("mvn", "maven")
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "flink.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
@@ -34,12 +35,12 @@ def class_path() -> str:
 
 def flink_command(*arguments: str) -> list[str]:
     """A command of Java with Flink's jars and ours."""
-    return [_program("java", "openjdk-17-jdk-headless"), "-cp", class_path(), *arguments]
+    return [program("java", "openjdk-17-jdk-headless"), "-cp", class_path(), *arguments]
 
 
 def run_java(main: str, *arguments: str, text: str = "") -> str:
     """What a main class prints; what it says of an error fails the test."""
-    java = _program("java", "openjdk-17-jdk-headless")
+    java = program("java", "openjdk-17-jdk-headless")
     command = [java, "-Xmx1g", "-XX:+UseSerialGC", "-cp", class_path(), main, *arguments]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode != 0:

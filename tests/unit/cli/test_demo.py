@@ -12,6 +12,11 @@ def test_the_demo_has_help_with_an_example() -> None:
     shown = CliRunner().invoke(command, ["--help"])
     assert shown.exit_code == 0
     assert "zipline demo" in shown.output
+    assert "zipline demo --stream --speed 2880" in shown.output
+
+
+def test_a_replay_has_a_speed_that_ends() -> None:
+    assert CliRunner().invoke(command, ["--stream", "--speed", "0"]).exit_code == 2
 
 
 def test_importing_the_demo_loads_nothing_heavy() -> None:

@@ -85,5 +85,9 @@ def jar() -> str:
 def class_path() -> str:
     """Of a JVM that runs a job, or submits one."""
     check()
-    library = Path(str(distribution("apache-flink-libraries").locate_file("pyflink"))) / "lib"
-    return os.pathsep.join([*(str(path) for path in sorted(library.glob("*.jar"))), str(JAR)])
+    return os.pathsep.join([*(str(path) for path in sorted(library().glob("*.jar"))), str(JAR)])
+
+
+def library() -> Path:
+    """The folder of Flink's jars, of which a cluster consists too."""
+    return Path(str(distribution("apache-flink-libraries").locate_file("pyflink"))) / "lib"
