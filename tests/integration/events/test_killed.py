@@ -72,7 +72,7 @@ def batches(draw: random.Random) -> list[list[dict[str, Any]]]:
 
 def tiles(project: Project) -> dict[bytes, bytes]:
     """All tiles as they are stored; which ids were seen, without the day."""
-    folder = Path(project.online.url) / "shop.spending.spending" / "tiles"
+    (folder,) = Path(project.online.url).glob("shop.spending.spending@*/tiles")
     environment = lmdb.open(str(folder), readonly=True, lock=False)
     with environment.begin() as transaction:
         found = {bytes(key): bytes(value) for key, value in transaction.cursor()}
