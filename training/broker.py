@@ -76,7 +76,8 @@ class Broker:
         settings = folder / "server.properties"
         settings.write_text(_SETTINGS.format(port=port, controller=controller, folder=folder))
         command = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{library}/*"]
-        name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One that begins with a dash would be taken for an option.
+        name = "z" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         formatting = [*command, "kafka.tools.StorageTool", "format", "-t", name, "-c", str(settings)]
         subprocess.run(formatting, check=True, stdout=subprocess.DEVNULL)
         self._command = [*command, "kafka.Kafka", str(settings)]

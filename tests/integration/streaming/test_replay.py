@@ -51,8 +51,8 @@ def test_a_landing_that_is_lost_on_the_way_is_found_out(
     company: Path, kafka_servers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Losing(replay.Outbox):
-        def send(self, messages: Sequence[Any]) -> None:
-            super().send([each for each in messages if b"N33103" not in each[0]])
+        def send(self, messages: Sequence[Any], position: Any) -> None:
+            super().send([each for each in messages if b"N33103" not in each[0]], position)
 
     monkeypatch.setattr(replay, "Outbox", Losing)
     monkeypatch.setattr(replay, "CAUGHT_UP_WITHIN", 40.0)
