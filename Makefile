@@ -62,6 +62,9 @@ bench-soak: $(VENV)/.dev
 # Kafka to LMDB and to Redis by a job of Flink, beside plain Flink SQL into a black hole.
 bench-stream: $(VENV)/.dev $(FLINK)
 	$(BIN)/python -m tests.performance.streaming
+	$(BIN)/python -m tests.performance.streaming_many
+	$(BIN)/python -m tests.performance.freshness
+	$(BIN)/python -m tests.performance.hot_key
 
 bench-spark: $(VENV)/.dev
 	$(BIN)/python -m tests.performance.spark
