@@ -436,4 +436,4 @@ def test_a_group_by_over_a_joins_output_is_served_as_of_its_upload(accuracy: Acc
     assert platform.assert_online_equals_offline("j") > 0
     platform.advance(START + dt.timedelta(days=1, hours=1))
     later = platform.fetch("j", [{"shop": "north"}])
-    assert {later.status(0, name) for name in later.features} == {a_day_later}
+    assert later.status(0, "shops_sum_max_7d") == a_day_later
