@@ -110,19 +110,22 @@ def run(
     if dry_run:
         raise click.UsageError("--dry-run is of --engine flink.")
     store = open_store(where)
+
+    def streamed() -> tuple[Report, bool]:
+        """What became of the stream of what is served now, and whether it ended for that something else is."""
+        generation = applied(where, store)
+        served = load_served(where, store, *names)
+        tables = tuple(named_tables(served, names))
+        wanted = Wanted(tables, file, appends=not tiles_only, appends_topics=append_topics)
+        with open_stream(where, wanted, served, store=store) as stream:
+            if once:
+                return stream.once(), False
+            return _followed(stream, lambda: applied(where, store) != generation, is_quiet=as_json)
+
     try:
         goes_on = True
         while goes_on:
-            generation = applied(where, store)
-            served = load_served(where, store, *names)
-            tables = tuple(named_tables(served, names))
-            wanted = Wanted(tables, file, appends=not tiles_only, appends_topics=append_topics)
-            with open_stream(where, wanted, served, store=store) as stream:
-                if once:
-                    report, goes_on = stream.once(), False
-                else:
-                    has_changed = lambda: applied(where, store) != generation  # noqa: B023, E731
-                    report, goes_on = _followed(stream, has_changed, is_quiet=as_json)
+            report, goes_on = streamed()
     finally:
         store.close()
     _print(report, as_json=as_json)

@@ -106,7 +106,7 @@ def test_what_is_sent_on_is_complete_only_as_far_as_what_it_is_made_of() -> None
     seen = []
     for _ in range(4):
         forwarder._send(log, held)
-        seen.append(forwarder.until)
+        seen.append(forwarder.until())
     assert held.sent == [b'{"n": 1}', b'{"n": 2}']
     assert seen == [None, 10, 30, 40]
 
@@ -125,7 +125,7 @@ def test_what_is_posted_is_sent_once_and_reaches_the_next_fetch(tmp_path: Path, 
         journal = JournalLog("purchases", journal_of(project, "purchases"))
         forwarder = Forwarder([(journal, Outbox(project.brokers, topic))])
         forwarder.all()
-        assert forwarder.until is not None
+        assert forwarder.until() is not None
     sent = [json.loads(text or b"")["event"] for text, _ in read(kafka_servers, topic)]
     assert sent == ["e1", "e2", "e3"]
 

@@ -32,8 +32,6 @@ from zipline.tables.catalog import Catalog
 TAKEN_UP_WITHIN = 5.0
 """Seconds after which servers have taken up what was exchanged: they look every two."""
 STOPPED_WITHIN = 120.0
-WITHIN = 900.0
-"""Seconds for which a new version's tiles are waited for."""
 Tell = Callable[[str], None]
 
 
@@ -44,10 +42,11 @@ def apply(
     store: Store,
     tell: Tell,
     *,
-    within: float = WITHIN,
+    within: float,
     allow_missing: bool = False,
 ) -> None:
-    """Does the steps; `tell` is told of each. What fails leaves what is served as it is, and may be done again."""
+    """Does the steps; `tell` is told of each. For the tiles of new versions it waits `within` seconds. What fails
+    leaves what is served as it is, and may be done again."""
     for space in steps.removes:
         store.remove(space)
     forget_jobs(project, steps.forgets)
@@ -164,6 +163,3 @@ def _log(job: StreamJob) -> Path:
 def _last_line(log: Path) -> str:
     lines = log.read_text("utf-8", "replace").split("\n") if log.exists() else []
     return next((line for line in lines if line.startswith("error: ")), "it has said nothing").removeprefix("error: ")
-
-
-__all__ = ["apply"]

@@ -83,10 +83,9 @@ def open_stream(
         pairs = zip(sources.group_bys, spaces, strict=True)
         feeds = [Feed(kept, store, space, clock, takes_over=wanted.takes_over) for kept, space in pairs]
         dead = {name: DeadLetters(folder_of(project, name) / REFUSED) for name in sources.all_tables}
-        logs = _enriched_logs(project, sources, wanted, held, feeds, dead, enrichers(project, sources, store, clock))
-        logs += _logs(project, sources, wanted, held, with_topics=True)
-        appenders = _appenders(project, sources, wanted, held, feeds, dead, clock)
-        yield Stream(sources.all_tables, logs, feeds, appenders, dead, clock, locks)
+        opening = _Opening(project, sources, wanted, held, feeds, dead, clock)
+        logs = opening.enriched_logs(enrichers(project, sources, store, clock)) + opening.logs(with_topics=True)
+        yield Stream(sources.all_tables, logs, feeds, opening.appenders(), dead, clock, locks)
 
 
 def enrichers(project: Project, sources: EventSources, store: Store, clock: Clock) -> dict[str, Enricher]:
@@ -98,57 +97,81 @@ def enrichers(project: Project, sources: EventSources, store: Store, clock: Cloc
     }
 
 
-def _enriched_logs(
-    project: Project,
-    sources: EventSources,
-    wanted: Wanted,
-    held: ExitStack,
-    feeds: Sequence[Feed],
-    dead: Mapping[str, DeadLetters],
-    enrichers: Mapping[str, Enricher],
-) -> list[Log]:
-    """Those of the joins that feeds see: of all logs of the events at the beginning of each chain of joins.
+@dataclass(frozen=True, eq=False)
+class _Opening:
+    """The logs and appenders of a stream; each reader has logs of its own."""
 
-    They are read before all others, those first that are made of others: so an event is enriched before it is in tiles.
-    """
-    found: list[Log] = []
-    kept = {table for feed in feeds for table in feed.tables}
-    for table in reversed(sources.enriched):
-        if not any(table.name in feed.tables for feed in feeds):
-            continue
-        chain: list[EventTable] = [table]
-        while isinstance(chain[0], EnrichedTable):
-            chain.insert(0, chain[0].left)
-        letters = {each.name: None if each.name in kept else dead[each.name] for each in chain}
-        kept |= letters.keys()
-        for log in _logs_of(project, chain[0], wanted, held, with_topics=True):
-            for left, each in pairwise(chain):
-                log = EnrichedLog(enrichers[each.name], log, letters[left.name])
-            found.append(log)
-    return found
+    project: Project
+    sources: EventSources
+    wanted: Wanted
+    held: ExitStack
+    feeds: Sequence[Feed]
+    dead: Mapping[str, DeadLetters]
+    clock: Clock
 
+    def enriched_logs(self, enrichers: Mapping[str, Enricher]) -> list[Log]:
+        """Those of the joins that feeds see: of all logs of the events at the beginning of each chain of joins.
 
-def _appenders(
-    project: Project,
-    sources: EventSources,
-    wanted: Wanted,
-    held: ExitStack,
-    feeds: Sequence[Feed],
-    dead: Mapping[str, DeadLetters],
-    clock: Clock,
-) -> dict[str, Appender]:
-    """Of the tables that can be appended to. Where no feed sees a table, they keep its dead letters."""
-    if not wanted.appends:
-        return {}
-    logs = _logs(project, sources, wanted, held, with_topics=wanted.appends_topics)
-    fed = {table for feed in feeds for table in feed.tables} | {table.left.name for table in sources.enriched}
-    found = {}
-    for name, table in sources.tables.items():
-        if table.uri is not None:
-            own = [log for log in logs if log.table == name]
-            letters = None if name in fed else dead[name]
-            found[name] = Appender(table, own, folder_of(project, name), clock, project.storage_options, letters)
-    return found
+        They are read before all others, those first that are made of others: so an event is enriched before it is in
+        tiles.
+        """
+        found: list[Log] = []
+        kept = {table for feed in self.feeds for table in feed.tables}
+        for table in reversed(self.sources.enriched):
+            if not any(table.name in feed.tables for feed in self.feeds):
+                continue
+            chain: list[EventTable] = [table]
+            while isinstance(chain[0], EnrichedTable):
+                chain.insert(0, chain[0].left)
+            letters = {each.name: None if each.name in kept else self.dead[each.name] for each in chain}
+            kept |= letters.keys()
+            for log in self._logs_of(chain[0], with_topics=True):
+                for left, each in pairwise(chain):
+                    log = EnrichedLog(enrichers[each.name], log, letters[left.name])
+                found.append(log)
+        return found
+
+    def logs(self, *, with_topics: bool) -> list[Log]:
+        """What is followed, opened."""
+        tables = self.sources.tables.values()
+        return [log for table in tables for log in self._logs_of(table, with_topics=with_topics)]
+
+    def appenders(self) -> dict[str, Appender]:
+        """Of the tables that can be appended to. Where no feed sees a table, they keep its dead letters."""
+        if not self.wanted.appends:
+            return {}
+        logs = self.logs(with_topics=self.wanted.appends_topics)
+        fed = {table for feed in self.feeds for table in feed.tables}
+        fed |= {table.left.name for table in self.sources.enriched}
+        options = self.project.storage_options
+        found = {}
+        for name, table in self.sources.tables.items():
+            if table.uri is not None:
+                own = [log for log in logs if log.table == name]
+                letters = None if name in fed else self.dead[name]
+                found[name] = Appender(table, own, folder_of(self.project, name), self.clock, options, letters)
+        return found
+
+    def _logs_of(self, table: EventTable, *, with_topics: bool) -> list[Log]:
+        found: list[Log] = [JournalLog(table.name, journal_of(self.project, table.name))]
+        file, wanted = self.wanted.file, self.wanted.tables
+        if file is not None:
+            found += [FileLog(table.name, file, table.format)] if table.name in wanted else []
+        elif with_topics and self.project.brokers.servers:
+            found += [self._kafka_log(table.name, topic, format) for topic, format in table.topics.items()]
+        return found
+
+    def _kafka_log(self, table: str, topic: str, format: str) -> Log:
+        try:
+            from zipline.orchestration.events.kafka import KafkaLog
+        except ModuleNotFoundError:
+            raise ProjectError(
+                "the project has brokers of Kafka, and its client is not installed",
+                hint="pip install 'zipline-features[kafka]'",
+            ) from None
+        log = KafkaLog(table, topic, self.project.brokers, format=format)
+        self.held.callback(log.close)
+        return log
 
 
 def append_posted(
@@ -180,34 +203,6 @@ def check_wanted(sources: EventSources, wanted: Wanted) -> None:
     if wanted.appends and (wanted.tables or all(table.uri is None for table in sources.tables.values())):
         for name in wanted.tables or sources.tables:
             sources.table(name).check_appendable()
-
-
-def _logs(project: Project, sources: EventSources, wanted: Wanted, held: ExitStack, *, with_topics: bool) -> list[Log]:
-    """What is followed, opened: each reader has logs of its own."""
-    each = [_logs_of(project, table, wanted, held, with_topics=with_topics) for table in sources.tables.values()]
-    return [log for logs in each for log in logs]
-
-
-def _logs_of(project: Project, table: EventTable, wanted: Wanted, held: ExitStack, *, with_topics: bool) -> list[Log]:
-    found: list[Log] = [JournalLog(table.name, journal_of(project, table.name))]
-    if wanted.file is not None:
-        found += [FileLog(table.name, wanted.file, table.format)] if table.name in wanted.tables else []
-    elif with_topics and project.brokers.servers:
-        found += [_kafka_log(project, table.name, topic, format, held) for topic, format in table.topics.items()]
-    return found
-
-
-def _kafka_log(project: Project, table: str, topic: str, format: str, held: ExitStack) -> Log:
-    try:
-        from zipline.orchestration.events.kafka import KafkaLog
-    except ModuleNotFoundError:
-        raise ProjectError(
-            "the project has brokers of Kafka, and its client is not installed",
-            hint="pip install 'zipline-features[kafka]'",
-        ) from None
-    log = KafkaLog(table, topic, project.brokers, format=format)
-    held.callback(log.close)
-    return log
 
 
 def tiles_lock_name(space: str) -> str:

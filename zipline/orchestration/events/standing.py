@@ -5,9 +5,9 @@ batch whole or not at all, a crash at any moment neither loses an event nor coun
 at before every batch, so a store that went back to an earlier state, or a write of which the answer was lost, is gone
 on from where it stands.
 
-A group-by that was changed, or that another engine wrote, has other tiles: its logs are then read from their beginning,
-chunks of the old definition count as empty, and the position is kept only once the logs have been read to their end.
-Should the process be killed before, it begins again.
+Tiles that another engine wrote are made anew: the logs are read from their beginning, chunks that were there count as
+empty, and the position is kept only once the logs have been read to their end. Should the process be killed before, it
+begins again. (Another definition has tiles of its own, in another space.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _UNKNOWN = b""
 class _Stored(msgspec.Struct):
     """What stands under POSITION. Without `logs` the tiles are being made anew."""
 
-    fingerprint: str
     logs: dict[str, dict[str, int]] | None = None
     engine: str = LOCAL
 
@@ -74,7 +73,7 @@ class Tiles:
                 next_command=f"zipline stream --engine {before.engine}",
             )
         self._stored = found
-        if before is None or (is_ours and before.fingerprint == self.kept.fingerprint and before.logs is not None):
+        if before is None or (is_ours and before.logs is not None):
             self._begin(None, before.logs or {} if before else {})
             return False
         self._begin(set(), {})
@@ -122,7 +121,7 @@ class Tiles:
     def _position_items(self, logs: dict[str, dict[str, int]] | None) -> list[Item]:
         if self._own is not None and logs is not None:
             return []
-        self._stored = msgspec.json.encode(_Stored(self.kept.fingerprint, logs, self.engine))
+        self._stored = msgspec.json.encode(_Stored(logs, self.engine))
         return [(POSITION, self._stored)]
 
 

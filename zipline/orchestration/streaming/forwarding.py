@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Protocol
 
 from zipline.clock import now
@@ -49,7 +48,6 @@ class Forwarder:
         self._thread = threading.Thread(target=self._run, name="sending on", daemon=True)
         self._wrong: Exception | None = None
 
-    @property
     def until(self) -> int | None:
         """All that came before is in the topics; None while that is not known."""
         known = [self._until.get(log.name) for log, _ in self._logs]
@@ -123,12 +121,5 @@ def joins_of(job: StreamJob, store: Store, posts: Forwarder) -> list[Forwarder]:
         for topic in job.tables[left].inputs:
             log = EnrichedLog(enricher, KafkaLog(left, topic, project.brokers), is_sifted=True)
             logs.append((log, Relay(project.brokers, topic, target)))
-        made[name] = Forwarder(logs, partial(_until, made.get(left, posts)))
+        made[name] = Forwarder(logs, made.get(left, posts).until)
     return list(made.values())
-
-
-def _until(forwarder: Forwarder) -> int | None:
-    return forwarder.until
-
-
-__all__ = ["Forwarder", "joins_of", "posts_of"]

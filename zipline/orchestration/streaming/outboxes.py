@@ -7,7 +7,8 @@ brokers, as consumers do. Both begin by ending what an earlier sender of the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -21,6 +22,50 @@ Sent: TypeAlias = "tuple[bytes, int | None]"
 """A text, and when it came (microseconds)."""
 
 
+class _Sender:
+    """Transactions of one name. After one that failed the next begins with a look at what became of it."""
+
+    def __init__(self, brokers: Brokers, name: str, topic: str) -> None:
+        self._settings = {
+            **settings_of(brokers),
+            "transactional.id": name,
+            "message.max.bytes": LARGEST,
+            "log_level": 2,
+        }
+        self._topic = topic
+        self._producer: Producer | None = None
+
+    def opened(self) -> Producer:
+        """The producer, once what an earlier sender of the name had begun has ended."""
+        if self._producer is None:
+            producer = Producer(self._settings)
+            with self._told():
+                producer.init_transactions(2 * TIMEOUT)
+            self._producer = producer
+        return self._producer
+
+    @contextmanager
+    def transaction(self) -> Iterator[Producer]:
+        """All that is sent in the block, or none; KafkaUnreachableError where that is not known."""
+        producer = self.opened()
+        with self._told():
+            producer.begin_transaction()
+            yield producer
+            producer.commit_transaction(2 * TIMEOUT)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as wrong:
+            self._producer = None
+            if isinstance(wrong, BufferError):
+                raise KafkaUnreachableError(f"the brokers are slower than what is sent to {self._topic!r}") from None
+            if isinstance(wrong, KafkaException):
+                raise unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
+            raise
+
+
 class Outbox:
     """A topic of one partition that one process writes, in transactions; it knows what it was sent last."""
 
@@ -28,16 +73,13 @@ class Outbox:
 
     def __init__(self, brokers: Brokers, topic: str) -> None:
         self._topic, self._brokers = topic, brokers
-        self._producer: Producer | None = None
+        self._sender = _Sender(brokers, topic, topic)
         self._position: dict[str, int] | None = None
 
     def position(self) -> dict[str, int]:
         """The place that the last message stands before; {} of an empty topic."""
         if self._position is None:
-            try:
-                self._opened()  # first: it waits for the end of what an earlier sender had begun
-            except KafkaException as wrong:
-                raise unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
+            self._sender.opened()
             self._position = self._last()
         return self._position
 
@@ -47,30 +89,15 @@ class Outbox:
             return
         ((part, after),) = position.items()
         headers: dict[str, str | bytes | None] = {self._AFTER: f"{after} {part}"}
-        try:
-            producer = self._opened()
-            producer.begin_transaction()
+        before, self._position = self._position or {}, None  # known again where it is known what became of it
+        with self._sender.transaction() as producer:
             for text, at in messages:
                 producer.produce(self._topic, text, headers=headers, timestamp=(at or now()) // 1000)
                 producer.poll(0)
-            producer.commit_transaction(2 * TIMEOUT)
-        except (KafkaException, BufferError) as wrong:
-            # Whatever became of it: the next one looks what is there.
-            self._producer = self._position = None
-            if isinstance(wrong, BufferError):
-                raise KafkaUnreachableError("the brokers are slower than what is posted") from None
-            raise unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
-        self._position = {**self.position(), part: after}
+        self._position = {**before, part: after}
 
     def close(self) -> None:
         """Nothing is held that does not end by itself."""
-
-    def _opened(self) -> Producer:
-        if self._producer is None:
-            producer = Producer({**settings_of(self._brokers), "transactional.id": self._topic, "log_level": 2})
-            producer.init_transactions(2 * TIMEOUT)
-            self._producer = producer
-        return self._producer
 
     def _last(self) -> dict[str, int]:
         consumer = Consumer({**settings_of(self._brokers), **READING})
@@ -116,17 +143,17 @@ class Relay:
     know, told in the transaction that has what was made of it; messages keep the time at which the first came."""
 
     def __init__(self, brokers: Brokers, source: str, target: str) -> None:
-        self._brokers, self._source, self._target = brokers, source, target
-        self._name = f"{target} of {source}"
-        self._consumer = Consumer({**settings_of(brokers), **READING, "group.id": self._name})
-        self._producer: Producer | None = None
+        self._source, self._target = source, target
+        name = f"{target} of {source}"
+        self._consumer = Consumer({**settings_of(brokers), **READING, "group.id": name})
+        self._sender = _Sender(brokers, name, target)
         self._position: dict[str, int] | None = None
 
     def position(self) -> dict[str, int]:
         """How far the partitions of the source were read; without those that were never."""
         if self._position is None:
+            self._sender.opened()
             try:
-                self._opened()  # first: it waits for the end of what an earlier sender had begun
                 found = self._consumer.committed(self._partitions(), timeout=TIMEOUT)
             except KafkaException as wrong:
                 raise unreachable(f"how far {self._source!r} was read cannot be read", wrong) from None
@@ -138,32 +165,16 @@ class Relay:
         if position == self.position():
             return
         places = [TopicPartition(self._source, int(part), after) for part, after in position.items()]
-        try:
-            producer = self._opened()
-            producer.begin_transaction()
+        self._position = None  # known again where it is known what became of it
+        with self._sender.transaction() as producer:
             for text, at in messages:
                 producer.produce(self._target, text, timestamp=(at or now()) // 1000)
                 producer.poll(0)
             producer.send_offsets_to_transaction(places, self._consumer.consumer_group_metadata(), 2 * TIMEOUT)
-            producer.commit_transaction(2 * TIMEOUT)
-        except (KafkaException, BufferError) as wrong:
-            # Whatever became of it: the next one looks what is there.
-            self._producer = self._position = None
-            if isinstance(wrong, BufferError):
-                raise KafkaUnreachableError("the brokers are slower than what is enriched") from None
-            raise unreachable(f"the topic {self._target!r} cannot be written", wrong) from None
         self._position = dict(position)
 
     def close(self) -> None:
         self._consumer.close()
-
-    def _opened(self) -> Producer:
-        if self._producer is None:
-            settings = {"transactional.id": self._name, "message.max.bytes": LARGEST, "log_level": 2}
-            producer = Producer({**settings_of(self._brokers), **settings})
-            producer.init_transactions(2 * TIMEOUT)
-            self._producer = producer
-        return self._producer
 
     def _partitions(self) -> list[TopicPartition]:
         found = self._consumer.list_topics(self._source, timeout=TIMEOUT).topics[self._source]
@@ -174,12 +185,11 @@ def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
     """Sends messages that were put aside to the topics that they came from, as they came and with their own time, each
     once; gives how many to each. How far it got is kept by the brokers, in the same transactions."""
     consumer = Consumer({**settings_of(brokers), **READING, "group.id": group})
-    producer = Producer({**settings_of(brokers), "transactional.id": group, "log_level": 2})
-    place = TopicPartition(letters, 0)
+    sender, place = _Sender(brokers, group, letters), TopicPartition(letters, 0)
     counts: dict[str, int] = {}
     try:
-        producer.init_transactions(2 * TIMEOUT)  # first: it waits for the end of what an earlier sender had begun
-        known = consumer.committed([place], timeout=TIMEOUT)[0]
+        sender.opened()
+        known = answered(letters, lambda: consumer.committed([place], timeout=TIMEOUT))[0]
         ends = answered(letters, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
         low, end = int(ends[0]), int(ends[1])
         at = max(known.offset, low) if known.offset >= 0 else low
@@ -187,19 +197,16 @@ def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
         while at < end and (messages := consumer.consume(1000, TIMEOUT)):
             # What is put aside again meanwhile is for the next time.
             letters_read = [each for each in messages if each.error() is None and (each.offset() or 0) < end]
-            producer.begin_transaction()
-            for message in letters_read:
-                facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
-                topic = facts["topic"].decode()
-                producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
-                counts[topic] = counts.get(topic, 0) + 1
-                at = (message.offset() or 0) + 1
-            at = at if letters_read else end  # nothing but marks of transactions was left
-            metadata = consumer.consumer_group_metadata()
-            producer.send_offsets_to_transaction([TopicPartition(letters, 0, at)], metadata, 2 * TIMEOUT)
-            producer.commit_transaction(2 * TIMEOUT)
-    except KafkaException as wrong:
-        raise unreachable(f"the letters of {letters!r} cannot be sent again", wrong) from None
+            with sender.transaction() as producer:
+                for message in letters_read:
+                    facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
+                    topic = facts["topic"].decode()
+                    producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
+                    counts[topic] = counts.get(topic, 0) + 1
+                    at = (message.offset() or 0) + 1
+                at = at if letters_read else end  # nothing but marks of transactions was left
+                metadata = consumer.consumer_group_metadata()
+                producer.send_offsets_to_transaction([TopicPartition(letters, 0, at)], metadata, 2 * TIMEOUT)
     finally:
         consumer.close()
     return counts

@@ -238,7 +238,7 @@ class Streaming:
         with self._tried("job"):
             self._look()
         with self._tried("brokers"):
-            known = [forwarder.until for forwarder in self._forwarders]
+            known = [forwarder.until() for forwarder in self._forwarders]
             self._progress.look(None if None in known else min(each for each in known if each is not None))
             self.report.lag = self._progress.lag
             self._count()
