@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import base64
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zipline.clock import monotonic
 from zipline.errors import EngineError, ProjectError
+from zipline.ports import await_listening, free_ports
 
 VERSION = "4.1.1"
 STARTED_WITHIN = 120.0
@@ -71,7 +69,7 @@ class Broker:
 
     def __init__(self, folder: Path, build: Path) -> None:
         java, library = program("java", "openjdk-17-jdk-headless"), _library(build)
-        port, controller = _free_ports(2)
+        port, controller = free_ports(2)
         self.address, self._folder = f"127.0.0.1:{port}", folder
         settings = folder / "server.properties"
         settings.write_text(_SETTINGS.format(port=port, controller=controller, folder=folder))
@@ -91,7 +89,9 @@ class Broker:
                 self._command, stdout=told, stderr=told, cwd=self._folder, start_new_session=True
             )
         try:
-            _await(self.address, self._server, log)
+            port = int(self.address.rpartition(":")[2])
+            if not await_listening(port, lambda: self._server.poll() is None, STARTED_WITHIN):
+                raise EngineError(f"Kafka did not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
         except BaseException:
             self.kill()
             raise
@@ -133,27 +133,3 @@ def _library(build: Path) -> Path:
         if not library.is_dir():  # another process may have been quicker
             (work / "lib").rename(library)
     return library
-
-
-def _await(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until it listens, which it does when it can be asked."""
-    host, _, port = address.partition(":")
-    until = monotonic() + STARTED_WITHIN
-    while monotonic() < until and server.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.1)
-    raise EngineError(f"Kafka did not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ones: all are held until the last is found."""
-    listeners = [socket.socket() for _ in range(count)]
-    try:
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()

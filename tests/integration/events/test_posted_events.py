@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
-from tests.integration.servers.ports import free_port
 from zipline import Fetcher, backfill
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, monotonic, now, to_text
@@ -20,6 +19,7 @@ from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import journal_of
 from zipline.plan.definitions import load
+from zipline.ports import free_port
 from zipline.project import Project
 
 LATE_EVENING = [

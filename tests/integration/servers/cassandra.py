@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.servers.ports import await_listening, free_ports
+from zipline.ports import await_listening, free_ports
 
 VERSION = "5.0.4"
 MISSING = "Cassandra is needed for this test: apt-get install -y maven openjdk-17-jdk-headless"

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.integration.servers.flink import ROOT, flink_jar
-from tests.integration.servers.ports import free_ports
+from zipline.ports import free_ports
 
 TITLE = "## A cluster of one machine"
 JOB_MANAGER, TASK_MANAGER = "StandaloneSessionClusterEntrypoint", "TaskManagerRunner"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.integration.servers.ports import free_port
+from zipline.ports import free_port
 
 USER = "zipline"
 SERVER_USER = "postgres"

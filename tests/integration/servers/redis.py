@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers.ports import await_listening, free_port
+from zipline.ports import await_listening, free_port
 
 MISSING = "Redis is needed for this test: apt-get install -y redis-server"
 START_UP = 10.0

@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from tests.integration.servers.features import JOIN, Server, project, rows_of, serving, upload
-from tests.integration.servers.ports import free_port
 from tests.integration.servers.redis import running_redis
 from tests.integration.serving.test_events import bought
 from tests.integration.serving.test_life import until
+from zipline.ports import free_port
 from zipline.stores.redis import TIMEOUT
 
 SPENT, SOLD = "spent_amount_sum_7d", "sold_amount_max_30d"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daily_company import JOIN, Company
-from tests.integration.servers.ports import await_listening, free_port
 from zipline.cli.main import execute
+from zipline.ports import await_listening, free_port
 from zipline.project import load_project
 from zipline.tables.delta import DeltaOutput
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.integration.servers.cassandra import LOGIN, running_cassandra
-from tests.integration.servers.ports import free_port
 from tests.integration.stores.opened import END, KEYSPACE, PATIENT, read, upload
 from zipline.clock import DAY, HOUR, SECOND, now
+from zipline.ports import free_port
 from zipline.stores import cassandra, space_states
 from zipline.stores.cassandra import ROWS_KEPT, CassandraStore
 from zipline.stores.contract import TILES_KEPT, Place, StoreError

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.servers.ports import free_port
 from tests.integration.servers.redis import running_redis
 from tests.integration.stores.opened import END, read, upload
 from zipline.breaker import PAUSE
 from zipline.clock import DAY
+from zipline.ports import free_port
 from zipline.stores.contract import DamagedError, Place, StoreError
 from zipline.stores.redis import RedisStore
 from zipline.stores.sparing import TOLERATED

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.servers.kafka import Broker, broker
-from tests.integration.servers.ports import free_port
 from tests.integration.servers.redis import running_redis
 from tests.integration.streaming.jobs import QUICK, bought, fetching, make_streamed, produce, status, until
+from zipline.ports import free_port
 from zipline.project import Project
 
 KILLS = int(os.environ.get("KILLS", "3"))

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.servers.ports import await_listening, free_port
 from tests.performance.feast.installing import PYTHON
+from zipline.ports import await_listening, free_port
 
 STORES = {
     "SQLite": "type: sqlite\n  path: online.db",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.fetch.looked_up import status, values
 from zipline import Aggregation, Derivation, EntitySource, EventSource, GroupBy, Join, JoinPart, Operation, Query, Topic
 from zipline.algebra import signed
 from zipline.clock import to_datetime, to_micros
@@ -95,18 +96,6 @@ def _table(name: str, rows: list[dict[str, Any]]) -> Any:
     return to_table(name, rows) if rows else to_table(name, SNAPSHOT if name == "dump" else FIRST_CHANGE).slice(0, 0)
 
 
-def features(platform: LocalPlatform, who: Any = "ann", *, is_equal: bool = True) -> list[Any]:
-    """The features of somebody now. They are a backfill's, but where it is said that they need not be."""
-    if is_equal:
-        assert platform.assert_online_equals_offline("j") > 0
-    return list(platform.fetch("j", [{"who": who}]).rows()[0].values())
-
-
-def status(platform: LocalPlatform, who: Any = "ann") -> set[str]:
-    found = platform.fetch("j", [{"who": who}])
-    return {found.status(0, name) for name in found.features}
-
-
 def made(operation: str, *windows: str | None, **more: Any) -> Aggregation:
     k = 2 if operation.endswith("_K") else None
     return Aggregation("value", Operation[operation], windows=windows or [None], k=k, **more)
@@ -151,7 +140,7 @@ def shrinking() -> LocalPlatform:
 
 def test_a_row_that_only_the_snapshot_knows_leaves_every_exact_operation(shrinking: LocalPlatform) -> None:
     shrinking.publish("log", log((T, OLD, "ann", 7, HOURS[5]), (T, OLD, "ann", 2, HOURS[2])))
-    found = features(shrinking)
+    found = values(shrinking)
     expected = [value for value in REMAINING.values() for _ in range(2)]
     for value, wanted in zip(found, expected, strict=False):
         assert value == (pytest.approx(wanted, rel=1e-9) if isinstance(wanted, float) else wanted)
@@ -163,29 +152,29 @@ def test_what_is_left_when_all_rows_are_reversed_is_an_empty_window(shrinking: L
     rest = [(T, OLD, "ann", GIVEN[n], HOURS[n]) for n in (0, 1, 3, 4)]
     shrinking.publish("log", log(*rest))
     empty = [0 if name.endswith("COUNT") else None for name in REMAINING for _ in range(2)]
-    assert features(shrinking) == [*empty, None, None, None, None, None, None]
+    assert values(shrinking) == [*empty, None, None, None, None, None, None]
     assert status(shrinking) == {"default"}
 
 
 def test_an_update_that_moves_a_row_to_another_key_leaves_neither_with_both() -> None:
     platform = platform_of(made("SUM"), made("LAST_K"), made("MAX", "90d"))
     platform.publish("log", log((T, OLD, "ann", 2, FEB), (T, NEW, "bob", 2, FEB)))
-    assert features(platform, "ann") == [1, [1], 1]
-    assert features(platform, "bob") == [7, [2, 5], 5]
+    assert values(platform, "ann") == [1, [1], 1]
+    assert values(platform, "bob") == [7, [2, 5], 5]
 
 
 def test_an_update_that_moves_a_row_in_time_moves_it_between_windows() -> None:
     platform = platform_of(made("COUNT", "6h", "90d"), made("LAST"))
     later = "2024-03-05T09:58:00Z"
     platform.publish("log", log((T, OLD, "ann", 1, JAN), (T, NEW, "ann", 1, later)))
-    assert features(platform) == [1, 2, 1]
+    assert values(platform) == [1, 2, 1]
 
 
 def test_the_order_of_changes_at_one_time_does_not_matter() -> None:
     platform = platform_of(made("SUM"), made("MAX"))
     platform.publish("log", log((T, OLD, "ann", 9, FEB)))
     platform.publish("log", log((T, NEW, "ann", 9, FEB)))
-    assert features(platform) == [3, 2]
+    assert values(platform) == [3, 2]
 
 
 def test_a_row_of_a_time_that_is_yet_to_come_is_seen_when_it_has() -> None:
@@ -195,7 +184,7 @@ def test_a_row_of_a_time_that_is_yet_to_come_is_seen_when_it_has() -> None:
     platform.publish(
         "log", log((T, NEW, "ann", 70, "2024-03-05T17:44:30Z"), (T, NEW, "ann", 90, "2024-03-06T01:00:00Z"))
     )
-    assert features(platform) == [3, None, None]
+    assert values(platform) == [3, None, None]
     for time, expected in (
         ("2024-03-05T17:10:00Z", [33, 30, [30]]),
         ("2024-03-05T18:04:00Z", [103, 100, [70, 30]]),
@@ -203,66 +192,66 @@ def test_a_row_of_a_time_that_is_yet_to_come_is_seen_when_it_has() -> None:
         ("2024-03-06T01:30:00Z", [193, 90, [90]]),
     ):
         platform.advance(time)
-        assert features(platform) == expected, time
+        assert values(platform) == expected, time
 
 
 def test_a_lookup_falls_back_to_the_row_before_the_one_that_is_taken_away() -> None:
     platform = platform_of()
-    assert features(platform) == [2, 1.0, [2, None, 0]]
+    assert values(platform) == [2, 1.0, [2, None, 0]]
     platform.publish("log", log((T, NEW, "ann", 4, "2024-03-05T08:00:00Z")))
-    assert features(platform) == [4, 2.0, [4, None, 0]]
+    assert values(platform) == [4, 2.0, [4, None, 0]]
     for taken, expected in (((4, "2024-03-05T08:00:00Z"), [2, 1.0, [2, None, 0]]), ((2, FEB), [1, 0.5, [1, None, 0]])):
         platform.publish("log", log((T, OLD, "ann", *taken)))
-        assert features(platform) == expected
+        assert values(platform) == expected
         assert status(platform) == {"ok"}
     platform.publish("log", log((T, OLD, "ann", 1, JAN)))
-    assert features(platform) == [None, None, None]
+    assert values(platform) == [None, None, None]
     assert status(platform) == {"default"}
 
 
 def test_rows_of_a_lookup_that_tie_are_in_the_columns_own_order_nulls_first() -> None:
     platform = platform_of()
     platform.publish("log", log((T, NEW, "ann", None, FEB), (T, NEW, "ann", 3, FEB)))
-    assert features(platform)[0] == 3
+    assert values(platform)[0] == 3
     platform.publish("log", log((T, OLD, "ann", 3, FEB), (T, OLD, "ann", 2, FEB)))
-    assert features(platform) == [None, None, None]
+    assert values(platform) == [None, None, None]
     assert status(platform) == {"ok"}, "a row that is there, of nothing but nulls"
 
 
 def test_an_entity_without_a_time_is_as_it_is() -> None:
     untimed = [source(time=None)]
     for platform in (platform_of(made("SUM"), made("LAST_K"), sources=untimed), platform_of(sources=untimed)):
-        before = features(platform)
+        before = values(platform)
         platform.publish("log", log((T, OLD, "ann", 2, FEB), (T, NEW, "ann", 3, JAN)))
-        assert features(platform)[0] == before[0] + 1
+        assert values(platform)[0] == before[0] + 1
 
 
 def test_conditions_keep_changes_as_they_keep_snapshots() -> None:
     platform = platform_of(made("SUM"), sources=[source(where=["value < 4"])])
     platform.publish("log", log((T, OLD, "ann", 2, FEB), (T, NEW, "ann", 4, FEB), (T, NEW, "bob", 3, FEB)))
-    assert (features(platform, "ann"), features(platform, "bob")) == ([1], [3])
+    assert (values(platform, "ann"), values(platform, "bob")) == ([1], [3])
 
 
 def test_several_entities_count_together() -> None:
     more = {"dump2": dump(("2024-03-03", "ann", 10, FEB)), "log2": log(("2024-03-04T01:00:00Z", NEW, "ann", 20, FEB))}
     platform = platform_of(made("SUM"), made("LAST_K"), sources=[source(), source("2")], **more)
-    assert features(platform) == [33, [20, 10]]
+    assert values(platform) == [33, [20, 10]]
     platform.publish("log2", log((T, OLD, "ann", 10, FEB)))
     platform.publish("log", log((T, OLD, "ann", 2, FEB)))
-    assert features(platform) == [21, [20, 1]]
+    assert values(platform) == [21, [20, 1]]
 
 
 def test_derivations_see_what_is_served() -> None:
     platform = platform_of(made("SUM"), made("COUNT"), derivations=[Derivation("mean", "value_sum / value_count")])
     platform.publish("log", log((T, NEW, "ann", 6, FEB)))
-    assert features(platform) == [9, 3, 3.0]
+    assert values(platform) == [9, 3, 3.0]
 
 
 def test_a_key_that_is_not_known_and_no_key_are_default() -> None:
     platform = platform_of(made("SUM", default=-1), made("COUNT"), made("LAST_K"))
     platform.publish("log", log((T, NEW, None, 6, FEB)))
     for who in ("nobody", None):
-        assert features(platform, who) == [-1, 0, None]
+        assert values(platform, who) == [-1, 0, None]
         assert status(platform, who) == {"default"}
 
 
@@ -272,36 +261,36 @@ def test_a_huge_value_that_is_reversed_leaves_no_trace() -> None:
     averages = [Aggregation("x", Operation[name], windows=[None, "90d"]) for name in ("SUM", "AVERAGE", "VARIANCE")]
     platform = platform_of(*averages, snapshots=[*huge, *small])
     platform.publish("log", [{**row, "x": 1e200} for row in log((T, OLD, "ann", 9, FEB))])
-    assert features(platform) == [0.1, 0.1, 0.1, 0.1, 0.0, 0.0]
+    assert values(platform) == [0.1, 0.1, 0.1, 0.1, 0.0, 0.0]
 
 
 def test_infinities_that_meet_are_undefined_and_not_a_default() -> None:
     infinite = [{**row, "x": float("inf")} for row in dump(("2024-03-04", "ann", 9, FEB))]
     platform = platform_of(Aggregation("x", Operation.SUM, default=7.0), snapshots=infinite)
-    assert features(platform) == [float("inf")]
+    assert values(platform) == [float("inf")]
     platform.publish("log", [{**row, "x": float("-inf")} for row in log((T, NEW, "ann", 9, FEB))])
-    assert features(platform) == [None]
+    assert values(platform) == [None]
     platform.publish("log", [{**row, "x": float("inf")} for row in log((T, OLD, "ann", 9, FEB))])
-    assert features(platform) == [float("-inf")]
+    assert values(platform) == [float("-inf")]
 
 
 def test_a_reversal_of_what_is_not_there_swallows_the_next_equal_row_until_the_next_upload() -> None:
     platform = platform_of(made("COUNT", None, "90d"), made("MAX"))
     platform.publish("log", log((T, OLD, "eve", 9, FEB)))
     for _ in range(2):
-        assert features(platform, "eve") == [0, 0, None]
+        assert values(platform, "eve") == [0, 0, None]
         platform.publish("log", log(("2024-03-05T11:00:00Z", NEW, "eve", 9, FEB)))
-    assert features(platform, "eve") == [1, 1, 9]
+    assert values(platform, "eve") == [1, 1, 9]
     platform.publish("dump", dump(("2024-03-05", "eve", 9, FEB), ("2024-03-05", "eve", 9, JAN)))
     platform.advance("2024-03-06T01:00:00Z")
     platform.upload("2024-03-05")
-    assert features(platform, "eve") == [2, 2, 9]
+    assert values(platform, "eve") == [2, 2, 9]
 
 
 def test_a_key_of_too_many_rows_is_an_error_and_hurts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signed, "LARGEST", 3)
     platform = platform_of(made("MAX"), made("COUNT"))
-    assert features(platform) == [2, 2]
+    assert values(platform) == [2, 2]
     for number in range(2):
         platform.publish("log", log((T, NEW, "ann", number, FEB)))
     found = platform.fetch("j", [{"who": "ann"}, {"who": "bob"}])
@@ -327,7 +316,7 @@ def test_of_too_many_rows_only_their_number_is_stored(monkeypatch: pytest.Monkey
         few.publish("log", inserted)
     assert status(few) == {"error", "ok"}
     few.publish("log", log(*((T, OLD, "ann", *row) for row in rows[:-1])))
-    assert features(few, is_equal=False)[0] is None, "the rows are not known any more"
+    assert values(few, is_equal=False)[0] is None, "the rows are not known any more"
     generation = store.current("state")
     assert generation is not None
     assert generation.size < 2_000
@@ -338,10 +327,10 @@ def test_an_upload_of_two_days_ago_serves_and_an_older_one_nothing() -> None:
     platform.publish("log", log((T, OLD, "ann", 2, FEB)))
     platform.publish("log", log(("2024-03-06T10:00:00Z", NEW, "ann", 4, "2024-03-06T23:30:00Z")))
     platform.advance("2024-03-07")
-    assert features(platform) == [5, 4, [4, 1]]
+    assert values(platform) == [5, 4, [4, 1]]
     platform.advance("2024-03-07T00:01:00Z")
     assert status(platform) == {"unavailable"}
-    assert features(platform, is_equal=False) == [None, None, None]
+    assert values(platform, is_equal=False) == [None, None, None]
 
 
 def test_an_upload_that_lands_late_neither_loses_nor_repeats_what_changed_since() -> None:
@@ -353,11 +342,11 @@ def test_an_upload_that_lands_late_neither_loses_nor_repeats_what_changed_since(
     platform.publish("dump", dump(("2024-03-05", "ann", 10, evening)))
     platform.advance("2024-03-06T13:00:00Z")
     expected = [32, [20, 10], 2]
-    assert features(platform) == expected
+    assert values(platform) == expected
     platform.upload("2024-03-05")
-    assert features(platform) == expected
+    assert values(platform) == expected
     platform.publish("log", log((evening, NEW, "ann", 10, evening)))
-    assert features(platform) == expected, "made before the upload's end: the snapshot had it"
+    assert values(platform) == expected, "made before the upload's end: the snapshot had it"
 
 
 def test_without_the_days_snapshot_an_upload_takes_the_newest_and_the_changes_up_to_the_days_end() -> None:
@@ -368,9 +357,9 @@ def test_without_the_days_snapshot_an_upload_takes_the_newest_and_the_changes_up
     )
     snapshots = dump(("2024-03-03", "ann", 1, JAN), ("2024-03-05", "ann", 100, JAN))
     platform = platform_of(made("TOP_K"), snapshots=snapshots, changes=changes)
-    assert features(platform) == [[8, 7]]
+    assert values(platform) == [[8, 7]]
     none = platform_of(made("TOP_K"), snapshots=[], changes=changes)
-    assert features(none) == [[9, 8]], "without any snapshot all changes"
+    assert values(none) == [[9, 8]], "without any snapshot all changes"
 
 
 def test_an_upload_of_a_day_without_a_snapshot_is_refused_unless_that_is_allowed() -> None:
@@ -407,19 +396,19 @@ def test_values_stored_of_the_same_definition_before_are_an_error_and_never_a_nu
     sources = [replace(each, mutations=replace(each.mutations, is_streamed=False)) for each in plan.sources]
     before = Kept(replace(plan, sources=tuple(sources)))
     assert (before.has_tiles, before.fingerprint) == (False, plan.fingerprint)
-    values = list(uploaded(before, platform._catalog(), own.end))
+    uploads = list(uploaded(before, platform._catalog(), own.end))
     with platform._store.upload("state", end=own.end, fingerprint=plan.fingerprint) as writing:
-        writing.put(values)
+        writing.put(uploads)
         writing.publish()
-    assert [key for key, _ in values] == keys
+    assert [key for key, _ in uploads] == keys
     assert status(platform, "ann") == status(platform, "nobody") == {"error"}
-    assert set(features(platform, is_equal=False)) == {None}
+    assert set(values(platform, is_equal=False)) == {None}
 
 
 @pytest.mark.parametrize(("aggregations", "expected"), [([], [2, 1.0, [2, None, 0]]), ([made("SUM")], [3])])
 def test_an_entity_without_a_topic_is_as_of_its_upload(aggregations: list[Any], expected: list[Any]) -> None:
     platform = platform_of(*aggregations, sources=[source(topic=None)])
     platform.publish("log", log((T, NEW, "ann", 9, FEB)))
-    assert features(platform, is_equal=False) == expected
+    assert values(platform, is_equal=False) == expected
     platform.advance("2024-03-06T00:00:00Z")
     assert status(platform) == {"stale"}

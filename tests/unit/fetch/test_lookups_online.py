@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.unit.fetch.looked_up import status, values
 from zipline import Accuracy, Derivation, EventSource, GroupBy, Join, JoinPart, Query, Topic
 from zipline.clock import to_datetime, to_micros
 from zipline.engines.local.upload import uploaded
@@ -70,40 +71,28 @@ def platform_of(
     return platform
 
 
-def row(platform: LocalPlatform, who: Any = "ann", *, is_equal: bool = True) -> list[Any]:
-    """What is looked up now. It is a backfill's, but where it is said that it need not be."""
-    if is_equal:
-        assert platform.assert_online_equals_offline("j") > 0
-    return list(platform.fetch("j", [{"who": who}]).rows()[0].values())
-
-
-def status(platform: LocalPlatform, who: Any = "ann") -> set[str]:
-    found = platform.fetch("j", [{"who": who}])
-    return {found.status(0, name) for name in found.features}
-
-
 def test_the_latest_row_is_the_uploads_until_a_later_one_comes() -> None:
     platform = platform_of()
-    assert (row(platform), row(platform, "bob"), status(platform)) == ([2, "b"], [5, "z"], {"ok"})
+    assert (values(platform), values(platform, "bob"), status(platform)) == ([2, "b"], [5, "z"], {"ok"})
     platform.publish("log", events(("2024-03-05T11:00:00Z", "ann", 1, "a"), ("2024-03-05T10:00:00Z", "ann", 9, "z")))
-    assert (row(platform), row(platform, "bob"), status(platform)) == ([1, "a"], [5, "z"], {"ok"})
+    assert (values(platform), values(platform, "bob"), status(platform)) == ([1, "a"], [5, "z"], {"ok"})
 
 
 def test_an_event_at_the_time_of_the_query_is_not_seen_and_one_before_it_is() -> None:
     platform = platform_of()
     platform.publish("log", events((NOON, "ann", 7, "c")))
-    assert row(platform, is_equal=False) == [7, "c"], "an event of the query's own smallest tile"
+    assert values(platform, is_equal=False) == [7, "c"], "an event of the query's own smallest tile"
     found = platform.fetch("j", [{"who": "ann"}], at="2024-03-05T11:55:00Z")
     assert list(found.rows()[0].values()) == [2, "b"]
     platform.advance("2024-03-05T12:00:00.000001Z")
-    assert row(platform) == [7, "c"]
+    assert values(platform) == [7, "c"]
 
 
 def test_a_row_that_comes_late_is_taken_only_where_it_is_the_latest() -> None:
     platform = platform_of()
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", 7, "c")))
     platform.publish("log", events(("2024-03-05T09:59:59Z", "ann", 8, "d"), ("2024-03-05T01:00:00Z", "bob", 6, "e")))
-    assert (row(platform), row(platform, "bob")) == ([7, "c"], [6, "e"])
+    assert (values(platform), values(platform, "bob")) == ([7, "c"], [6, "e"])
 
 
 def test_rows_of_one_time_are_ordered_by_their_columns_in_turn_nulls_first() -> None:
@@ -118,18 +107,18 @@ def test_rows_of_one_time_are_ordered_by_their_columns_in_turn_nulls_first() -> 
         ((at, "ann", 2, "zzz"), [3, "ba"]),
     ):
         platform.publish("log", events(entry))
-        assert row(platform) == expected, entry
+        assert values(platform) == expected, entry
     tied = events((END, "bob", 1, "b"), (END, "bob", 1, "c"), (END, "bob", 0, "z"))
-    assert row(platform_of(given=pa.concat_tables([BEFORE, tied])), "bob") == [1, "c"]
+    assert values(platform_of(given=pa.concat_tables([BEFORE, tied])), "bob") == [1, "c"]
 
 
 def test_a_row_of_nulls_is_a_row() -> None:
     platform = platform_of()
-    assert (row(platform, "nobody"), status(platform, "nobody")) == ([None, None], {"default"})
-    assert (row(platform, None), status(platform, None)) == ([None, None], {"default"})
+    assert (values(platform, "nobody"), status(platform, "nobody")) == ([None, None], {"default"})
+    assert (values(platform, None), status(platform, None)) == ([None, None], {"default"})
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", None, "c"), ("2024-03-05T10:00:00Z", "bob")))
-    assert (row(platform), status(platform)) == ([None, "c"], {"ok"})
-    assert (row(platform, "bob"), status(platform, "bob")) == ([None, None], {"ok"})
+    assert (values(platform), status(platform)) == ([None, "c"], {"ok"})
+    assert (values(platform, "bob"), status(platform, "bob")) == ([None, None], {"ok"})
 
 
 def test_of_rows_of_one_time_that_which_was_known_later_is_taken_once_it_is_known() -> None:
@@ -142,15 +131,15 @@ def test_of_rows_of_one_time_that_which_was_known_later_is_taken_once_it_is_know
     )
     platform = platform_of(query={"known_at": "known"})
     platform.publish("log", late)
-    assert (row(platform), row(platform, "bob")) == ([7, "c"], [8, "f"])
-    assert row(platform_of(given=pa.concat_tables([BEFORE, late]), query={"known_at": "known"})) == [7, "c"]
+    assert (values(platform), values(platform, "bob")) == ([7, "c"], [8, "f"])
+    assert values(platform_of(given=pa.concat_tables([BEFORE, late]), query={"known_at": "known"})) == [7, "c"]
 
 
 def test_without_keys_there_is_one_row_of_all() -> None:
     platform = platform_of("value", "user", keys=())
-    assert row(platform) == [2, "ann"]
+    assert values(platform) == [2, "ann"]
     platform.publish("log", events(("2024-03-05T10:00:00Z", "bob", 4)))
-    assert row(platform) == row(platform, None) == [4, "bob"]
+    assert values(platform) == values(platform, None) == [4, "bob"]
 
 
 def test_a_row_of_nested_values_comes_back_as_it_was_and_ties_by_their_parts() -> None:
@@ -158,28 +147,28 @@ def test_a_row_of_nested_values_comes_back_as_it_was_and_ties_by_their_parts() -
     platform = platform_of("tags")
     some, more, none = [{"a": 1, "b": [("x", None)]}], [{"a": 1, "b": [("x", -0.5)]}, None], [{"a": None, "b": []}]
     platform.publish("log", events(*((at, "ann", 0, "", tags) for tags in (some, more, none, [], None))))
-    assert row(platform) == [[{"a": 1, "b": {"x": -0.5}}, None]]
+    assert values(platform) == [[{"a": 1, "b": {"x": -0.5}}, None]]
 
 
 def test_rows_that_a_condition_refuses_are_no_rows_and_derivations_see_what_is_looked_up() -> None:
     platform = platform_of(query={"where": ["value < 5"]}, derivations=[Derivation("more", "value + 1")])
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", 5, "c"), ("2024-03-05T09:00:00Z", "ann", 4, "d")))
-    assert (row(platform), row(platform, "bob")) == ([4, "d", 5], [None, None, None])
+    assert (values(platform), values(platform, "bob")) == ([4, "d", 5], [None, None, None])
 
 
 def test_after_two_days_without_an_upload_nothing_is_said() -> None:
     platform = platform_of()
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", 7, "c")))
     platform.advance("2024-03-07T00:00:00Z")
-    assert row(platform) == [7, "c"]
+    assert values(platform) == [7, "c"]
     platform.advance("2024-03-07T00:00:00.000001Z")
-    assert (row(platform, is_equal=False), status(platform)) == ([None, None], {"unavailable"})
+    assert (values(platform, is_equal=False), status(platform)) == ([None, None], {"unavailable"})
 
 
 def test_as_of_whole_days_it_is_the_uploads_row() -> None:
     platform = platform_of(accuracy=Accuracy.SNAPSHOT)
     platform.publish("log", events(("2024-03-05T10:00:00Z", "ann", 7, "c")))
-    assert row(platform) == [2, "b"]
+    assert values(platform) == [2, "b"]
 
 
 def test_an_upload_is_the_same_however_the_rows_are_ordered() -> None:
@@ -189,7 +178,7 @@ def test_an_upload_is_the_same_however_the_rows_are_ordered() -> None:
     for rows in (given, given.take(list(range(8, -1, -1)))):
         platform = platform_of(given=rows)
         items.append(list(uploaded(Kept(platform._plan("j").parts[0].group_by), platform._catalog(), to_micros(END))))
-        assert row(platform, "bob") == [3, "b"]
+        assert values(platform, "bob") == [3, "b"]
     assert items[0] == items[1]
 
 
@@ -205,6 +194,6 @@ def test_values_stored_of_the_same_definition_before_are_an_error_until_the_next
         writing.put(list(uploaded(before, platform._catalog(), to_micros(END))))
         writing.publish()
     assert status(platform) == status(platform, "nobody") == {"error"}
-    assert row(platform, is_equal=False) == [None, None]
+    assert values(platform, is_equal=False) == [None, None]
     platform.upload("2024-03-04")
-    assert row(platform) == [7, "c"]
+    assert values(platform) == [7, "c"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from zipline.engines.flink.rest import Jobs
 from zipline.engines.flink.setup import JAR, class_path, java_binary
 from zipline.errors import EngineError
 from zipline.flink_settings import Flink
+from zipline.ports import free_port
 from zipline.values import dataclass
 
 _OPENED = ("java.base/java.util=ALL-UNNAMED", "java.base/java.lang=ALL-UNNAMED", "java.base/java.nio=ALL-UNNAMED")
@@ -85,7 +85,7 @@ def ended(settings: Mapping[str, str], statements: Sequence[str], folder: Path, 
 
 def _local(flink: Flink, settings: Mapping[str, str], statements: Sequence[str], folder: Path) -> Running:
     log = folder / "job.log"
-    port = _free_port()
+    port = free_port()
     own = {
         "rest.port": str(port),
         "rest.bind-address": "127.0.0.1",
@@ -200,9 +200,3 @@ def _failed(told: str, log: Path) -> EngineError:
 
 def _url(folder: str) -> str:
     return folder if "://" in folder else Path(os.path.abspath(folder)).as_uri()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -1,8 +1,12 @@
 """Ports of the loopback interface that nobody listens on."""
 
+from __future__ import annotations
+
 import socket
 import time
 from collections.abc import Callable
+
+from zipline.clock import monotonic
 
 
 def free_port() -> int:
@@ -23,8 +27,8 @@ def free_ports(count: int) -> list[int]:
 
 def await_listening(port: int, is_alive: Callable[[], bool], seconds: float) -> bool:
     """Whether somebody listens before the time is over; False as soon as the server has ended."""
-    until = time.monotonic() + seconds
-    while is_alive() and time.monotonic() < until:
+    until = monotonic() + seconds
+    while is_alive() and monotonic() < until:
         with socket.socket() as client:
             if client.connect_ex(("127.0.0.1", port)) == 0:
                 return True
