@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Operation, Query, Topic
@@ -17,7 +18,8 @@ from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.online import Kept
-from zipline.stores.contract import Store
+from zipline.stores.contract import Place, Store
+from zipline.stores.opening import space_of
 from zipline.types import BIGINT, STRING, TIMESTAMP, DataType
 
 SCHEMA = {"id": STRING, "key": STRING, "n": BIGINT, "text": STRING, "t": TIMESTAMP, "known": TIMESTAMP}
@@ -82,12 +84,23 @@ def latest(**query: Any) -> GroupBy:
     return GroupBy(["key"], [EventSource("events", Query(**asked), topic=Topic("events"))], online=True, name="latest")
 
 
+def space(kept: Kept) -> str:
+    """Where its uploads and tiles lie."""
+    project: Any = SimpleNamespace(key_prefix="")
+    return space_of(project, kept)
+
+
+def place(group_by: GroupBy) -> Place:
+    """Of its tiles."""
+    return Place(space(Kept(plan_group_by(group_by, lambda _: SCHEMA))))
+
+
 def stream(
     store: Store, logs: Sequence[Any], folder: Path, *group_bys: GroupBy, schema: Mapping[str, DataType] = SCHEMA
 ) -> Stream:
     """A stream of these group-bys, as a process that has just begun."""
     plans = [plan_group_by(each, lambda _: schema) for each in group_bys]
-    feeds = [Feed(Kept(plan), store, plan.name, lambda: END) for plan in plans]
+    feeds = [Feed(kept, store, space(kept), lambda: END) for kept in map(Kept, plans)]
     tables: dict[str, EventTable] = {}
     for log in logs:
         pairs = [
@@ -105,7 +118,7 @@ def upload(store: Store, *group_bys: GroupBy, schema: Mapping[str, DataType] = S
     """An upload in which nothing is."""
     for group_by in group_bys:
         kept = Kept(plan_group_by(group_by, lambda _: schema))
-        with store.upload(kept.group_by.name, end=END, fingerprint=kept.fingerprint) as writing:
+        with store.upload(space(kept), end=END, fingerprint=kept.fingerprint) as writing:
             writing.publish()
 
 
@@ -116,7 +129,7 @@ def totals_of(
     left = EventSource("asked", query=Query(select=["key"], time="t"))
     join = Join(left=left, parts=[JoinPart(group_by)], name="j")
     plan = plan_join(join, lambda _: schema)
-    found = join_fetch(plan, join, store, lambda kept: kept.group_by.name).fetch([{"key": key} for key in keys], at)
+    found = join_fetch(plan, join, store, space).fetch([{"key": key} for key in keys], at)
     name = found.features[0]
     values: Mapping[str, Any] = {key: row[name] for key, row in zip(keys, found.rows(), strict=True)}
     return dict(values), {key: found.status(number, name) for number, key in enumerate(keys)}

@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.integration.events.streams import END, SCHEMA, ListLog, event, latest, stream, totals, totals_of, upload
+from tests.integration.events.streams import (
+    END,
+    SCHEMA,
+    ListLog,
+    event,
+    latest,
+    place,
+    stream,
+    totals,
+    totals_of,
+    upload,
+)
 from tests.integration.stores.opened import Opening
-from zipline import Operation
+from zipline import GroupBy, Operation
 from zipline.clock import DAY, HOUR, MINUTE, day_text
 from zipline.errors import ZiplineError
 from zipline.orchestration.events.seen import Seen
@@ -101,7 +112,7 @@ def test_an_event_that_comes_again_after_the_upload_that_has_it_is_not_counted_a
     log.put(event(1, n=5, minutes=-10))
     upload(store, sums)  # as if it held what came before
     stream(store, [log], tmp_path, sums).once()
-    store._values[Place("totals")] = {}  # nothing is remembered of it
+    store._values[place(sums)] = {}  # nothing is remembered of it
     stream(store, [log], tmp_path, sums).once()
     assert value(store, sums) is None, "what was available before the upload's end is read of the upload alone"
 
@@ -189,17 +200,17 @@ def test_a_store_that_went_back_is_gone_on_from_there(tmp_path: Path) -> None:
     followed = stream(store, [log], tmp_path, sums)
     log.put(*[event(number, n=2**number) for number in range(5)])
     followed.once()
-    earlier = dict(store._values[Place("totals")])
+    earlier = dict(store._values[place(sums)])
     log.put(*[event(number, n=2**number) for number in range(5, 10)])
     followed.once()
-    store._values[Place("totals")] = earlier
+    store._values[place(sums)] = earlier
     log.put(event(10, n=2**10))
     followed.once()
     assert value(store, sums) == 2**11 - 1
 
 
 @pytest.mark.parametrize("with_ids", [True, False])
-def test_tiles_of_a_definition_that_was_changed_are_made_anew_and_of_one_that_was_changed_back(
+def test_a_definition_that_was_changed_has_all_events_and_one_that_was_changed_back_goes_on(
     with_ids: bool, opening: Opening, tmp_path: Path
 ) -> None:
     store, log = opening(), ListLog()
@@ -267,7 +278,7 @@ def test_a_group_by_that_fails_holds_up_no_other_and_is_tried_again(
         is_down = True
 
         def put_tiles(self, space: str, items: Sequence[Item]) -> None:
-            if space == "bad" and self.is_down:
+            if space == place(bad).space and self.is_down:
                 raise StoreError("no answer")
             super().put_tiles(space, items)
 
@@ -280,7 +291,7 @@ def test_a_group_by_that_fails_holds_up_no_other_and_is_tried_again(
         pass
     assert (value(store, bad), value(store, good)) == (None, 9)
     assert followed.report.troubles == {"bad": "no answer"}
-    assert store.get([(Place("bad"), [PROGRESS])])[0] == [None], "it says of itself that it knows nothing"
+    assert store.get([(place(bad), [PROGRESS])])[0] == [None], "it says of itself that it knows nothing"
     store.is_down, followed._resting = False, {}
     while followed.step():
         pass
@@ -288,8 +299,8 @@ def test_a_group_by_that_fails_holds_up_no_other_and_is_tried_again(
     assert followed.report.troubles == {}
 
 
-def progress_of(store: MemoryStore, space: str = "totals") -> int | None:
-    found = store.get([(Place(space), [PROGRESS])])[0][0]
+def progress_of(store: MemoryStore, group_by: GroupBy) -> int | None:
+    found = store.get([(place(group_by), [PROGRESS])])[0][0]
     return None if found is None else int.from_bytes(found, "little") - END
 
 
@@ -304,21 +315,21 @@ def test_progress_is_the_moment_at_which_nothing_more_was_there(
     followed = stream(store, [log], tmp_path, sums)
     log.clock = END + 10
     followed.step()
-    assert progress_of(store) == 10, "an idle log too"
+    assert progress_of(store, sums) == 10, "an idle log too"
     log.put(*[event(number) for number in range(5)], at=END + 11)
     log.put(event(9), at=END + 12)
     log.clock = END + 20
     followed.step()
-    assert progress_of(store) == 11, "while it is behind, when what was read last came"
+    assert progress_of(store, sums) == 11, "while it is behind, when what was read last came"
     followed.step()
     followed.step()
-    assert progress_of(store) == 20
+    assert progress_of(store, sums) == 20
     log.clock, log.wrong = END + 30, ZiplineError("cannot be read")
     followed.step()
-    assert progress_of(store) == 20, "a log that cannot be read moves nothing"
+    assert progress_of(store, sums) == 20, "a log that cannot be read moves nothing"
     log.wrong = None
     followed.step()
-    assert progress_of(store) == 30
+    assert progress_of(store, sums) == 30
 
 
 def test_progress_is_that_of_the_part_that_is_furthest_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,11 +343,11 @@ def test_progress_is_that_of_the_part_that_is_furthest_behind(tmp_path: Path, mo
         log.put(event(10 + number), part="1", at=END + 100 + number)
     log.clock = END + 1000
     followed.step()
-    assert progress_of(store) == 0
+    assert progress_of(store, sums) == 0
     followed.step()
-    assert progress_of(store) == 1
+    assert progress_of(store, sums) == 1
     followed.step()
-    assert progress_of(store) == 1000
+    assert progress_of(store, sums) == 1000
 
 
 def test_progress_waits_for_a_log_that_does_not_say_when_its_events_came(tmp_path: Path) -> None:
@@ -344,13 +355,13 @@ def test_progress_waits_for_a_log_that_does_not_say_when_its_events_came(tmp_pat
     log.put(event(1), event(2))
     followed = stream(store, [log], tmp_path, sums)
     followed.step()
-    assert progress_of(store) is None
+    assert progress_of(store, sums) is None
     followed.once()
-    assert progress_of(store) == 0
+    assert progress_of(store, sums) == 0
 
 
 def test_a_group_by_without_a_log_of_each_of_its_tables_has_no_progress(tmp_path: Path) -> None:
-    from zipline import Aggregation, EventSource, GroupBy, Query, Topic
+    from zipline import Aggregation, EventSource, Query, Topic
 
     source = Query(select=["key", "n"], time="t")
     both = GroupBy(
@@ -364,13 +375,13 @@ def test_a_group_by_without_a_log_of_each_of_its_tables_has_no_progress(tmp_path
     upload(store, both)
     one = stream(store, [ListLog()], tmp_path, both)
     one.once()
-    assert progress_of(store, "both") is None
+    assert progress_of(store, both) is None
     events, others = ListLog(), ListLog("others", name="list:others")
     events.put(event(1, n=1))
     others.put(event(2, n=2))
     events.clock, others.clock = END + 7, END + 5
     stream(store, [events, others], tmp_path, both).once()
-    assert progress_of(store, "both") == 5, "the least of its sources"
+    assert progress_of(store, both) == 5, "the least of its sources"
     assert value(store, both) == 3
 
 
@@ -387,7 +398,7 @@ def test_late_events_are_counted_and_in_the_tiles_all_the_same(tmp_path: Path) -
 
 
 def test_sources_over_one_table_have_ids_of_their_own(tmp_path: Path) -> None:
-    from zipline import Aggregation, EventSource, GroupBy, Query, Topic
+    from zipline import Aggregation, EventSource, Query, Topic
 
     def source(**more: Any) -> EventSource:
         return EventSource("events", topic=Topic("events"), query=Query(select=["key", "n"], time="t", **more))
