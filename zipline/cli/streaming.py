@@ -141,7 +141,7 @@ def replay(project: Project, names: Sequence[str], *, as_json: bool) -> None:
     definitions = _served(project)
     sources = event_sources(project, definitions, open_catalog(project=project), named_tables(definitions, names))
     job = stream_job(project, sources)
-    found = {table: sent_again(project.brokers, topic, f"{topic}.replay") for table, topic in job.dead.items()}
+    found = {table: sent_again(project.brokers, topic, job.version) for table, topic in job.dead.items()}
     if as_json:
         print_json(found)
         return
@@ -163,5 +163,9 @@ def _print_report(report: Report, *, as_json: bool) -> None:
 
 
 def _print_troubles(report: Report) -> None:
+    if report.since is not None:
+        lost = f"topics have deleted events that came before {to_text(report.since)}, and some were not read"
+        told = "features are stale until an upload has them"
+        click.echo(click.style("warning: ", fg="yellow") + f"{lost}: {told}")
     for name, what in report.troubles.items():
         click.echo(click.style("warning: ", fg="yellow") + f"{name}: {what}")

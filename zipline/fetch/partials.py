@@ -30,7 +30,7 @@ from zipline.plan.features import default_array
 from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
-from zipline.stores.tiles import PROGRESS, chunks
+from zipline.stores.tiles import PROGRESS, chunks, progress_of
 from zipline.types import DataType
 
 Ints = NDArray[np.int64]
@@ -222,11 +222,15 @@ class PartialParts:
 
 
 def _complete_until(generation: Generation | None, answer: Answered, q: int) -> int | None:
-    """Until when the input of a part is complete: as far as its stream has come, at least its upload's end."""
+    """Until when the input of a part is complete: as far as its stream has come, at least its upload's end. Where
+    events since then were gone before the stream could read them, it is that end."""
     if generation is None or answer is None:
         return None
-    progress = answer[1][0]
-    return generation.end if progress is None else max(generation.end, min(q, int.from_bytes(progress, "little")))
+    found = answer[1][0]
+    if found is None:
+        return generation.end
+    until, since = progress_of(found)
+    return generation.end if since > generation.end else max(generation.end, min(q, until))
 
 
 def _row(kept: Kept, feature: Feature) -> tuple[int, ...]:

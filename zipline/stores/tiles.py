@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from zipline.clock import DAY, HOUR
 
 PROGRESS = b"\0"
-"""The key of a space's tiles under which its writer says, in microseconds, until when it has seen all events."""
+"""The key of a space's tiles under which its writer says until when it has seen all events."""
 POSITION = b"\xfe"
 """The key under which the writer says how far it has read its logs. No group-by's key begins with this byte."""
 COARSE = -(1 << 31)
@@ -28,6 +29,24 @@ _PLACE = struct.Struct(">ii")
 SUFFIX = _PLACE.size
 """Bytes that stand behind the key of what the chunk is of."""
 _NEVER = _PLACE.pack((1 << 31) - 1, COARSE)
+_PROGRESS = struct.Struct("<qq")
+
+
+class Progress(NamedTuple):
+    """All events that came before `until` and not before `since` are in the tiles (microseconds). Some of those before
+    `since` were gone before they were read."""
+
+    until: int
+    since: int = 0
+
+    def written(self) -> bytes:
+        """What stands under PROGRESS."""
+        return _PROGRESS.pack(*self)
+
+
+def progress_of(found: bytes) -> Progress:
+    """What was written."""
+    return Progress(*_PROGRESS.unpack(found))
 
 
 def coarse(day: int) -> bytes:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
 from zipline.cli.main import execute
-from zipline.clock import SECOND, now
+from zipline.clock import DAY, SECOND, day_text, now, to_text
 from zipline.orchestration.events.kafka import KafkaLog, KafkaUnreachableError
 from zipline.orchestration.events.logs import Record
 from zipline.orchestration.events.opening import Wanted, open_stream
@@ -126,3 +126,33 @@ def test_events_of_a_topic_are_online_once_and_appended_only_when_asked_to(
     with open_stream(project, Wanted(appends_topics=True)) as stream:
         assert stream.once().tables["purchases"].appended == 0
     assert len(stored(project)) == 53
+
+
+def test_messages_that_were_deleted_unread_make_features_stale(kafka_servers: str, topic: str, tmp_path: Path) -> None:
+    project = make_shop(tmp_path, topic=topic, settings=f'[brokers]\nservers = "{kafka_servers}"\n')
+    yesterday = ["--ds", day_text(now() - DAY), "--allow-missing", "--project", str(tmp_path)]
+    assert execute(["upload", SPENDING, *yesterday]) == 0
+
+    def taken_in(first: int) -> tuple[Any, str]:
+        produce(kafka_servers, topic, [event(first + n, "ann", 1.0, to_text(now() - SECOND)) for n in range(4)])
+        with open_stream(project) as stream:
+            stream.once()
+        found = fetched(project, "ann", at=to_text(now()))
+        return found.rows()[0]["spending_amount_count_7d"], found.status(0, "spending_amount_count_7d")
+
+    assert taken_in(0) == (4, "ok")
+    delete_all(kafka_servers, topic)
+    assert taken_in(10) == (8, "ok"), "what was deleted had been read"
+    produce(kafka_servers, topic, [event(20, "ann", 1.0, to_text(now() - SECOND))])
+    delete_all(kafka_servers, topic)
+    assert taken_in(30) == (12, "stale")
+    assert taken_in(40) == (16, "stale"), "and it stays so"
+    assert execute(["upload", SPENDING, *yesterday]) == 0
+    assert taken_in(50) == (20, "stale"), "an upload of a day before it does not mend it"
+
+
+def delete_all(servers: str, topic: str) -> None:
+    """What the topic holds now, as brokers do with what is old."""
+    admin, end = AdminClient({"bootstrap.servers": servers}), -1
+    for deleted in admin.delete_records([TopicPartition(topic, number, end) for number in range(2)]).values():
+        deleted.result(30)

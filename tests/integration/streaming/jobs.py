@@ -20,7 +20,11 @@ from tests.integration.events.shop import make_shop
 from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, day_text, now, to_text
+from zipline.orchestration.events.sources import event_sources
+from zipline.orchestration.streaming.jobs import StreamJob, stream_job
+from zipline.plan.definitions import load
 from zipline.project import Project, load_project
+from zipline.tables.catalog import open_catalog
 
 SPENDING = "shop.spending.spending"
 QUICK = '[flink]\ncheckpoint = "1s"\nflush = "20ms"\nmemory = "512m"\n'
@@ -48,6 +52,12 @@ def make_topic(servers: str, topic: str, partitions: int = 2) -> None:
 def topic_of(project: Project) -> str:
     text = (project.root / "configs" / "shop" / "spending.py").read_text()
     return text.split('Topic("')[1].split('"')[0]
+
+
+def job_of(project: Project) -> StreamJob:
+    """The job of the project's files."""
+    definitions = load(project.root / project.configs)
+    return stream_job(project, event_sources(project, definitions, open_catalog(project=project)))
 
 
 def produce(project: Project, events: Sequence[Mapping[str, Any] | bytes | None], **settings: Any) -> None:
@@ -106,12 +116,13 @@ def until(is_done: Callable[[], bool], within: float = 60.0) -> None:
 
 @contextmanager
 def fetching(project: Project) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Features of users as they are now, or at another time."""
+    """Features of users as they are now, or at another time, and the `status` of one."""
     fetcher = Fetcher(project)
 
     def fetch(user: str, at: str | None = None) -> dict[str, Any]:
-        row = fetcher.fetch("shop.visits.visits", [{"user": user}], at=at or to_text(now())).rows()[0]
-        return {name.removeprefix("spending_amount_"): value for name, value in row.items()}
+        found = fetcher.fetch("shop.visits.visits", [{"user": user}], at=at or to_text(now()))
+        values = {name.removeprefix("spending_amount_"): value for name, value in found.rows()[0].items()}
+        return {**values, "status": found.status(0, "spending_amount_count_7d")}
 
     try:
         yield fetch

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from tests.integration.events.streams import ListLog
-from tests.integration.streaming.jobs import bought, fetching, make_streamed, make_topic, topic_of, until
+from tests.integration.streaming.jobs import bought, fetching, job_of, make_streamed, make_topic, topic_of, until
 from zipline.cli.main import execute
 from zipline.clock import now
 from zipline.orchestration.events.kafka import KafkaUnreachableError
@@ -138,8 +138,9 @@ def test_dead_letters_are_sent_again_once_as_they_came(
     make_topic(kafka_servers, letters, 1)
     came, topic = now() - 5_000_000, topic_of(project)
     producer = Producer({"bootstrap.servers": kafka_servers})
-    for text in (b"{", b'{"user": 7}'):
-        producer.produce(letters, text, headers={"reason": "x", "topic": topic, "came": str(came)})
+    version = job_of(project).version
+    for text, job in ((b"{", version), (b"of a former one", f"{version[:-1]}x"), (b'{"user": 7}', version)):
+        producer.produce(letters, text, headers={"reason": "x", "job": job, "topic": topic, "came": str(came)})
     assert producer.flush(20) == 0
     command = ["stream", "replay-dead-letters", "purchases", "--json", "--project", str(tmp_path)]
     counts = []

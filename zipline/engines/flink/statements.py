@@ -126,7 +126,7 @@ def statements(feeds: Sequence[Kept], tables: Mapping[str, StreamTable], setting
     for table in tables.values():
         found += [*_sources(table, settings), _letters("dead", settings.dead[table.name], table, settings)]
         found.append(_letters("late", settings.late[table.name], table, settings))
-        inserts += [_dead(table), _late(table)]
+        inserts += [_dead(table, settings), _late(table, settings)]
     for each in shared(feeds):
         found.append(_tiles(each, settings))
         inserts.append(_fed(each, tables))
@@ -225,22 +225,29 @@ def _created(name: str, columns: Iterable[tuple[str, str]], options: Mapping[str
     return f"CREATE TEMPORARY TABLE {name} (\n{listed}\n) WITH (\n{given}\n)"
 
 
-def _dead(table: StreamTable) -> str:
+def _dead(table: StreamTable, settings: Settings) -> str:
     cases = [f"WHEN {_REFUSED} IS NOT NULL THEN {_REFUSED}"]
     for clock in table.clocks:
         reason = f"{clock.text} is more than an hour ahead of the message's own time"
         cases.append(f"WHEN {_is_ahead(clock)} THEN {_text(reason)}")
     cases += [f"WHEN {wrong} THEN {_text(each.reason)}" for each in table.computed if (wrong := _is_wrong(each))]
-    return _sent("dead", table, f"NOT ({_is_good(table)})", {"reason": f"CASE {' '.join(cases)} END"})
+    return _sent("dead", table, f"NOT ({_is_good(table)})", settings, {"reason": f"CASE {' '.join(cases)} END"})
 
 
-def _late(table: StreamTable) -> str:
-    return _sent("late", table, f"{_is_good(table)} AND {_is_late(table)}", {})
+def _late(table: StreamTable, settings: Settings) -> str:
+    return _sent("late", table, f"{_is_good(table)} AND {_is_late(table)}", settings, {})
 
 
-def _sent(kind: str, table: StreamTable, condition: str, more: Mapping[str, str]) -> str:
-    """A message as it came: what is known of it is in its headers, as text."""
-    facts = {**more, "topic": _TOPIC, "partition": _PART, "offset": _OFFSET, "came": f"zipline_micros({_CAME})"}
+def _sent(kind: str, table: StreamTable, condition: str, settings: Settings, more: Mapping[str, str]) -> str:
+    """A message as it came: what is known of it, and which job put it aside, is in its headers, as text."""
+    facts = {
+        **more,
+        "job": _text(settings.group),
+        "topic": _TOPIC,
+        "partition": _PART,
+        "offset": _OFFSET,
+        "came": f"zipline_micros({_CAME})",
+    }
     pairs = ", ".join(f"{_text(name)}, ENCODE(CAST({sql} AS STRING), 'UTF-8')" for name, sql in facts.items())
     source, target = _name("in", table.name), _name(kind, table.name)
     return f"INSERT INTO {target} SELECT {_RAW}, MAP[{pairs}]\nFROM {source} WHERE {condition}"

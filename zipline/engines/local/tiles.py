@@ -24,7 +24,7 @@ from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, Records, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
-from zipline.stores.tiles import PROGRESS, SUFFIX, all_coarse, all_fine
+from zipline.stores.tiles import PROGRESS, SUFFIX, Progress, all_coarse, all_fine
 from zipline.tables.catalog import open_catalog
 
 Ints = NDArray[np.int64]
@@ -41,9 +41,9 @@ class TileWriter:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""
         return self.take(read_available(self._kept, open_catalog({table: arrived}), only=table))
 
-    def progress(self, until: int, also: Sequence[Item] = ()) -> None:
-        """Says that all events before `until` are in the tiles."""
-        self._store.put_tiles(self._space, [(PROGRESS, until.to_bytes(8, "little")), *also])
+    def progress(self, until: int, also: Sequence[Item] = (), *, since: int = 0) -> None:
+        """Says that all events before `until` are in the tiles, but for some before `since`."""
+        self._store.put_tiles(self._space, [(PROGRESS, Progress(until, since).written()), *also])
 
     def take(self, rows: Available, also: Sequence[Item] = ()) -> int:
         """Merges rows as they were read of the sources; gives how many there are. `also` is written with them."""

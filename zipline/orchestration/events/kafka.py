@@ -18,10 +18,11 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from zipline.clock import monotonic, now
 from zipline.errors import ZiplineError
-from zipline.orchestration.events.logs import CHANGES, EVENTS, Position, Read, Record
+from zipline.orchestration.events.logs import CHANGES, EVENTS, Lost, Position, Read, Record
 from zipline.project import Brokers
 from zipline.stores.contract import TILES_KEPT
 
@@ -31,6 +32,8 @@ WAITED = 0.02
 """Seconds for which a read waits for messages, of which none or some come."""
 TIMEOUT = 2.0
 """Seconds for which brokers may keep everything else of the stream waiting."""
+PATIENT = 5.0
+"""Seconds for what is asked once."""
 LOOK_AGAIN = 30.0
 """Seconds after which it is asked whether the topic has more partitions."""
 ENDS_EVERY = 0.5
@@ -50,9 +53,10 @@ class KafkaLog:
     ) -> None:
         self.format = format
         self.name, self.table, self._topic, self._since = f"kafka:{topic}", table, topic, since
-        self._consumer = Consumer(settings_of(brokers) | _READING)
+        self._brokers, self._consumer = brokers, Consumer(settings_of(brokers) | _READING)
         self._known: tuple[float, list[int]] = (-LOOK_AGAIN, [])
         self._at: dict[int, int] = {}
+        self._lost: dict[str, Lost] = {}
         self._ends: tuple[float, int, dict[int, int]] = (-ENDS_EVERY, 0, {})
 
     def parts(self) -> list[str]:
@@ -65,7 +69,7 @@ class KafkaLog:
         messages = self._asked(lambda: self._consumer.consume(MOST, WAITED))
         records = [record for message in messages if (record := self._record(message)) is not None]
         behind = frozenset(str(number) for number in partitions if self._at[number] < ends[number])
-        return Read(records, {str(number): offset for number, offset in self._at.items()}, behind, asked)
+        return Read(records, {str(number): offset for number, offset in self._at.items()}, behind, asked, self._lost)
 
     def forget(self, position: Position) -> None:
         """The brokers keep messages for as long as they are told to."""
@@ -98,10 +102,14 @@ class KafkaLog:
             return
         begun = self._beginnings([number for number in partitions if number not in wanted])
         self._at = {**wanted, **begun}
-        for number, offset in wanted.items():
+        for number in partitions:
             low, high = self._watermarks(number)
-            # Messages that the brokers have deleted cannot be had; a topic that was made anew is another one.
-            self._at[number] = max(offset, low) if offset <= high else low
+            offset = wanted.get(number, 0)
+            if number in wanted:
+                # Messages that the brokers have deleted cannot be had; a topic that was made anew is another one.
+                self._at[number] = max(offset, low) if offset <= high else low
+            if offset < low:
+                self._lost[str(number)] = Lost(low, self._begins(number, low, high))
         self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in self._at.items()])
         self._ends = (-ENDS_EVERY, 0, {})
 
@@ -116,6 +124,11 @@ class KafkaLog:
             each.partition: self._watermarks(each.partition)[1] if each.offset in (OFFSET_END, -1) else each.offset
             for each in found
         }
+
+    def _begins(self, number: int, low: int, high: int) -> int:
+        """Since when all messages of a partition are there, of which some were deleted."""
+        at = self._asked(lambda: came(self._consumer, TopicPartition(self._topic, number, low))) if low < high else None
+        return kept_since(self._brokers, self._topic) if at is None else at
 
     def _ends_now(self, partitions: list[int]) -> tuple[int, dict[int, int]]:
         """(when it was asked, where each partition ends)."""
@@ -171,6 +184,37 @@ _READING = {
 }
 
 
+def came(consumer: Consumer, place: TopicPartition) -> int | None:
+    """When the first message from an offset on came (microseconds); None where there is none, only marks of
+    transactions. Nothing is assigned to the consumer afterwards."""
+    consumer.assign([place])
+    try:
+        while (message := consumer.poll(PATIENT)) is not None:
+            error = message.error()
+            if error is None:
+                return int(message.timestamp()[1]) * 1000
+            if error.code() == KafkaError._PARTITION_EOF:
+                return None
+    finally:
+        consumer.unassign()
+    raise KafkaUnreachableError(f"partition {place.partition} of the topic {place.topic!r} does not answer")
+
+
+def kept_since(brokers: Brokers, topic: str) -> int:
+    """Messages that came later cannot have been deleted (microseconds); now, where a topic deletes by size too."""
+    admin, resource = AdminClient({**settings_of(brokers), "log_level": 2}), ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        settings = admin.describe_configs([resource])[resource].result(timeout=PATIENT)
+    except KafkaException as wrong:
+        raise KafkaUnreachableError(
+            f"the settings of the topic {topic!r} cannot be read: {wrong.args[0].str()}",
+            hint="are the servers of [brokers] running?",
+        ) from None
+    kept = int(settings["retention.ms"].value)
+    is_by_time = int(settings["retention.bytes"].value) < 0 and kept >= 0
+    return now() - kept * 1000 if is_by_time else now()
+
+
 def settings_of(brokers: Brokers) -> dict[str, Any]:
     """The settings of a client of the project's brokers."""
     settings: dict[str, Any] = {"bootstrap.servers": brokers.servers}
@@ -185,4 +229,4 @@ def settings_of(brokers: Brokers) -> dict[str, Any]:
     return settings
 
 
-__all__ = ["KafkaLog", "KafkaUnreachableError", "settings_of"]
+__all__ = ["KafkaLog", "KafkaUnreachableError", "came", "kept_since", "settings_of"]

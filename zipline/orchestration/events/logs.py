@@ -36,13 +36,26 @@ class Record(NamedTuple):
     events: Sequence[Any]
 
 
+class Lost(NamedTuple):
+    """What stood before an offset is gone; all of it came before `since` (microseconds)."""
+
+    before: int
+    since: int
+
+
 class Read(NamedTuple):
-    """Records in order, the position behind them, and the parts that held more at the moment `asked`."""
+    """Records in order, the position behind them, the parts that held more at the moment `asked`, and those of which
+    something is gone: who has not read that, has lost it."""
 
     records: Sequence[Record]
     position: dict[str, int]
     behind: frozenset[str]
     asked: int
+    lost: Mapping[str, Lost] = {}
+
+    def lost_behind(self, position: Position) -> int:
+        """Since when nothing is missing that stood behind a position; 0 where nothing is."""
+        return max((each.since for part, each in self.lost.items() if position.get(part, 0) < each.before), default=0)
 
     @property
     def is_all(self) -> bool:

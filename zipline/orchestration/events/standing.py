@@ -30,10 +30,12 @@ _UNKNOWN = b""
 
 
 class _Stored(msgspec.Struct):
-    """What stands under POSITION. Without `logs` the tiles are being made anew."""
+    """What stands under POSITION. Without `logs` the tiles are being made anew. Events that came before `since` may be
+    missing in them."""
 
     logs: dict[str, dict[str, int]] | None = None
     engine: str = LOCAL
+    since: int = 0
 
 
 class Tiles:
@@ -46,6 +48,7 @@ class Tiles:
         self.kept, self.space, self._takes_over = kept, space, takes_over
         self._store = store
         self._logs: dict[str, dict[str, int]] = {}
+        self._since = 0
         self._own: set[bytes] | None = None
         self._stored: bytes | None = _UNKNOWN
         self.look()
@@ -75,10 +78,16 @@ class Tiles:
         self._stored = found
         if before is None or (is_ours and before.logs is not None):
             self._begin(None, before.logs or {} if before else {})
+            self._since = before.since if before else 0
             return False
         self._begin(set(), {})
+        self._since = 0
         self._store.put_tiles(self.space, self._position_items(None))
         return False
+
+    def lose(self, since: int) -> None:
+        """Says that events are gone which nobody has read, all of which came before `since`."""
+        self._since = max(self._since, since)
 
     def progress(self, until: int, *, is_all: bool) -> None:
         """Says that all events that came before `until` are in the tiles; not while these are made anew.
@@ -89,7 +98,7 @@ class Tiles:
             self._begin(None, self._logs)
         if self._own is None:
             with self._undone():
-                self._writer.progress(until, self._position_items(self._logs))
+                self._writer.progress(until, self._position_items(self._logs), since=self._since)
 
     def _begin(self, own: set[bytes] | None, logs: Mapping[str, dict[str, int]]) -> None:
         self._own, self._logs = own, dict(logs)
@@ -121,7 +130,7 @@ class Tiles:
     def _position_items(self, logs: dict[str, dict[str, int]] | None) -> list[Item]:
         if self._own is not None and logs is not None:
             return []
-        self._stored = msgspec.json.encode(_Stored(logs, self.engine))
+        self._stored = msgspec.json.encode(_Stored(logs, self.engine, self._since))
         return [(POSITION, self._stored)]
 
 

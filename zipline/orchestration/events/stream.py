@@ -199,6 +199,7 @@ class Stream:
     def _give(self, feed: Feed, log: Log, read: Read, found: Decoded) -> None:
         """The rows of the records that lie behind the feed's position."""
         before = feed.position(log.name)
+        feed.lose(read.lost_behind(before))
         reached = {part: max(offset, before.get(part, 0)) for part, offset in read.position.items()}
         if reached.items() <= before.items():
             return

@@ -16,12 +16,12 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from zipline.clock import DAY, monotonic, now
+from zipline.clock import DAY, monotonic
 from zipline.errors import ProjectError
-from zipline.orchestration.events.kafka import KafkaUnreachableError, settings_of
+from zipline.orchestration.events.kafka import KafkaUnreachableError, came, kept_since, settings_of
 from zipline.project import Brokers
 
 TIMEOUT = 5.0
@@ -40,6 +40,7 @@ READING = {
 
 Offsets = dict[tuple[str, int], int]
 """(topic, partition) -> offset"""
+_NOWHERE: Offsets = {}
 
 
 class Tile(NamedTuple):
@@ -53,6 +54,7 @@ class Admin:
     """What is made and asked of the brokers."""
 
     def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
         self._admin = AdminClient({**settings_of(brokers), "log_level": 2})
         self._consumer = Consumer({**settings_of(brokers), **READING})
 
@@ -114,37 +116,32 @@ class Admin:
             else:
                 return
 
+    def forget(self, group: str) -> None:
+        """Forgets how far a job has got that does not run."""
+        future = self._admin.delete_consumer_groups([group])[group]
+        try:
+            future.result(timeout=MADE_WITHIN)
+        except KafkaException as wrong:
+            if wrong.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise unreachable(f"how far {group!r} had got cannot be forgotten", wrong) from None
+
+    def bounds(self, topics: Iterable[str]) -> dict[tuple[str, int], tuple[int, int]]:
+        """Where the partitions begin, now that they have deleted what was before, and where they end."""
+        known = self._topics()
+        return {(topic, n): self._watermarks(topic, n) for topic in topics for n in known.get(topic, ())}
+
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Where the partitions end."""
-        known = self._topics()
-        found: Offsets = {}
-        for topic in topics:
-            for number in known.get(topic, ()):
-                found[topic, number] = self._watermarks(topic, number)[1]
-        return found
+        return {place: end for place, (_, end) in self.bounds(topics).items()}
 
-    def begins(self, topic: str) -> int | None:
-        """Since when all messages of a topic are there (microseconds); None where none was ever deleted."""
-        times = [self._begins(topic, number) for number in self._topics().get(topic, ())]
-        return max((time for time in times if time is not None), default=None)
-
-    def _begins(self, topic: str, number: int) -> int | None:
-        first, end = self._watermarks(topic, number)
-        if first == 0:
-            return None
-        came = self.came((topic, number), first) if first < end else None
-        return self._kept_since(topic) if came is None else came
-
-    def _kept_since(self, topic: str) -> int:
-        """What is newer cannot have been deleted; now, where a topic deletes by size too."""
-        resource = ConfigResource(ResourceType.TOPIC, topic)
-        try:
-            settings = self._admin.describe_configs([resource])[resource].result(timeout=TIMEOUT)
-        except KafkaException as wrong:
-            raise unreachable(f"the settings of the topic {topic!r} cannot be read", wrong) from None
-        kept = int(settings["retention.ms"].value)
-        is_by_time = int(settings["retention.bytes"].value) < 0 and kept >= 0
-        return now() - kept * 1000 if is_by_time else now()
+    def begins(self, topics: Iterable[str], reached: Offsets = _NOWHERE) -> int | None:
+        """Since when nothing is missing for who has read topics so far (microseconds); None where nothing is."""
+        times = []
+        for place, (low, end) in self.bounds(topics).items():
+            if reached.get(place, 0) < low:
+                at = self.came(place, low) if low < end else None
+                times.append(kept_since(self._brokers, place[0]) if at is None else at)
+        return max(times, default=None)
 
     def committed(self, group: str, places: Iterable[tuple[str, int]]) -> Offsets:
         """How far a job has got, as of its newest checkpoint; a partition that it has not begun is left out."""
@@ -160,17 +157,7 @@ class Admin:
 
     def came(self, place: tuple[str, int], offset: int) -> int | None:
         """When the first message from an offset on came; None where there is none, only marks of transactions."""
-        self._consumer.assign([TopicPartition(*place, offset)])
-        try:
-            while (message := self._consumer.poll(TIMEOUT)) is not None:
-                error = message.error()
-                if error is None:
-                    return int(message.timestamp()[1]) * 1000
-                if error.code() == KafkaError._PARTITION_EOF:
-                    return None
-        finally:
-            self._consumer.unassign()
-        raise KafkaUnreachableError(f"partition {place[1]} of the topic {place[0]!r} does not answer")
+        return answered(place[0], lambda: came(self._consumer, TopicPartition(*place, offset)))  # type: ignore[no-any-return]
 
     def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
         place = TopicPartition(topic, number)

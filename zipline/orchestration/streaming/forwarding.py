@@ -44,6 +44,8 @@ class Forwarder:
     def __init__(self, logs: Sequence[tuple[Log, Target]], before: Callable[[], int | None] = lambda: ALWAYS) -> None:
         self._logs, self._before = tuple(logs), before
         self._until: dict[str, int] = {}
+        self.since = 0
+        """Messages that came before it may have been deleted before they were read."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sending on", daemon=True)
         self._wrong: Exception | None = None
@@ -93,7 +95,9 @@ class Forwarder:
     def _send(self, log: Log, target: Target) -> bool:
         """Sends some; whether there may be more."""
         before = self._before()  # first: what others fill it with later is not in it yet
-        read = log.read(target.position())
+        position = target.position()
+        read = log.read(position)
+        self.since = max(self.since, read.lost_behind(position))
         messages = [(bytes(event), record.at) for record in read.records for event in record.events]
         target.send(messages, read.position)
         if read.is_all and before is not None:

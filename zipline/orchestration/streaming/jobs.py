@@ -127,8 +127,9 @@ class StreamJob:
         }
         return found | ({"execution.state-recovery.path": restored} if restored else {})
 
-    def statements(self, *, ends: bool = False, since: int | None = None) -> list[str]:
-        """What the job is. A new one begins with the messages for which tiles are kept."""
+    def statements(self, *, ends: bool = False, goes_on: bool = False) -> list[str]:
+        """What the job is. A new one begins with the messages for which tiles are kept. One that goes on from a
+        checkpoint begins at its offsets, or where these are gone with the first messages that are there."""
         return statements(
             self.feeds,
             self.tables,
@@ -139,7 +140,7 @@ class StreamJob:
                 dead=self.dead,
                 late=self.late,
                 client=settings_for_java(self.project.brokers),
-                since=now() - TILES_KEPT if since is None else since,
+                since=None if goes_on else now() - TILES_KEPT,
                 ends=ends,
                 flush=self.project.flink.flush,
             ),

@@ -181,9 +181,13 @@ class Relay:
         return [TopicPartition(self._source, number) for number in found.partitions]
 
 
-def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
-    """Sends messages that were put aside to the topics that they came from, as they came and with their own time, each
-    once; gives how many to each. How far it got is kept by the brokers, in the same transactions."""
+def sent_again(brokers: Brokers, letters: str, job: str) -> dict[str, int]:
+    """Sends messages that a job put aside to the topics that they came from, as they came and with their own time, each
+    once; gives how many to each. How far it got is kept by the brokers, in the same transactions.
+
+    Those of former versions of the job are left out: this one has read their messages itself, where they came from.
+    """
+    group = f"{job} {letters}.replay"
     consumer = Consumer({**settings_of(brokers), **READING, "group.id": group})
     sender, place = _Sender(brokers, group, letters), TopicPartition(letters, 0)
     counts: dict[str, int] = {}
@@ -199,11 +203,12 @@ def sent_again(brokers: Brokers, letters: str, group: str) -> dict[str, int]:
             letters_read = [each for each in messages if each.error() is None and (each.offset() or 0) < end]
             with sender.transaction() as producer:
                 for message in letters_read:
-                    facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
-                    topic = facts["topic"].decode()
-                    producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
-                    counts[topic] = counts.get(topic, 0) + 1
                     at = (message.offset() or 0) + 1
+                    facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
+                    if facts["job"].decode() == job:
+                        topic = facts["topic"].decode()
+                        producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
+                        counts[topic] = counts.get(topic, 0) + 1
                 at = at if letters_read else end  # nothing but marks of transactions was left
                 metadata = consumer.consumer_group_metadata()
                 producer.send_offsets_to_transaction([TopicPartition(letters, 0, at)], metadata, 2 * TIMEOUT)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from zipline.clock import now
-from zipline.orchestration.streaming.brokers import Admin
+from zipline.orchestration.streaming.brokers import Admin, Offsets
 from zipline.values import dataclass
 
 
@@ -37,17 +37,27 @@ class Progress:
     def __init__(self, admin: Admin, topics: Sequence[str], group: str, tiles: str) -> None:
         self._admin, self._topics, self._group, self._tiles = admin, tuple(topics), group, tiles
         self._marks: deque[Mark] = deque()
+        self._gone: Offsets = {}
         self.lag: int | None = None
+        self.lost: int | None = None
+        """Since when nothing is missing, where messages are gone that the job has not read."""
 
     def look(self, posted: int | None) -> None:
         """Notes one more mark, where there has been a checkpoint; what was posted before `posted` is in the topics."""
         if posted is None:
             return
-        asked, ends = now(), self._admin.ends(self._topics)
+        asked, bounds = now(), self._admin.bounds(self._topics)
+        ends = {place: end for place, (_, end) in bounds.items()}
         reached = self._admin.committed(self._group, ends)
         if any(end > 0 and place not in reached for place, end in ends.items()) or not ends:
             return
-        behind = {place: reached[place] for place, end in ends.items() if reached.get(place, 0) < end}
+        for place, (low, _) in bounds.items():
+            reached[place] = max(reached.get(place, 0), self._gone.get(place, 0))
+            self._gone[place] = low
+        is_lost = any(reached[place] < low for place, (low, _) in bounds.items())
+        self.lost = self._admin.begins(self._topics, reached) if is_lost else None
+        reached = {place: max(offset, self._gone[place]) for place, offset in reached.items()}
+        behind = {place: reached[place] for place, end in ends.items() if reached[place] < end}
         self.lag = sum(ends[place] - offset for place, offset in behind.items())
         tiles = self._admin.ends([self._tiles])[self._tiles, 0]
         times = [self._admin.came(place, offset) for place, offset in behind.items()]

@@ -60,6 +60,8 @@ class Streaming:
         self.running: Running | None = None
         self._offset = 0
         self._until = 0
+        self._since = 0
+        self._goes_on = False
         self._ends_job = False
         self._checked = monotonic()
         self._stopped = threading.Event()
@@ -98,6 +100,7 @@ class Streaming:
         self._begin()
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
+            self._since = self._admin.begins(self.job.topics) or 0
             ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
             while not ran.done():
                 self._put(self._reader.read(MOST, WAITED))
@@ -105,8 +108,7 @@ class Streaming:
         end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
         while self._offset < end:
             self._put(self._reader.read(MOST, WAITED))
-        for feed in self._feeds:
-            feed.progress(asked, is_all=True)
+        self._progressed(asked, is_all=True)
         self.report.until, self.report.state = asked, "ended"
         self._count()
         return self.report
@@ -133,9 +135,15 @@ class Streaming:
             found = next((job for job, name in jobs.names().items() if name == self.job.version), None)
             if found is not None:
                 self.report.id, self.report.state = found, "running"
+                self._note_lost()
                 return Running(found, jobs, self.job.folder / "submit.log", None)
         restored = self.job.newest_state()
-        running = start(project.flink, self.job.settings(restored), self.job.statements(), self.job.folder)
+        if restored is None:
+            self._admin.forget(self.job.group)
+        self._note_lost()
+        self._goes_on = restored is not None
+        statements = self.job.statements(goes_on=self._goes_on)
+        running = start(project.flink, self.job.settings(restored), statements, self.job.folder)
         self.report.id, self.report.state = running.id, "running"
         return running
 
@@ -222,9 +230,21 @@ class Streaming:
             if not all(feed.look() for feed in self._feeds):
                 self._has_begun = False
                 return
-            for feed in self._feeds:
-                feed.progress(until, is_all=is_through)
+            self._progressed(until, is_all=is_through)
             self._until = until
+
+    def _progressed(self, until: int, *, is_all: bool) -> None:
+        """All that came before `until` is in the tiles, but what was deleted before it was read."""
+        since = max([self._since, *(forwarder.since for forwarder in self._forwarders)])
+        self.report.since = since or None
+        for feed in self._feeds:
+            feed.lose(since)
+            feed.progress(until, is_all=is_all)
+
+    def _note_lost(self) -> None:
+        """What topics have deleted behind where the job goes on, or begins, is lost for it."""
+        reached = self._admin.committed(self.job.group, self._admin.ends(self.job.topics))
+        self._since = max(self._since, self._admin.begins(self.job.topics, reached) or 0)
 
     def _watch(self) -> None:
         try:
@@ -241,11 +261,21 @@ class Streaming:
             known = [forwarder.until() for forwarder in self._forwarders]
             self._progress.look(None if None in known else min(each for each in known if each is not None))
             self.report.lag = self._progress.lag
+            self._look_for_lost()
             self._count()
         with self._tried("sending on"):
             for forwarder in self._forwarders:
                 forwarder.check()
         write_status(self.job.folder, self.report)
+
+    def _look_for_lost(self) -> None:
+        """Where topics have deleted what the job has not read, it goes on with what they have; one that did not go on
+        from a checkpoint would go on with what comes."""
+        if self._progress.lost is None:
+            return
+        self._since = max(self._since, self._progress.lost)
+        if not self._goes_on and self.job.newest_state() is not None:
+            self._restart()
 
     def _look(self) -> None:
         """Starts the job again where it has ended."""

@@ -39,6 +39,8 @@ class Report:
     """Messages that no checkpoint has yet."""
     until: int | None = None
     """All events that came before are in the tiles."""
+    since: int | None = None
+    """Events that came before it were deleted from their topics, and some were not read."""
     checkpoint: Checkpoint | None = None
     dead: dict[str, int] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
