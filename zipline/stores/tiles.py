@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import DAY, HOUR
 
 PROGRESS = b"\0"
@@ -37,7 +38,7 @@ class Progress(NamedTuple):
     `since` were gone before they were read."""
 
     until: int
-    since: int = 0
+    since: int = EVER_BEFORE
 
     def written(self) -> bytes:
         """What stands under PROGRESS."""

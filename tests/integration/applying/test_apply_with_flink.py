@@ -140,7 +140,7 @@ def test_messages_that_are_gone_hold_up_the_new_version_and_not_what_is_served(
         for deleted in client.delete_records(gone).values():
             deleted.result(30)
         produce(project, [bought(9, "ann", 1.0)])
-        until(lambda: admin.begins(topic_of(project)) is not None)
+        until(lambda: admin.begins([topic_of(project)]) > 0)
         admin.close()
         said = apply(project, code=2).stderr
         assert "would miss events: its upload ends at" in said

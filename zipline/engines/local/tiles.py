@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.blocks import Irs
-from zipline.algebra.layout import EVENTS, START, WIDTH
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, Records, read_available, records
@@ -41,7 +41,7 @@ class TileWriter:
         """Merges rows that arrived in the table of a source; gives how many the sources' conditions keep."""
         return self.take(read_available(self._kept, open_catalog({table: arrived}), only=table))
 
-    def progress(self, until: int, also: Sequence[Item] = (), *, since: int = 0) -> None:
+    def progress(self, until: int, also: Sequence[Item] = (), *, since: int = EVER_BEFORE) -> None:
         """Says that all events before `until` are in the tiles, but for some before `since`."""
         self._store.put_tiles(self._space, [(PROGRESS, Progress(until, since).written()), *also])
 

@@ -85,7 +85,7 @@ def _check_topics(steps: Steps, project: Project, store: Store) -> None:
             for table in tables_of(steps.state.sources, version.kept):
                 for topic in steps.state.sources.tables[table].topics:
                     begins = admin.begins([topic])
-                    if begins is not None and begins > end:
+                    if begins > end:
                         raise ProjectError(
                             f"{version.name} would miss events: its upload ends at {to_text(end)}, and the topic "
                             f"{topic!r} begins at {to_text(begins)}, for it has deleted what came before",

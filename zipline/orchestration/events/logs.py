@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import now
 from zipline.errors import DataError, UsageError
 from zipline.orchestration.events.journal import AT_ONCE, Journal
@@ -54,8 +55,9 @@ class Read(NamedTuple):
     lost: Mapping[str, Lost] = {}
 
     def lost_behind(self, position: Position) -> int:
-        """Since when nothing is missing that stood behind a position; 0 where nothing is."""
-        return max((each.since for part, each in self.lost.items() if position.get(part, 0) < each.before), default=0)
+        """Since when nothing is missing that stood behind a position."""
+        lost = (each.since for part, each in self.lost.items() if position.get(part, 0) < each.before)
+        return max(lost, default=EVER_BEFORE)
 
     @property
     def is_all(self) -> bool:

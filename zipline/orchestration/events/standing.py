@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.engines.local.tiles import TileWriter
 from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.logs import Position
@@ -35,7 +36,7 @@ class _Stored(msgspec.Struct):
 
     logs: dict[str, dict[str, int]] | None = None
     engine: str = LOCAL
-    since: int = 0
+    since: int = EVER_BEFORE
 
 
 class Tiles:
@@ -48,7 +49,7 @@ class Tiles:
         self.kept, self.space, self._takes_over = kept, space, takes_over
         self._store = store
         self._logs: dict[str, dict[str, int]] = {}
-        self._since = 0
+        self._since = EVER_BEFORE
         self._own: set[bytes] | None = None
         self._stored: bytes | None = _UNKNOWN
         self.look()
@@ -78,10 +79,10 @@ class Tiles:
         self._stored = found
         if before is None or (is_ours and before.logs is not None):
             self._begin(None, before.logs or {} if before else {})
-            self._since = before.since if before else 0
+            self._since = before.since if before else EVER_BEFORE
             return False
         self._begin(set(), {})
-        self._since = 0
+        self._since = EVER_BEFORE
         self._store.put_tiles(self.space, self._position_items(None))
         return False
 

@@ -19,6 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import DAY, monotonic
 from zipline.errors import ProjectError
 from zipline.orchestration.events.kafka import KafkaUnreachableError, came, kept_since, settings_of
@@ -134,14 +135,14 @@ class Admin:
         """Where the partitions end."""
         return {place: end for place, (_, end) in self.bounds(topics).items()}
 
-    def begins(self, topics: Iterable[str], reached: Offsets = _NOWHERE) -> int | None:
-        """Since when nothing is missing for who has read topics so far (microseconds); None where nothing is."""
-        times = []
+    def begins(self, topics: Iterable[str], reached: Offsets = _NOWHERE) -> int:
+        """Since when nothing is missing for who has read topics so far (microseconds)."""
+        times = [EVER_BEFORE]
         for place, (low, end) in self.bounds(topics).items():
             if reached.get(place, 0) < low:
                 at = self.came(place, low) if low < end else None
                 times.append(kept_since(self._brokers, place[0]) if at is None else at)
-        return max(times, default=None)
+        return max(times)
 
     def committed(self, group: str, places: Iterable[tuple[str, int]]) -> Offsets:
         """How far a job has got, as of its newest checkpoint; a partition that it has not begun is left out."""

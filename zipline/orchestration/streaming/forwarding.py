@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import now
 from zipline.orchestration.events.enriching import EnrichedLog
 from zipline.orchestration.events.kafka import KafkaLog
@@ -44,7 +45,7 @@ class Forwarder:
     def __init__(self, logs: Sequence[tuple[Log, Target]], before: Callable[[], int | None] = lambda: ALWAYS) -> None:
         self._logs, self._before = tuple(logs), before
         self._until: dict[str, int] = {}
-        self.since = 0
+        self.since = EVER_BEFORE
         """Messages that came before it may have been deleted before they were read."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sending on", daemon=True)

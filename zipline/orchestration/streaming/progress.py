@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import now
 from zipline.orchestration.streaming.brokers import Admin, Offsets
 from zipline.values import dataclass
@@ -39,8 +40,8 @@ class Progress:
         self._marks: deque[Mark] = deque()
         self._gone: Offsets = {}
         self.lag: int | None = None
-        self.lost: int | None = None
-        """Since when nothing is missing, where messages are gone that the job has not read."""
+        self.lost = EVER_BEFORE
+        """Since when nothing is missing: messages that the job has not read may be gone."""
 
     def look(self, posted: int | None) -> None:
         """Notes one more mark, where there has been a checkpoint; what was posted before `posted` is in the topics."""
@@ -55,7 +56,7 @@ class Progress:
             reached[place] = max(reached.get(place, 0), self._gone.get(place, 0))
             self._gone[place] = low
         is_lost = any(reached[place] < low for place, (low, _) in bounds.items())
-        self.lost = self._admin.begins(self._topics, reached) if is_lost else None
+        self.lost = self._admin.begins(self._topics, reached) if is_lost else EVER_BEFORE
         reached = {place: max(offset, self._gone[place]) for place, offset in reached.items()}
         behind = {place: reached[place] for place, end in ends.items() if reached[place] < end}
         self.lag = sum(ends[place] - offset for place, offset in behind.items())

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import monotonic, now
 from zipline.engines.flink.launching import Running, ended, start
 from zipline.engines.flink.messages import read_message
@@ -60,7 +61,7 @@ class Streaming:
         self.running: Running | None = None
         self._offset = 0
         self._until = 0
-        self._since = 0
+        self._since = EVER_BEFORE
         self._goes_on = False
         self._ends_job = False
         self._checked = monotonic()
@@ -100,7 +101,7 @@ class Streaming:
         self._begin()
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
-            self._since = self._admin.begins(self.job.topics) or 0
+            self._since = self._admin.begins(self.job.topics)
             ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
             while not ran.done():
                 self._put(self._reader.read(MOST, WAITED))
@@ -236,7 +237,7 @@ class Streaming:
     def _progressed(self, until: int, *, is_all: bool) -> None:
         """All that came before `until` is in the tiles, but what was deleted before it was read."""
         since = max([self._since, *(forwarder.since for forwarder in self._forwarders)])
-        self.report.since = since or None
+        self.report.since = None if since == EVER_BEFORE else since
         for feed in self._feeds:
             feed.lose(since)
             feed.progress(until, is_all=is_all)
@@ -244,7 +245,7 @@ class Streaming:
     def _note_lost(self) -> None:
         """What topics have deleted behind where the job goes on, or begins, is lost for it."""
         reached = self._admin.committed(self.job.group, self._admin.ends(self.job.topics))
-        self._since = max(self._since, self._admin.begins(self.job.topics, reached) or 0)
+        self._since = max(self._since, self._admin.begins(self.job.topics, reached))
 
     def _watch(self) -> None:
         try:
@@ -271,7 +272,7 @@ class Streaming:
     def _look_for_lost(self) -> None:
         """Where topics have deleted what the job has not read, it goes on with what they have; one that did not go on
         from a checkpoint would go on with what comes."""
-        if self._progress.lost is None:
+        if self._progress.lost == EVER_BEFORE:
             return
         self._since = max(self._since, self._progress.lost)
         if not self._goes_on and self.job.newest_state() is not None:
