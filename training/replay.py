@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from training.broker import broker
 from training.source_tables import source_tables
 from zipline.api import EventSource, GroupBy, Join, JoinPart, Query, Topic
-from zipline.clock import DAY, SECOND, day_text, monotonic, to_datetime, to_micros, to_text
+from zipline.clock import DAY, SECOND, day_text, monotonic, now, to_datetime, to_micros, to_text
 from zipline.engines.flink import setup
 from zipline.engines.frames import aggregate
 from zipline.errors import EngineError, UsageError
@@ -145,7 +145,7 @@ class _Replay:
                 self._await_job(admin, job, streaming, run)
                 fetch = join_fetch(self._plan, self._join, store, partial(space_of, own))
                 self._play(fetch, run)
-                return self._checked(fetch, run)
+                return self._checked(fetch, streaming, run)
 
     def _upload(self, store: Store) -> None:
         day = day_text(self._start - DAY)
@@ -182,6 +182,7 @@ class _Replay:
             if run.done():
                 run.result()
             time.sleep(max(0.0, began + second - monotonic()))
+        self._sent = now()
 
     def _ticks(self) -> list[int]:
         """The times that are got to, one a second; the last is the end of the day."""
@@ -206,16 +207,17 @@ class _Replay:
                 return pair
             time.sleep(0.005)
 
-    def _checked(self, fetch: JoinFetch, run: Future[Any]) -> dict[str, Any]:
+    def _checked(self, fetch: JoinFetch, streaming: Streaming, run: Future[Any]) -> dict[str, Any]:
         """Every key of the day at its end, when all of it is in the tiles."""
         q, rows = self._start + DAY, [{key: row[key] for key in KEYS} for _, row in self._landings]
         until = monotonic() + CAUGHT_UP_WITHIN
         while True:
+            is_through = (streaming.report.until or 0) > self._sent or monotonic() > until or run.done()
             compared = self._compared(fetch, rows, q)
             differ = [pair for pair in compared if not pair.is_alike or pair.status in ("stale", "unavailable")]
-            if not differ or monotonic() > until or run.done():
+            if not differ or is_through:
                 break
-            time.sleep(1.0)
+            time.sleep(0.5)
         return {
             "day": day_text(self._start),
             "landings": len(self._landings),

@@ -118,6 +118,8 @@ def test_values_are_those_of_all_events_whatever_is_killed(tmp_path: Path) -> No
             began = time.monotonic()
             _await_all(project, sent)
             print(f"{kind} killed: all values were right {time.monotonic() - began:.1f} s after the last event")
+        with fetching(project) as fetch:
+            until(lambda: {fetch(user)["status"] for user in USERS} == {"ok"})
         until(lambda: not status(project)["report"]["troubles"])
 
 

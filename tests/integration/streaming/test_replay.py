@@ -55,7 +55,6 @@ def test_a_landing_that_is_lost_on_the_way_is_found_out(
             super().send([each for each in messages if b"N33103" not in each[0]], position)
 
     monkeypatch.setattr(replay, "Outbox", Losing)
-    monkeypatch.setattr(replay, "CAUGHT_UP_WITHIN", 40.0)
     (company / "zipline.toml").write_text(f'[brokers]\nservers = "{kafka_servers}"\n')
     assert _replayed(company, "--speed", "43200", "--json") == 1
     different = json.loads(capsys.readouterr().out)["different"]

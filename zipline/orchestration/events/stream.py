@@ -161,7 +161,7 @@ class Stream:
         except (ZiplineError, OSError) as wrong:
             if self._is_strict:
                 raise
-            self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong)
+            self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong) or repr(wrong)
             self._resting[name] = monotonic() + AGAIN
 
     def _is_awake(self, name: str) -> bool:

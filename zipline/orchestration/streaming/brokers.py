@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -56,11 +55,13 @@ class Admin:
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
+        self._groups: dict[str, Consumer] = {}
         self._admin = AdminClient({**settings_of(brokers), "log_level": 2})
         self._consumer = Consumer({**settings_of(brokers), **READING})
 
     def close(self) -> None:
-        self._consumer.close()
+        for consumer in (self._consumer, *self._groups.values()):
+            consumer.close()
 
     def check_topics(self, topics: Iterable[str]) -> None:
         """ProjectError names those that are not there: what others write is theirs to make."""
@@ -146,13 +147,13 @@ class Admin:
 
     def committed(self, group: str, places: Iterable[tuple[str, int]]) -> Offsets:
         """How far a job has got, as of its newest checkpoint; a partition that it has not begun is left out."""
-        asked = [TopicPartition(topic, number) for topic, number in places]
-        future = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])[group]
+        asked = [TopicPartition(*place) for place in places]
+        if group not in self._groups:
+            # A consumer finds the group's coordinator again when the brokers were away; the admin's client may not.
+            self._groups[group] = Consumer({**settings_of(self._brokers), **READING, "group.id": group})
         try:
-            found = future.result(timeout=TIMEOUT).topic_partitions
+            found = self._groups[group].committed(asked, timeout=TIMEOUT) if asked else []
         except KafkaException as wrong:
-            if wrong.args[0].code() in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.COORDINATOR_NOT_AVAILABLE):
-                return {}
             raise unreachable(f"how far {group!r} has got cannot be read", wrong) from None
         return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0 and not each.error}
 

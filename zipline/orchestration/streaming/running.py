@@ -356,7 +356,7 @@ class Streaming:
             self._wrong = lost
             self._stopped.set()
         except (ZiplineError, OSError) as wrong:
-            self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong)
+            self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong) or repr(wrong)
 
 
 class Locks:
