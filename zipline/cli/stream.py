@@ -203,6 +203,16 @@ def _followed(stream: Stream, has_changed: Callable[[], bool], *, is_quiet: bool
             looking.join()
 
 
+def print_lost(what: str, since: int) -> None:
+    """That messages were deleted before they were read."""
+    from zipline.clock import to_text
+
+    click.echo(
+        f"{click.style('warning: ', fg='yellow')}{what}: topics have deleted messages that came before "
+        f"{to_text(since)}, and some were not read; features are stale until an upload has them"
+    )
+
+
 @contextmanager
 def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     before = {each: signal.signal(each, lambda *_: stop()) for each in (signal.SIGTERM, signal.SIGINT)}
@@ -229,5 +239,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     for name, counts in report.tables.items():
         if counts.not_appended:
             click.echo(f"{name} is in tiles only: {counts.not_appended}")
+        if counts.lost_before is not None:
+            print_lost(name, counts.lost_before)
     for name, what in report.troubles.items():
         click.echo(click.style("warning: ", fg="yellow") + f"{name}: {what}")

@@ -12,7 +12,7 @@ import click
 
 from zipline.cli.options import load_served
 from zipline.cli.screen import number, plural, print_json, print_table, size
-from zipline.cli.stream import ended_by_signals
+from zipline.cli.stream import ended_by_signals, print_lost
 from zipline.clock import SECOND, now, to_text
 from zipline.engines.flink.statements import script
 from zipline.orchestration.events.opening import Wanted, check_wanted
@@ -164,8 +164,6 @@ def _print_report(report: Report, *, as_json: bool) -> None:
 
 def _print_troubles(report: Report) -> None:
     if report.since is not None:
-        lost = f"topics have deleted events that came before {to_text(report.since)}, and some were not read"
-        told = "features are stale until an upload has them"
-        click.echo(click.style("warning: ", fg="yellow") + f"{lost}: {told}")
+        print_lost(report.job, report.since)
     for name, what in report.troubles.items():
         click.echo(click.style("warning: ", fg="yellow") + f"{name}: {what}")

@@ -128,24 +128,27 @@ def test_events_of_a_topic_are_online_once_and_appended_only_when_asked_to(
     assert len(stored(project)) == 53
 
 
-def test_messages_that_were_deleted_unread_make_features_stale(kafka_servers: str, topic: str, tmp_path: Path) -> None:
+def test_messages_that_were_deleted_unread_make_features_stale(
+    kafka_servers: str, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = make_shop(tmp_path, topic=topic, settings=f'[brokers]\nservers = "{kafka_servers}"\n')
     yesterday = ["--ds", day_text(now() - DAY), "--allow-missing", "--project", str(tmp_path)]
     assert execute(["upload", SPENDING, *yesterday]) == 0
 
     def taken_in(first: int) -> tuple[Any, str]:
         produce(kafka_servers, topic, [event(first + n, "ann", 1.0, to_text(now() - SECOND)) for n in range(4)])
-        with open_stream(project) as stream:
-            stream.once()
+        assert execute(["stream", "--once", "--project", str(tmp_path)]) == 0
         found = fetched(project, "ann", at=to_text(now()))
         return found.rows()[0]["spending_amount_count_7d"], found.status(0, "spending_amount_count_7d")
 
     assert taken_in(0) == (4, "ok")
     delete_all(kafka_servers, topic)
     assert taken_in(10) == (8, "ok"), "what was deleted had been read"
+    assert "have deleted" not in capsys.readouterr().out
     produce(kafka_servers, topic, [event(20, "ann", 1.0, to_text(now() - SECOND))])
     delete_all(kafka_servers, topic)
     assert taken_in(30) == (12, "stale")
+    assert "purchases: topics have deleted messages that came before" in capsys.readouterr().out
     assert taken_in(40) == (16, "stale"), "and it stays so"
     assert execute(["upload", SPENDING, *yesterday]) == 0
     assert taken_in(50) == (20, "stale"), "an upload of a day before it does not mend it"

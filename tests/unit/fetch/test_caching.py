@@ -20,6 +20,7 @@ from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
 from zipline.stores.contract import Ask, Generation, StoreError
 from zipline.stores.memory import MemoryStore
+from zipline.stores.tiles import PROGRESS, Progress
 
 MIDNIGHT = to_micros("2024-03-02")
 BOUND = 5 * SECOND
@@ -155,6 +156,18 @@ def test_rows_of_kept_and_of_new_keys_are_each_their_own_and_the_data_time_is_th
     assert [row[WORST] for row in found.rows()] == [1, 1, None, None, 1]
     assert [found.status(row, SUM) for row in range(5)] == ["ok", "ok", "default", "default", "ok"]
     assert found.time(0, SUM) == to_datetime(read_until)
+
+
+@pytest.mark.parametrize("keys", [("a",), ("b",), ("a", "b"), ("b", "a")])
+def test_what_a_stream_has_lost_is_told_of_kept_and_of_new_keys(keys: tuple[str, ...]) -> None:
+    world = World()
+    world.store.put_tiles("sums", [(PROGRESS, Progress(world.now, since=world.now).written())])
+    world.sums("a")
+    world.store.put_tiles("sums", [(PROGRESS, Progress(world.now + SECOND).written())])  # as of another one
+    found = world.fetch(*keys)
+    is_lost = "a" in keys
+    assert {found.status(row, SUM) for row in range(len(keys))} == {"stale" if is_lost else "ok"}
+    assert found.time(0, SUM) == to_datetime(MIDNIGHT if is_lost else world.now)
 
 
 def test_unknown_keys_are_kept_too() -> None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import DAY, day_text
 from zipline.engines.local.session import connect, query
 from zipline.engines.local.statements import FIRST_INSTANT
@@ -51,6 +52,8 @@ class Appender:
     ) -> None:
         self._table, self._logs, self._folder, self._clock = table, logs, folder, clock
         self._uri, self._options, self._dead = table.check_appendable(), dict(options or {}), dead
+        self.lost_before = EVER_BEFORE
+        """When messages had come that were deleted before they were read."""
 
     def append(self) -> int:
         """Appends all that the logs hold now; gives how many rows."""
@@ -93,6 +96,7 @@ class Appender:
         reached, tables, count, is_all = dict(position), [], 0, False
         while not is_all and count < AT_ONCE:
             read = log.read(reached)
+            self.lost_before = max(self.lost_before, read.lost_behind(reached))
             tables.append(self._timed(decoded(self._table.intake, log, read.records, self._dead).rows))
             reached |= read.position
             count += tables[-1].num_rows

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from zipline.algebra.columnar.values import micros, validity
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import monotonic
 from zipline.errors import LockLostError, ZiplineError
 from zipline.orchestration.events.appending import Appender
@@ -55,6 +56,8 @@ class Counts:
     refused: int = 0
     late: int = 0
     appended: int = 0
+    lost_before: int | None = None
+    """When messages had come that were deleted before they were read."""
 
 
 @dataclass
@@ -115,7 +118,7 @@ class Stream:
                 return self.report
         self._tell(force=True)
         for name, appender in self._appenders.items():
-            self.report.tables[name].appended += appender.append()
+            self._appended(name, appender)
         return self.report
 
     def run(self) -> Report:
@@ -199,7 +202,8 @@ class Stream:
     def _give(self, feed: Feed, log: Log, read: Read, found: Decoded) -> None:
         """The rows of the records that lie behind the feed's position."""
         before = feed.position(log.name)
-        feed.lose(read.lost_behind(before))
+        self._lose(log.table, lost := read.lost_behind(before))
+        feed.lose(lost)
         reached = {part: max(offset, before.get(part, 0)) for part, offset in read.position.items()}
         if reached.items() <= before.items():
             return
@@ -214,6 +218,11 @@ class Stream:
         for number in taken.failed:
             record = read.records[int(found.record[places[number]])]
             dead.keep(log, record, _shown(rows.slice(number, 1)), f"{feed.name}: {taken.reason}")
+
+    def _lose(self, table: str, since: int) -> None:
+        counts = self.report.tables[table]
+        if since > (counts.lost_before or EVER_BEFORE):
+            counts.lost_before = since
 
     def _note(self, feed: Feed, log: Log, read: Read) -> None:
         """Until when the events of a log are in a feed; see the module."""
@@ -281,10 +290,14 @@ class Stream:
             self._wrong = wrong
             self.stop()
 
+    def _appended(self, name: str, appender: Appender) -> None:
+        self.report.tables[name].appended += appender.append()
+        self._lose(name, appender.lost_before)
+
     def _append(self) -> None:
         for name, appender in self._appenders.items():
             with self._tried(f"table {name}"):
-                self.report.tables[name].appended += appender.append()
+                self._appended(name, appender)
         for log in self._logs:
             if log.table not in self._appenders:
                 positions = [feed.position(log.name) for feed in self._feeds if log.table in feed.tables]
