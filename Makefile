@@ -20,8 +20,9 @@ demo: $(VENV)/.demo
 demo-stream: $(VENV)/.dev $(FLINK)
 	$(BIN)/zipline demo --stream
 
+# JVMs of the first part live for seconds: half of their time would go to a compiler whose code is never worth it.
 test: $(VENV)/.dev lint $(FLINK)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
+	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
 	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration/spark tests/conformance -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
 test-spark: $(VENV)/.dev

@@ -31,7 +31,7 @@ from zipline.engines.flink.statements import taken
 from zipline.orchestration.events.sources import event_sources
 from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
-from zipline.orchestration.streaming.running import MOST, WAITED, open_streaming
+from zipline.orchestration.streaming.running import open_streaming
 from zipline.plan.definitions import load
 from zipline.project import Project, load_project
 from zipline.tables.catalog import open_catalog
@@ -177,9 +177,7 @@ def ours(servers: str, topic: str, online: str, **more: Any) -> tuple[float, flo
 
         def step() -> None:
             nonlocal last
-            messages = streaming._reader.read(MOST, WAITED)
-            streaming._put(messages)
-            last = time.time() if messages else last
+            last = time.time() if streaming._take_in() else last
 
         while not ran.done():
             step()

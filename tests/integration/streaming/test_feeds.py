@@ -23,12 +23,13 @@ from zipline.engines.flink.sharing import Shared, Tiles
 from zipline.engines.local.records import read_available, records
 from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.tiling import Feed
+from zipline.orchestration.streaming import feeds
 from zipline.orchestration.streaming.brokers import Tile
 from zipline.orchestration.streaming.feeds import TileFeed
 from zipline.orchestration.streaming.running import Streaming
 from zipline.plan.build import plan_group_by
 from zipline.plan.online import Kept
-from zipline.stores.contract import Place
+from zipline.stores.contract import Item, Place, StoreError
 from zipline.stores.keys import key_writer
 from zipline.stores.memory import MemoryStore
 from zipline.stores.opening import space_of
@@ -118,6 +119,32 @@ def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> No
     assert stored(store) == before
     again.progress(END + DAY, is_all=True)
     assert Feed(KEPT, store, "space", lambda: END).position("log") == {"0": 2}
+
+
+def test_of_many_tiles_the_position_is_in_the_last_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(MemoryStore):
+        left = 1
+
+        def put_tiles(self, space: str, items: Sequence[Item]) -> None:
+            if not self.left:
+                raise StoreError("no answer")
+            self.left -= 1
+            super().put_tiles(space, items)
+
+    monkeypatch.setattr(feeds, "AT_ONCE", 2)
+    events = [(number, 7 * number) for number in range(1, 6)]
+    whole, store = MemoryStore(), Failing()
+    TileFeed(KEPT, whole, "space").put("tiles", sent(*events), 3)
+    feed = TileFeed(KEPT, store, "space")
+    with pytest.raises(StoreError):
+        feed.put("tiles", sent(*events), 3)
+    assert len(stored(store)) < len(stored(whole))
+    store.left = 9
+    assert not feed.look()
+    assert feed.position("tiles") == {}, "what was written is written again"
+    feed.put("tiles", sent(*events), 3)
+    assert TileFeed(KEPT, store, "space").position("tiles") == {"0": 3}
+    assert stored(store) == stored(whole)
 
 
 class Messages:

@@ -1,14 +1,18 @@
 """The tiles of one group-by, fed with whole tiles: what a streaming job sends of them.
 
-A tile is put in the place of the one that is there, so it may come again, and a message may be read again. How far the
-messages have been read stands beside the tiles all the same (`zipline.orchestration.events.standing`): a store that is
-lost takes it with it, and is filled anew from what messages there are.
+A tile is put in the place of the one that is there, so it may come again, and a message may be read again: many are
+written in several batches, so that no store is busy with one for long. How far the messages have been read stands
+beside the tiles all the same, and is in the last of the batches (`zipline.orchestration.events.standing`): a store that
+is lost takes it with it, and is filled anew from what messages there are.
 """
 
 from __future__ import annotations
 
 from zipline.engines.flink.sharing import Tiles
 from zipline.orchestration.events import standing
+
+AT_ONCE = 8192
+"""Tiles of a batch."""
 
 
 class TileFeed(standing.Tiles):
@@ -24,4 +28,8 @@ class TileFeed(standing.Tiles):
             return
         own = tiles.of(self.kept)
         with self._writing(logs) as also:
-            self._writer.replace(own.keys, own.key, own.day, own.words, own.irs, also)
+            for first in range(0, len(own.key), AT_ONCE):
+                part = slice(first, first + AT_ONCE)
+                is_last = first + AT_ONCE >= len(own.key)
+                items = also if is_last else ()
+                self._writer.replace(own.keys, own.key[part], own.day[part], own.words[part], own.irs[part], items)

@@ -41,6 +41,11 @@ from zipline.stores.opening import open_store, space_of
 MOST = 256
 """Messages of tiles that are written at once; each has up to half a megabyte."""
 WAITED = 0.02
+MANY = 4096
+"""Tiles that are written at once under load: then throughput counts more than how soon each is there."""
+REST, LONGEST_REST = 3.0, 1.0
+"""How long tiles gather after such a write, in times that it took and in seconds: of each that changes meanwhile only
+the newest is written, and a job of this machine has its processors."""
 STOPPED_WITHIN = 60.0
 """Seconds for a savepoint."""
 
@@ -62,6 +67,7 @@ class Streaming:
         self._offset = 0
         self._until = 0
         self._since = EVER_BEFORE
+        self._rests_until = 0.0
         self._goes_on = False
         self._ends_job = False
         self._checked = monotonic()
@@ -104,11 +110,11 @@ class Streaming:
             self._since = self._admin.begins(self.job.topics)
             ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
             while not ran.done():
-                self._put(self._reader.read(MOST, WAITED))
+                self._take_in()
             ran.result()
         end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
         while self._offset < end:
-            self._put(self._reader.read(MOST, WAITED))
+            self._take_in()
         self._progressed(asked, is_all=True)
         self.report.until, self.report.state = asked, "ended"
         self._count()
@@ -168,9 +174,7 @@ class Streaming:
         with self._tried("tiles"):
             if not self._has_begun:
                 self._begin()
-            messages = self._reader.read(MOST, WAITED)
-            self._put(messages)
-            is_through = not messages
+            is_through = not self._take_in()
         if "tiles" in self.report.troubles:
             self._has_begun = False
             self._stopped.wait(AGAIN)
@@ -197,6 +201,16 @@ class Streaming:
                 self._waiting.remove(kept)
         self.report.waits_for = [kept.group_by.name for kept in self._waiting]
         return len(self._feeds) > before
+
+    def _take_in(self) -> int:
+        """Writes the tiles that have come; gives how many messages there were."""
+        self._stopped.wait(self._rests_until - monotonic())
+        messages = self._reader.read(MOST, WAITED)
+        began, before = monotonic(), self.report.tiles
+        self._put(messages)
+        if len(messages) < MOST and self.report.tiles - before >= MANY:
+            self._rests_until = monotonic() + min(LONGEST_REST, REST * (monotonic() - began))
+        return len(messages)
 
     def _put(self, messages: Sequence[Tile]) -> None:
         """Writes the newest of each tile in these messages, and how far they go. Where the store is not as it was left,
@@ -325,7 +339,7 @@ class Streaming:
             end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
             until = monotonic() + STOPPED_WITHIN
             while self._offset < end and monotonic() < until:
-                self._put(self._reader.read(MOST, WAITED))
+                self._take_in()
 
     def _save(self) -> None:
         """Asks the job for a savepoint and for its end, and waits for both."""
