@@ -1,8 +1,8 @@
 """A day of the demo company as a live stream: its landings into Kafka, a job of Flink, LMDB, and fetches meanwhile.
 
 The landings are sent in their order, with their own times and faster than they came. Once a second a feature is fetched
-as of the time that the replay has got to, until it is what a backfill gives for that time. When the day is over, that
-is asked of every key of the day.
+as of the time that the replay has got to, until it is what a backfill gives for that time; where that takes longer, the
+day goes on when it is. When the day is over, that is asked of every key of the day.
 
 It is a project of its own, in a folder that goes with it: what the project itself serves is not touched. So are its
 topics, which the brokers of the project have, where it has any, and else a broker of its own.
@@ -37,7 +37,7 @@ from zipline.orchestration.agreement import Pair, pairs
 from zipline.orchestration.events.sources import EventSources
 from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.streaming.brokers import Admin
-from zipline.orchestration.streaming.jobs import StreamJob, stream_job
+from zipline.orchestration.streaming.jobs import stream_job
 from zipline.orchestration.streaming.outboxes import Outbox
 from zipline.orchestration.streaming.running import Streaming, open_streaming
 from zipline.orchestration.upload import upload_day
@@ -61,6 +61,8 @@ APPROXIMATE = "_approx_"
 """In the names of features that two runs may give otherwise."""
 STARTED_WITHIN = 300.0
 CAUGHT_UP_WITHIN = 120.0
+SEEN_WITHIN = 20.0
+"""Seconds after which the day goes on all the same."""
 _KEPT = 36_500 * DAY
 """For how long the topic keeps messages: they are as old as the flights."""
 
@@ -142,10 +144,10 @@ class _Replay:
             held.callback(admin.delete, made)
             self._upload(store)
             with open_streaming(job, store=store) as streaming, _running(streaming) as run:
-                self._await_job(admin, job, streaming, run)
+                self._await_job(streaming, run)
                 fetch = join_fetch(self._plan, self._join, store, partial(space_of, own))
-                self._play(fetch, run)
-                return self._checked(fetch, streaming, run)
+                sent = self._play(fetch, run)
+                return self._checked(fetch, streaming, run, sent)
 
     def _upload(self, store: Store) -> None:
         day = day_text(self._start - DAY)
@@ -153,36 +155,36 @@ class _Replay:
             done = upload_day(kept, self._catalog, store, space_of(self._own, kept), day)
             self._tell(f"uploaded  {kept.group_by.name} as of {day}, {done.generation.rows:,} keys")
 
-    def _await_job(self, admin: Admin, job: StreamJob, streaming: Streaming, run: Future[Any]) -> None:
-        """Until it has said where it begins to read, so that it reads all that is sent from then on."""
-        began, place = monotonic(), (self._topic, 0)
-        while streaming.report.until is None or place not in admin.committed(job.group, [place]):
+    def _await_job(self, streaming: Streaming, run: Future[Any]) -> None:
+        """Until it has a checkpoint: then all of it runs."""
+        began, feeds = monotonic(), len(streaming.job.feeds)
+        while streaming.report.checkpoint is None:
             if run.done():
                 run.result()
             if monotonic() > began + STARTED_WITHIN:
                 raise EngineError("the job of Flink has not begun to read", hint="is the machine busy?")
             time.sleep(0.2)
-        self._tell(f"started   a job of Flink, {len(job.feeds)} group-bys, in {monotonic() - began:.0f} s\n")
+        self._tell(f"started   a job of Flink, {feeds} group-bys, in {monotonic() - began:.0f} s\n")
 
-    def _play(self, fetch: JoinFetch, run: Future[Any]) -> None:
-        """Sends what landed until each second's time, and looks when it is in the feature."""
+    def _play(self, fetch: JoinFetch, run: Future[Any]) -> int:
+        """Sends what landed until each second's time, and looks when it is in the feature. Gives when all was sent."""
         outbox, sent = Outbox(self._own.brokers, self._topic), 0
         ticks = self._ticks()
         self._tell(f"time   carrier  landed  {FEATURE}  status  as backfilled after")
-        began = monotonic()
-        for second, (q, expected) in enumerate(zip(ticks, self._expected(ticks), strict=True), 1):
+        for q, expected in zip(ticks, self._expected(ticks), strict=True):
+            began = monotonic()
             due = [landing for landing in self._landings[sent:] if landing[0] < q]
             sent += len(due)
             outbox.send([(json.dumps(row).encode(), at) for at, row in due], {"0": sent})
             flushed = monotonic()
-            pair, waited = self._fetched(fetch, q, expected, began + second), monotonic() - flushed
+            pair, waited = self._fetched(fetch, q, expected, began + SEEN_WITHIN), monotonic() - flushed
             seen = f"{waited * 1000:,.0f} ms" if pair.is_alike else f"not yet: {_shown(expected)}"
             shown = f"{_shown(pair.online):>{len(FEATURE)}}"
             self._tell(f"{to_text(q)[11:16]}  {self._carrier:7}  {sent:>6}  {shown}  {pair.status:6}  {seen}")
             if run.done():
                 run.result()
-            time.sleep(max(0.0, began + second - monotonic()))
-        self._sent = now()
+            time.sleep(max(0.0, began + 1.0 - monotonic()))
+        return now()
 
     def _ticks(self) -> list[int]:
         """The times that are got to, one a second; the last is the end of the day."""
@@ -207,12 +209,12 @@ class _Replay:
                 return pair
             time.sleep(0.005)
 
-    def _checked(self, fetch: JoinFetch, streaming: Streaming, run: Future[Any]) -> dict[str, Any]:
+    def _checked(self, fetch: JoinFetch, streaming: Streaming, run: Future[Any], sent: int) -> dict[str, Any]:
         """Every key of the day at its end, when all of it is in the tiles."""
         q, rows = self._start + DAY, [{key: row[key] for key in KEYS} for _, row in self._landings]
         until = monotonic() + CAUGHT_UP_WITHIN
         while True:
-            is_through = (streaming.report.until or 0) > self._sent or monotonic() > until or run.done()
+            is_through = (streaming.report.until or 0) > sent or monotonic() > until or run.done()
             compared = self._compared(fetch, rows, q)
             differ = [pair for pair in compared if not pair.is_alike or pair.status in ("stale", "unavailable")]
             if not differ or is_through:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from zipline.clock import SECOND, monotonic
 from zipline.fetch.asked import RowKeys
 from zipline.stores.contract import Generation
-from zipline.stores.tiles import Progress, progress_of
+from zipline.stores.tiles import Progress
 
 MOST_ENTRIES = 100_000
 MOST_BYTES = 64 << 20
@@ -181,7 +181,7 @@ def _copied(value: Any) -> bytes | None:
 
 def _least(progress: Collection[bytes | None]) -> bytes | None:
     """What all of them say; None, which says that no stream has come, is the least of all."""
-    some = [progress_of(each) for each in progress if each is not None]
+    some = [Progress.of(each) for each in progress if each is not None]
     if len(some) < len(progress):
         return None
     return Progress(min(each.until for each in some), max(each.since for each in some)).written()

@@ -30,7 +30,7 @@ from zipline.plan.features import default_array
 from zipline.plan.online import SERVED, Kept
 from zipline.plan.steps import Feature, GroupByPlan
 from zipline.stores.contract import Ask, Generation, Place
-from zipline.stores.tiles import PROGRESS, chunks, progress_of
+from zipline.stores.tiles import PROGRESS, Progress, chunks
 from zipline.types import DataType
 
 Ints = NDArray[np.int64]
@@ -229,7 +229,7 @@ def _complete_until(generation: Generation | None, answer: Answered, q: int) -> 
     found = answer[1][0]
     if found is None:
         return generation.end
-    until, since = progress_of(found)
+    until, since = Progress.of(found)
     return generation.end if since > generation.end else max(generation.end, min(q, until))
 
 

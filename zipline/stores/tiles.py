@@ -44,10 +44,10 @@ class Progress(NamedTuple):
         """What stands under PROGRESS."""
         return _PROGRESS.pack(*self)
 
-
-def progress_of(found: bytes) -> Progress:
-    """What was written."""
-    return Progress(*_PROGRESS.unpack(found))
+    @classmethod
+    def of(cls, found: bytes) -> Progress:
+        """What was written."""
+        return cls(*_PROGRESS.unpack(found))
 
 
 def coarse(day: int) -> bytes:

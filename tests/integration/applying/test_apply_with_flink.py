@@ -13,12 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
-
+from tests.integration.servers.kafka import delete_all
 from tests.integration.streaming.jobs import QUICK, bought, fetching, make_streamed, produce, topic_of, until
 from zipline.clock import now
-from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.status import Status, end_job, statuses
 from zipline.project import Project, load_project
 
@@ -134,14 +131,8 @@ def test_messages_that_are_gone_hold_up_the_new_version_and_not_what_is_served(
 ) -> None:
     with applied(tmp_path, kafka_servers) as project:
         produce(project, [bought(number, "ann", float(number)) for number in (2, 8)])
-        client = AdminClient({"bootstrap.servers": kafka_servers})
-        admin = Admin(project.brokers)
-        gone = [TopicPartition(*place, offset) for place, offset in admin.ends([topic_of(project)]).items() if offset]
-        for deleted in client.delete_records(gone).values():
-            deleted.result(30)
+        delete_all(kafka_servers, topic_of(project))
         produce(project, [bought(9, "ann", 1.0)])
-        until(lambda: admin.begins([topic_of(project)]) > 0)
-        admin.close()
         said = apply(project, code=2).stderr
         assert "would miss events: its upload ends at" in said
         assert "zipline apply --ds" in said

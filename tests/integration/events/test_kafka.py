@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
+from tests.integration.servers.kafka import delete_all
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, day_text, now, to_text
-from zipline.orchestration.events.kafka import KafkaLog, KafkaUnreachableError
+from zipline.orchestration.events.kafka import KafkaLog
+from zipline.orchestration.events.kafka_client import KafkaUnreachableError
 from zipline.orchestration.events.logs import Record
 from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.posting import EventLog
@@ -152,10 +154,3 @@ def test_messages_that_were_deleted_unread_make_features_stale(
     assert taken_in(40) == (16, "stale"), "and it stays so"
     assert execute(["upload", SPENDING, *yesterday]) == 0
     assert taken_in(50) == (20, "stale"), "an upload of a day before it does not mend it"
-
-
-def delete_all(servers: str, topic: str) -> None:
-    """What the topic holds now, as brokers do with what is old."""
-    admin, end = AdminClient({"bootstrap.servers": servers}), -1
-    for deleted in admin.delete_records([TopicPartition(topic, number, end) for number in range(2)]).values():
-        deleted.result(30)

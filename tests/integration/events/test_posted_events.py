@@ -11,7 +11,7 @@ import pytest
 from tests.integration.events.shop import event, fetched, make_shop, stored
 from zipline import Fetcher, backfill
 from zipline.cli.main import execute
-from zipline.clock import DAY, SECOND, monotonic, now, to_text
+from zipline.clock import DAY, SECOND, day_text, monotonic, now, to_text
 from zipline.errors import EventError, LockedError
 from zipline.orchestration.events import posting
 from zipline.orchestration.events.logs import journal_line
@@ -110,8 +110,8 @@ def test_what_was_posted_is_in_the_upload_though_no_stream_ran(tmp_path: Path) -
 
 def test_a_stream_that_stalls_is_stale(tmp_path: Path) -> None:
     project = make_shop(tmp_path)
-    today = to_text(now() - now() % DAY - DAY)[:10]
-    run(tmp_path, "upload", "shop.spending.spending", "--ds", today, "--allow-missing")
+    yesterday = day_text(now() - DAY)
+    run(tmp_path, "upload", "shop.spending.spending", "--ds", yesterday, "--allow-missing")
     with open_stream(project) as stream:
         stream.once()
     assert fetched(project, "ann", at=to_text(now())).status(0, "spending_amount_sum_7d") in ("ok", "default")

@@ -56,6 +56,7 @@ def test_a_file_is_taken_in_once(zipline: Callable[..., Ran], shop: Project, tmp
             "refused": 1,
             "late": 0,
             "appended": 10,
+            "lost_before": None,
         }
     }
     assert done.facts["group_bys"] == {"shop.spending.spending": {"rows": 10, "repeated": 1, "failed": 0}}

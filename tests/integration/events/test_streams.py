@@ -29,8 +29,7 @@ from zipline.errors import ZiplineError
 from zipline.orchestration.events.seen import Seen
 from zipline.stores.contract import TILES_KEPT, Item, Place, StoreError
 from zipline.stores.memory import MemoryStore
-from zipline.stores.tiles import PROGRESS
-from zipline.stores.tiles import progress_of as stored_progress
+from zipline.stores.tiles import PROGRESS, Progress
 from zipline.types import STRING
 
 LATER = END + 2 * HOUR
@@ -302,7 +301,7 @@ def test_a_group_by_that_fails_holds_up_no_other_and_is_tried_again(
 
 def progress_of(store: MemoryStore, group_by: GroupBy) -> int | None:
     found = store.get([(place(group_by), [PROGRESS])])[0][0]
-    return None if found is None else stored_progress(found).until - END
+    return None if found is None else Progress.of(found).until - END
 
 
 def test_progress_is_the_moment_at_which_nothing_more_was_there(

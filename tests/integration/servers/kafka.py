@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from training import broker as own
 
@@ -29,3 +31,10 @@ def running_kafka() -> Iterator[str]:
 def broker() -> AbstractContextManager[Broker]:
     """A broker of its own, which can be killed and started again."""
     return own.broker(BUILD)
+
+
+def delete_all(servers: str, topic: str, partitions: int = 2) -> None:
+    """What a topic holds now, as brokers do with what is old."""
+    admin, end = AdminClient({"bootstrap.servers": servers}), -1
+    for deleted in admin.delete_records([TopicPartition(topic, number, end) for number in range(partitions)]).values():
+        deleted.result(30)

@@ -33,7 +33,7 @@ from zipline.stores.contract import Item, Place, StoreError
 from zipline.stores.keys import key_writer
 from zipline.stores.memory import MemoryStore
 from zipline.stores.opening import space_of
-from zipline.stores.tiles import coarse, fine
+from zipline.stores.tiles import PROGRESS, Progress, coarse, fine
 from zipline.tables.catalog import open_catalog
 from zipline.types import STRING
 
@@ -151,21 +151,24 @@ class Messages:
     """A topic of tiles in memory, read from an offset on."""
 
     def __init__(self) -> None:
-        self.held: list[bytes] = []
+        self.held: list[Tile] = []
         self._at = 0
 
     def put(self, found: dict[bytes, bytes]) -> None:
-        self.held.append(message(KEPT.tag, list(found), list(found.values())))
+        self.held.append(Tile(message(KEPT.tag, list(found), list(found.values())), len(self.held) + 1))
+
+    def lose(self, _: str, since: int) -> None:
+        self.held.append(Tile(b"", len(self.held) + 1, since))
 
     def begin(self, offset: int | None) -> None:
         self._at = offset or 0
 
     def read(self, most: int, wait: float) -> list[Tile]:
         first, self._at = self._at, len(self.held)
-        return [Tile(self.held[n], n + 1) for n in range(first, self._at)]
+        return self.held[first : self._at]
 
 
-def test_a_store_that_was_emptied_is_filled_with_all_tiles_again() -> None:
+def test_a_store_that_was_emptied_is_filled_with_all_tiles_again_and_told_what_is_lost() -> None:
     project: Any = SimpleNamespace(key_prefix="", brokers=None)
     sources = SimpleNamespace(enriched=())
     job: Any = SimpleNamespace(
@@ -173,19 +176,23 @@ def test_a_store_that_was_emptied_is_filled_with_all_tiles_again() -> None:
     )
     reader, stores = Messages(), MemoryStore()
     given: Any = reader
-    admin: Any = None
+    admin: Any = SimpleNamespace(tell_lost=reader.lose)
     locks: Any = SimpleNamespace(take=lambda space: True, check=lambda: None)
     streaming = Streaming(job, stores, admin, given, locks)
     space = Place(space_of(project, KEPT))
     reader.put(tiles((3, 1)))
+    reader.lose("tiles", END - DAY)
     streaming._step()
+    assert streaming.report.since == END - DAY
     stores._values.pop(space)
     reader.put(tiles((9, 1)))
     for _ in range(3):
         streaming._step()
     words = KEPT.form.opened_alone(stores.get([(space, [ANN + coarse(END)])])[0]).words
     assert words[:, EVENTS].tolist()[0] == 2
-    assert streaming._offset == 2
+    assert streaming._offset == 3
+    streaming._progressed(END, is_all=True)
+    assert Progress.of(stores.get([(space, [PROGRESS])])[0][0] or b"") == (END, END - DAY)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 24, 60, -1])

@@ -127,5 +127,5 @@ def test_progress_is_stored_while_nothing_comes(tmp_path: Path, kafka_servers: s
         until(lambda: status(project)["report"]["until"] > before + 3 * SECOND)
         assert status(project)["report"]["lag"] == 0
         admin = Admin(project.brokers)
-        assert admin.ends([topic_of(project)])[topic_of(project), 1] == 1
+        assert admin.bounds([topic_of(project)])[topic_of(project), 1][1] == 1
         admin.close()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from tests.integration.events.shop import make_shop
-from tests.integration.events.test_kafka import delete_all
+from tests.integration.servers.kafka import delete_all
 from tests.integration.streaming.jobs import (
     bought,
     fetching,
@@ -55,6 +60,39 @@ def test_state_that_is_gone_is_made_anew_and_messages_that_are_gone_are_told(
             assert (fetch("ann")["status"], fetch("bobo")["status"]) == ("stale", "stale")
 
 
+def test_messages_deleted_before_a_job_that_runs_has_read_them_are_told_and_it_goes_on_with_what_is_left(
+    tmp_path: Path, kafka_servers: str
+) -> None:
+    project = make_streamed(tmp_path, kafka_servers, with_ids=False)
+    with fetching(project) as fetch, streaming(project) as process:
+        produce(project, [bought(number, "ann", 1.0) for number in range(4)])
+        until(lambda: fetch("ann")["count_7d"] == 4)
+        with standing_still(process.pid):
+            produce(project, [bought(10, "ann", 1.0), bought(11, "bobo", 1.0)])
+            delete_all(kafka_servers, topic_of(project))
+            before = now()
+            produce(project, [bought(12, "ann", 1.0)])
+        until(lambda: fetch("ann")["count_7d"] == 5)
+        until(lambda: status(project)["report"]["lag"] == 0)
+        until(lambda: (status(project)["report"]["since"] or 0) > before - SECOND)
+        until(lambda: not status(project)["report"]["troubles"])
+        assert (fetch("ann")["status"], fetch("bobo")["status"]) == ("stale", "stale")
+        assert status(project)["report"]["restarts"] == 0
+
+
+@contextmanager
+def standing_still(keeper: int) -> Iterator[None]:
+    """The JVM of a job, which reads nothing meanwhile."""
+    children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+    (java,) = (int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "java")
+    os.kill(java, signal.SIGSTOP)
+    try:
+        time.sleep(2.0)  # what it had asked for is answered by then
+        yield
+    finally:
+        os.kill(java, signal.SIGCONT)
+
+
 def test_a_message_with_a_new_field_is_a_letter_until_the_table_has_the_column_and_then_one_event(
     tmp_path: Path, kafka_servers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +106,6 @@ def test_a_message_with_a_new_field_is_a_letter_until_the_table_has_the_column_a
     schema = pa.schema({"event": pa.string(), "user": pa.string(), "amount": pa.float64()})
     schema = schema.append(pa.field("bought_at", pa.timestamp("us", "UTC"))).append(pa.field("ds", pa.string()))
     with_shop = schema.append(pa.field("shop", pa.string())).empty_table()
-    shutil.rmtree(tmp_path / ".zipline" / "warehouse" / "purchases", ignore_errors=True)
     write_source("purchases", with_shop, "ds", project=project)
     capsys.readouterr()
     assert execute(again) == 0

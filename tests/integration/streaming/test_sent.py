@@ -15,7 +15,7 @@ from tests.integration.events.streams import ListLog
 from tests.integration.streaming.jobs import bought, fetching, job_of, make_streamed, make_topic, topic_of, until
 from zipline.cli.main import execute
 from zipline.clock import now
-from zipline.orchestration.events.kafka import KafkaUnreachableError
+from zipline.orchestration.events.kafka_client import KafkaUnreachableError
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import journal_of

@@ -40,8 +40,10 @@ class Running:
         return self.process is not None and self.process.poll() is not None
 
     def kill(self) -> None:
-        """Ends the mini cluster at once; what it has not checkpointed is read again."""
-        if self.process is not None:
+        """Ends it at once; what it has not checkpointed is read again."""
+        if self.process is None:
+            self.jobs.end(self.id)
+        else:
             self.process.kill()
             self.process.wait()
 

@@ -96,16 +96,16 @@ class StreamTable:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a job reads and writes. `client` are settings of Kafka's clients; `since` is where a new job begins, in
-    microseconds; `ends` makes it read what is there and end."""
+    """Where a job reads and writes, and the name that it puts on letters. A new one begins where its `group` of
+    consumers stands. `client` are settings of Kafka's clients; `ends` makes it read what is there and end."""
 
     servers: str
+    job: str
     group: str
     tiles: str
     dead: Mapping[str, str]
     late: Mapping[str, str]
     client: Mapping[str, str]
-    since: int | None = None
     ends: bool = False
     flush: int = 50
     """Milliseconds for which changes of a tile are gathered."""
@@ -175,7 +175,10 @@ def _source(name: str, topics: Sequence[str], table: StreamTable, settings: Sett
         "properties.isolation.level": "read_committed",
         "scan.topic-partition-discovery.interval": "30 s",
         **_clients(settings),
-        **_beginning(settings),
+        # Where that is gone, with the first messages that are there: a start by time would go on with what comes.
+        "scan.startup.mode": "group-offsets",
+        "properties.auto.offset.reset": "earliest",
+        **({"scan.bounded.mode": "latest-offset"} if settings.ends else {}),
     }
     if table.envelope is not None:
         time, before = table.envelope
@@ -185,13 +188,6 @@ def _source(name: str, topics: Sequence[str], table: StreamTable, settings: Sett
             "zipline-json.before-column": before,
         }
     return _created(name, columns, options)
-
-
-def _beginning(settings: Settings) -> dict[str, str]:
-    found = {"scan.startup.mode": "earliest-offset"}
-    if settings.since is not None:
-        found = {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(max(0, settings.since // 1000))}
-    return found | ({"scan.bounded.mode": "latest-offset"} if settings.ends else {})
 
 
 def _letters(kind: str, topic: str, table: StreamTable, settings: Settings) -> str:
@@ -242,7 +238,7 @@ def _sent(kind: str, table: StreamTable, condition: str, settings: Settings, mor
     """A message as it came: what is known of it, and which job put it aside, is in its headers, as text."""
     facts = {
         **more,
-        "job": _text(settings.group),
+        "job": _text(settings.job),
         "topic": _TOPIC,
         "partition": _PART,
         "offset": _OFFSET,

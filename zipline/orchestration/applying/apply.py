@@ -84,7 +84,7 @@ def _check_topics(steps: Steps, project: Project, store: Store) -> None:
             end = 0 if generation is None else generation.end
             for table in tables_of(steps.state.sources, version.kept):
                 for topic in steps.state.sources.tables[table].topics:
-                    begins = admin.begins([topic])
+                    begins = admin.begins(admin.bounds([topic]))
                     if begins > end:
                         raise ProjectError(
                             f"{version.name} would miss events: its upload ends at {to_text(end)}, and the topic "

@@ -16,8 +16,7 @@ from zipline.plan.online import SERVED
 from zipline.project import Project
 from zipline.registry import Registry
 from zipline.stores.contract import Generation, Place, Store
-from zipline.stores.tiles import PROGRESS
-from zipline.stores.tiles import progress_of as stored_progress
+from zipline.stores.tiles import PROGRESS, Progress
 from zipline.tables.catalog import Catalog
 from zipline.values import dataclass
 
@@ -126,7 +125,7 @@ def steps_to(
 def progress_of(store: Store, space: str) -> int | None:
     """Until when all events are in a space's tiles; None where nobody has said so."""
     found = store.get([(Place(space), [PROGRESS])])[0][0]
-    return None if found is None else stored_progress(found).until
+    return None if found is None else Progress.of(found).until
 
 
 def _due(

@@ -1,4 +1,4 @@
-"""A topic of Kafka as a log. The only module that knows Kafka's client.
+"""A topic of Kafka as a log.
 
 Partitions are assigned, not subscribed to: how far they were read is kept beside what was made of them, so there is no
 group whose members must agree, and a successor of a killed reader begins at once. A new reader begins with the messages
@@ -10,18 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import (
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from zipline.clock import monotonic, now
-from zipline.errors import ZiplineError
+from zipline.orchestration.events.kafka_client import READING, KafkaUnreachableError, begins, settings_of, unreachable
 from zipline.orchestration.events.logs import CHANGES, EVENTS, Lost, Position, Read, Record
 from zipline.project import Brokers
 from zipline.stores.contract import TILES_KEPT
@@ -32,16 +24,10 @@ WAITED = 0.02
 """Seconds for which a read waits for messages, of which none or some come."""
 TIMEOUT = 2.0
 """Seconds for which brokers may keep everything else of the stream waiting."""
-PATIENT = 5.0
-"""Seconds for what is asked once."""
 LOOK_AGAIN = 30.0
 """Seconds after which it is asked whether the topic has more partitions."""
 ENDS_EVERY = 0.5
 """Seconds after which it is asked anew where partitions end."""
-
-
-class KafkaUnreachableError(ZiplineError):
-    """The brokers, or the topic, cannot be reached or read."""
 
 
 class KafkaLog:
@@ -53,7 +39,7 @@ class KafkaLog:
     ) -> None:
         self.format = format
         self.name, self.table, self._topic, self._since = f"kafka:{topic}", table, topic, since
-        self._brokers, self._consumer = brokers, Consumer(settings_of(brokers) | _READING)
+        self._brokers, self._consumer = brokers, Consumer({**settings_of(brokers), **READING, "fetch.wait.max.ms": 50})
         self._known: tuple[float, list[int]] = (-LOOK_AGAIN, [])
         self._at: dict[int, int] = {}
         self._lost: dict[str, Lost] = {}
@@ -127,8 +113,9 @@ class KafkaLog:
 
     def _begins(self, number: int, low: int, high: int) -> int:
         """Since when all messages of a partition are there, of which some were deleted."""
-        at = self._asked(lambda: came(self._consumer, TopicPartition(self._topic, number, low))) if low < high else None
-        return kept_since(self._brokers, self._topic) if at is None else at
+        return int(
+            self._asked(lambda: begins(self._consumer, self._brokers, TopicPartition(self._topic, number, low), high))
+        )
 
     def _ends_now(self, partitions: list[int]) -> tuple[int, dict[int, int]]:
         """(when it was asked, where each partition ends)."""
@@ -168,65 +155,7 @@ class KafkaLog:
 
     def _wrong(self, error: KafkaError) -> KafkaUnreachableError:
         self._at = {}
-        return KafkaUnreachableError(
-            f"the topic {self._topic!r} cannot be read: {error.str()}", hint="are the servers of [brokers] running?"
-        )
+        return unreachable(f"the topic {self._topic!r} cannot be read", error)
 
 
-_READING = {
-    "group.id": "zipline",
-    "enable.auto.commit": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "earliest",
-    "isolation.level": "read_committed",
-    "fetch.wait.max.ms": 50,
-    "log_level": 2,
-}
-
-
-def came(consumer: Consumer, place: TopicPartition) -> int | None:
-    """When the first message from an offset on came (microseconds); None where there is none, only marks of
-    transactions. Nothing is assigned to the consumer afterwards."""
-    consumer.assign([place])
-    try:
-        while (message := consumer.poll(PATIENT)) is not None:
-            error = message.error()
-            if error is None:
-                return int(message.timestamp()[1]) * 1000
-            if error.code() == KafkaError._PARTITION_EOF:
-                return None
-    finally:
-        consumer.unassign()
-    raise KafkaUnreachableError(f"partition {place.partition} of the topic {place.topic!r} does not answer")
-
-
-def kept_since(brokers: Brokers, topic: str) -> int:
-    """Messages that came later cannot have been deleted (microseconds); now, where a topic deletes by size too."""
-    admin, resource = AdminClient({**settings_of(brokers), "log_level": 2}), ConfigResource(ResourceType.TOPIC, topic)
-    try:
-        settings = admin.describe_configs([resource])[resource].result(timeout=PATIENT)
-    except KafkaException as wrong:
-        raise KafkaUnreachableError(
-            f"the settings of the topic {topic!r} cannot be read: {wrong.args[0].str()}",
-            hint="are the servers of [brokers] running?",
-        ) from None
-    kept = int(settings["retention.ms"].value)
-    is_by_time = int(settings["retention.bytes"].value) < 0 and kept >= 0
-    return now() - kept * 1000 if is_by_time else now()
-
-
-def settings_of(brokers: Brokers) -> dict[str, Any]:
-    """The settings of a client of the project's brokers."""
-    settings: dict[str, Any] = {"bootstrap.servers": brokers.servers}
-    if brokers.security_protocol:
-        settings["security.protocol"] = brokers.security_protocol
-    if brokers.username:
-        settings |= {
-            "sasl.mechanisms": "PLAIN",
-            "sasl.username": brokers.username,
-            "sasl.password": brokers.password,
-        }
-    return settings
-
-
-__all__ = ["KafkaLog", "KafkaUnreachableError", "came", "kept_since", "settings_of"]
+__all__ = ["KafkaLog"]

@@ -55,6 +55,11 @@ class Tiles:
         self.look()
 
     @property
+    def since(self) -> int:
+        """Of events that came before it some are lost."""
+        return self._since
+
+    @property
     def name(self) -> str:
         return self.kept.group_by.name
 

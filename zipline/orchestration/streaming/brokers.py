@@ -1,53 +1,51 @@
-"""Kafka, as a streaming job needs it: topics made, tiles read, and how far a job has got.
-
-Beside `zipline.orchestration.events.kafka` and `outboxes` the only module that knows Kafka's client.
-"""
+"""Kafka, as a streaming job needs it: topics made, tiles read, how far the job has got and what is lost for it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import DAY, monotonic
 from zipline.errors import ProjectError
-from zipline.orchestration.events.kafka import KafkaUnreachableError, came, kept_since, settings_of
+from zipline.orchestration.events.kafka_client import (
+    READING,
+    TIMEOUT,
+    KafkaUnreachableError,
+    answered,
+    begins,
+    came,
+    result_of,
+    settings_of,
+    unreachable,
+)
 from zipline.project import Brokers
 
-TIMEOUT = 5.0
 MADE_WITHIN = 30.0
 """Seconds for new topics, which may be hundreds at once."""
 LARGEST = 64 << 20
 """Bytes of the largest message of tiles."""
-READING = {
-    "group.id": "zipline",
-    "enable.auto.commit": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "earliest",
-    "isolation.level": "read_committed",
-    "log_level": 2,
-}
+_LOST = b"lost"
+"""The key of messages among tiles that say since when nothing is missing in them; tiles have none."""
 
-Offsets = dict[tuple[str, int], int]
-"""(topic, partition) -> offset"""
-_NOWHERE: Offsets = {}
+Place = tuple[str, int]
+"""(topic, partition)"""
+Offsets = dict[Place, int]
+Bounds = dict[Place, tuple[int, int]]
+"""Where partitions begin, now that they have deleted what was before, and where they end."""
 
 
 class Tile(NamedTuple):
-    """A message of tiles, and the offset behind it."""
+    """A message of tiles and the offset behind it; or, instead of tiles, since when nothing is missing in them."""
 
     content: bytes
     after: int
+    since: int = EVER_BEFORE
 
 
 class Admin:
@@ -58,6 +56,7 @@ class Admin:
         self._groups: dict[str, Consumer] = {}
         self._admin = AdminClient({**settings_of(brokers), "log_level": 2})
         self._consumer = Consumer({**settings_of(brokers), **READING})
+        self._producer = Producer({**settings_of(brokers), "log_level": 2})
 
     def close(self) -> None:
         for consumer in (self._consumer, *self._groups.values()):
@@ -85,11 +84,8 @@ class Admin:
         }
         wanted = [NewTopic(topic, num_partitions=1, config=config) for topic in topics if topic not in known]
         for topic, made in (self._admin.create_topics(wanted) if wanted else {}).items():
-            try:
-                made.result(timeout=MADE_WITHIN)
-            except KafkaException as wrong:
-                if wrong.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise unreachable(f"the topic {topic!r} could not be made", wrong) from None
+            what = f"the topic {topic!r} could not be made"
+            result_of(what, made, MADE_WITHIN, unless=KafkaError.TOPIC_ALREADY_EXISTS)
         for new in wanted:
             self._await(new.topic)
 
@@ -98,18 +94,15 @@ class Admin:
         known = self._topics()
         wanted = [topic for topic in topics if topic in known]
         for topic, gone in (self._admin.delete_topics(wanted) if wanted else {}).items():
-            try:
-                gone.result(timeout=MADE_WITHIN)
-            except KafkaException as wrong:
-                if wrong.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise unreachable(f"the topic {topic!r} could not be deleted", wrong) from None
+            what = f"the topic {topic!r} could not be deleted"
+            result_of(what, gone, MADE_WITHIN, unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def _await(self, topic: str) -> None:
         """A topic that was just made has no leader for a moment, and the consumer must learn of it."""
         until = monotonic() + MADE_WITHIN
         while True:
             try:
-                answered(topic, lambda: self._consumer.list_topics(topic, timeout=TIMEOUT))
+                answered(_unread(topic), lambda: self._consumer.list_topics(topic, timeout=TIMEOUT))
                 self._watermarks(topic, 0)
             except KafkaUnreachableError:
                 if monotonic() > until:
@@ -118,61 +111,80 @@ class Admin:
             else:
                 return
 
-    def forget(self, group: str) -> None:
-        """Forgets how far a job has got that does not run."""
-        future = self._admin.delete_consumer_groups([group])[group]
-        try:
-            future.result(timeout=MADE_WITHIN)
-        except KafkaException as wrong:
-            if wrong.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-                raise unreachable(f"how far {group!r} had got cannot be forgotten", wrong) from None
-
-    def bounds(self, topics: Iterable[str]) -> dict[tuple[str, int], tuple[int, int]]:
-        """Where the partitions begin, now that they have deleted what was before, and where they end."""
+    def bounds(self, topics: Iterable[str]) -> Bounds:
+        """Those of all partitions of some topics."""
         known = self._topics()
         return {(topic, n): self._watermarks(topic, n) for topic in topics for n in known.get(topic, ())}
 
-    def ends(self, topics: Iterable[str]) -> Offsets:
-        """Where the partitions end."""
-        return {place: end for place, (_, end) in self.bounds(topics).items()}
+    def end(self, topic: str) -> int:
+        """Where a topic of one partition ends; 0 of one that is not there."""
+        return self.bounds([topic]).get((topic, 0), (0, 0))[1]
 
-    def begins(self, topics: Iterable[str], reached: Offsets = _NOWHERE) -> int:
-        """Since when nothing is missing for who has read topics so far (microseconds)."""
-        times = [EVER_BEFORE]
-        for place, (low, end) in self.bounds(topics).items():
-            if reached.get(place, 0) < low:
-                at = self.came(place, low) if low < end else None
-                times.append(kept_since(self._brokers, place[0]) if at is None else at)
-        return max(times)
+    def begins(self, bounds: Bounds) -> int:
+        """Since when nothing is missing for who reads these partitions from their beginning (microseconds)."""
+        return max((self._begins(place, *bound) for place, bound in bounds.items()), default=EVER_BEFORE)
 
-    def committed(self, group: str, places: Iterable[tuple[str, int]]) -> Offsets:
+    def _begins(self, place: Place, low: int, end: int) -> int:
+        first = TopicPartition(*place, low)
+        return answered(_unread(place[0]), lambda: begins(self._consumer, self._brokers, first, end))
+
+    def begin(self, group: str, topics: Iterable[str], since: int) -> None:
+        """Has a job of this group, which does not run, begin with the messages that came from `since` on, whatever it
+        had read of them before."""
+        bounds, stamp = self.bounds(topics), max(0, since // 1000)
+        asked = [TopicPartition(topic, number, stamp) for topic, number in bounds]
+        if not asked:
+            return
+        what = f"where {group!r} begins cannot be said"
+        found = answered(what, lambda: self._consumer.offsets_for_times(asked, timeout=TIMEOUT))
+        places = [
+            TopicPartition(topic, number, offset if offset >= 0 else bounds[topic, number][1])
+            for topic, number, offset in ((each.topic, each.partition, each.offset) for each in found)
+        ]
+        told = answered(what, lambda: self._group(group).commit(offsets=places, asynchronous=False)) or []
+        for each in told:
+            if each.error is not None:
+                raise unreachable(what, each.error)
+
+    def committed(self, group: str, places: Iterable[Place]) -> Offsets:
         """How far a job has got, as of its newest checkpoint; a partition that it has not begun is left out."""
         asked = [TopicPartition(*place) for place in places]
-        if group not in self._groups:
-            # A consumer finds the group's coordinator again when the brokers were away; the admin's client may not.
-            self._groups[group] = Consumer({**settings_of(self._brokers), **READING, "group.id": group})
-        try:
-            found = self._groups[group].committed(asked, timeout=TIMEOUT) if asked else []
-        except KafkaException as wrong:
-            raise unreachable(f"how far {group!r} has got cannot be read", wrong) from None
+        what = f"how far {group!r} has got cannot be read"
+        found = answered(what, lambda: self._group(group).committed(asked, timeout=TIMEOUT)) if asked else []
         return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0 and not each.error}
 
-    def came(self, place: tuple[str, int], offset: int) -> int | None:
+    def came(self, place: Place, offset: int) -> int | None:
         """When the first message from an offset on came; None where there is none, only marks of transactions."""
-        return answered(place[0], lambda: came(self._consumer, TopicPartition(*place, offset)))  # type: ignore[no-any-return]
+        return answered(_unread(place[0]), lambda: came(self._consumer, TopicPartition(*place, offset)))
+
+    def tell_lost(self, tiles: str, since: int) -> None:
+        """Says in a topic of tiles, to all who read it, that what came before may be missing."""
+        failed: list[KafkaError] = []
+        self._producer.produce(
+            tiles, str(since).encode(), _LOST, on_delivery=lambda error, _: failed.append(error) if error else None
+        )
+        if self._producer.flush(MADE_WITHIN):
+            raise KafkaUnreachableError(f"the topic {tiles!r} cannot be written within {MADE_WITHIN:.0f} s")
+        for error in failed:
+            raise unreachable(f"the topic {tiles!r} cannot be written", error)
+
+    def _group(self, name: str) -> Consumer:
+        """A consumer finds the group's coordinator again when the brokers were away; the admin's client may not."""
+        if name not in self._groups:
+            self._groups[name] = Consumer({**settings_of(self._brokers), **READING, "group.id": name})
+        return self._groups[name]
 
     def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
         place = TopicPartition(topic, number)
-        found = answered(topic, lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
+        found = answered(
+            _unread(topic), lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
+        )
         if found is None:
             raise KafkaUnreachableError(f"partition {number} of the topic {topic!r} does not answer")
         return int(found[0]), int(found[1])
 
     def _topics(self) -> Mapping[str, tuple[int, ...]]:
-        try:
-            metadata = self._admin.list_topics(timeout=TIMEOUT)
-        except KafkaException as wrong:
-            raise unreachable("the brokers do not answer", wrong) from None
+        metadata = answered("the brokers do not answer", lambda: self._admin.list_topics(timeout=TIMEOUT))
         return {name: tuple(sorted(found.partitions)) for name, found in metadata.topics.items() if found.error is None}
 
 
@@ -197,7 +209,7 @@ class TileReader:
         """Reads from there on; without an offset, from the first message that there is."""
         place = TopicPartition(self._topic, 0)
         found = answered(
-            self._topic, lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
+            _unread(self._topic), lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
         )
         low, high = (0, 0) if found is None else found
         # A topic that was made anew is another one, and begins anew.
@@ -206,14 +218,16 @@ class TileReader:
 
     def read(self, most: int, wait: float) -> list[Tile]:
         """What comes within `wait` seconds."""
-        messages = answered(self._topic, lambda: self._consumer.consume(most, wait))
+        messages = answered(_unread(self._topic), lambda: self._consumer.consume(most, wait))
         found = []
         for message in messages:
             error = message.error()
             if error is None:
-                found.append(Tile(message.value() or b"", message.offset() + 1))
+                content, after = message.value() or b"", (message.offset() or 0) + 1
+                is_lost = message.key() == _LOST
+                found.append(Tile(b"", after, int(content)) if is_lost else Tile(content, after))
             elif error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaUnreachableError(f"the topic {self._topic!r} cannot be read: {error.str()}")
+                raise unreachable(_unread(self._topic), error)
         return found
 
     def close(self) -> None:
@@ -235,15 +249,8 @@ def settings_for_java(brokers: Brokers) -> dict[str, str]:
     return found
 
 
-def answered(topic: str, question: Callable[[], Any]) -> Any:
-    try:
-        return question()
-    except KafkaException as wrong:
-        raise unreachable(f"the topic {topic!r} cannot be read", wrong) from None
+def _unread(topic: str) -> str:
+    return f"the topic {topic!r} cannot be read"
 
 
-def unreachable(what: str, wrong: KafkaException) -> KafkaUnreachableError:
-    return KafkaUnreachableError(f"{what}: {wrong.args[0].str()}", hint="are the servers of [brokers] running?")
-
-
-__all__ = ["Admin", "Offsets", "Tile", "TileReader", "answered", "settings_for_java", "unreachable"]
+__all__ = ["Admin", "Bounds", "Offsets", "Place", "Tile", "TileReader", "settings_for_java"]

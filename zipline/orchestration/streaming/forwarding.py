@@ -40,13 +40,18 @@ class Target(Protocol):
 
 
 class Forwarder:
-    """Sends some logs on, in a thread of its own. `before` says until when all is in the logs that others fill."""
+    """Sends some logs on, in a thread of its own. `before` says until when all is in the logs that others fill; `lose`
+    is told since when nothing is missing in them, before anything is sent of what comes after."""
 
-    def __init__(self, logs: Sequence[tuple[Log, Target]], before: Callable[[], int | None] = lambda: ALWAYS) -> None:
-        self._logs, self._before = tuple(logs), before
+    def __init__(
+        self,
+        logs: Sequence[tuple[Log, Target]],
+        before: Callable[[], int | None] = lambda: ALWAYS,
+        lose: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._logs, self._before, self._lose = tuple(logs), before, lose
         self._until: dict[str, int] = {}
-        self.since = EVER_BEFORE
-        """Messages that came before it may have been deleted before they were read."""
+        self._since = EVER_BEFORE
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sending on", daemon=True)
         self._wrong: Exception | None = None
@@ -98,7 +103,10 @@ class Forwarder:
         before = self._before()  # first: what others fill it with later is not in it yet
         position = target.position()
         read = log.read(position)
-        self.since = max(self.since, read.lost_behind(position))
+        since = read.lost_behind(position)
+        if since > self._since:
+            self._lose(since)
+            self._since = since
         messages = [(bytes(event), record.at) for record in read.records for event in record.events]
         target.send(messages, read.position)
         if read.is_all and before is not None:
@@ -117,8 +125,8 @@ def posts_of(job: StreamJob) -> Forwarder:
     )
 
 
-def joins_of(job: StreamJob, store: Store, posts: Forwarder) -> list[Forwarder]:
-    """What makes the rows of each join that the job aggregates, those that others read first."""
+def joins_of(job: StreamJob, store: Store, posts: Forwarder, lose: Callable[[int], None]) -> list[Forwarder]:
+    """What makes the rows of each join that the job aggregates, those that others read first; see `Forwarder`."""
     project, made = job.project, dict[str, Forwarder]()
     for name, enricher in enrichers(project, job.sources, store, now).items():
         left, target = enricher.table.left.name, job.enriched[name]
@@ -126,5 +134,5 @@ def joins_of(job: StreamJob, store: Store, posts: Forwarder) -> list[Forwarder]:
         for topic in job.tables[left].inputs:
             log = EnrichedLog(enricher, KafkaLog(left, topic, project.brokers), is_sifted=True)
             logs.append((log, Relay(project.brokers, topic, target)))
-        made[name] = Forwarder(logs, made.get(left, posts).until)
+        made[name] = Forwarder(logs, made.get(left, posts).until, lose)
     return list(made.values())

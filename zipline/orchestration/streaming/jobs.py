@@ -15,7 +15,6 @@ from pathlib import Path
 import fsspec
 
 from zipline.api import EntitySource
-from zipline.clock import now
 from zipline.engines.flink.launching import defaults
 from zipline.engines.flink.statements import Computed, Settings, StreamTable, session, statements
 from zipline.errors import ProjectError, UsageError
@@ -25,7 +24,6 @@ from zipline.orchestration.events.tables import EnrichedTable, EventTable
 from zipline.orchestration.streaming.brokers import Admin, settings_for_java
 from zipline.plan.online import Kept
 from zipline.project import EMBEDDED, Project
-from zipline.stores.contract import TILES_KEPT
 from zipline.values import dataclass
 
 _LONGEST_NAME = 60
@@ -55,7 +53,7 @@ class StreamJob:
     def identity(self) -> str:
         """Of what it computes, wherever it reads and writes."""
         nowhere = dict.fromkeys(self.sources.all_tables, "")
-        found = statements(self.feeds, self.tables, Settings("", "", "", nowhere, nowhere, {}, since=0))
+        found = statements(self.feeds, self.tables, Settings("", "", "", "", nowhere, nowhere, {}))
         text = "\n".join([*found, str(self.project.flink.parallelism)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -68,6 +66,11 @@ class StreamJob:
     def group(self) -> str:
         """Of consumers, by which it tells the brokers how far it has got."""
         return self.version
+
+    @property
+    def once_group(self) -> str:
+        """The same of a job that ends: it begins anew each time."""
+        return f"{self.group}.once"
 
     @property
     def tiles(self) -> str:
@@ -127,20 +130,19 @@ class StreamJob:
         }
         return found | ({"execution.state-recovery.path": restored} if restored else {})
 
-    def statements(self, *, ends: bool = False, goes_on: bool = False) -> list[str]:
-        """What the job is. A new one begins with the messages for which tiles are kept. One that goes on from a
-        checkpoint begins at its offsets, or where these are gone with the first messages that are there."""
+    def statements(self, *, ends: bool = False) -> list[str]:
+        """What the job is; with `ends` it reads what is there and ends."""
         return statements(
             self.feeds,
             self.tables,
             Settings(
                 servers=self.project.brokers.servers,
-                group=self.group,
+                job=self.version,
+                group=self.once_group if ends else self.group,
                 tiles=self.tiles,
                 dead=self.dead,
                 late=self.late,
                 client=settings_for_java(self.project.brokers),
-                since=None if goes_on else now() - TILES_KEPT,
                 ends=ends,
                 flush=self.project.flink.flush,
             ),

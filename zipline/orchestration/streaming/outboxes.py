@@ -14,8 +14,15 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from zipline.clock import now
-from zipline.orchestration.events.kafka import KafkaUnreachableError, settings_of
-from zipline.orchestration.streaming.brokers import LARGEST, READING, TIMEOUT, answered, unreachable
+from zipline.orchestration.events.kafka_client import (
+    READING,
+    TIMEOUT,
+    KafkaUnreachableError,
+    answered,
+    settings_of,
+    unreachable,
+)
+from zipline.orchestration.streaming.brokers import LARGEST
 from zipline.project import Brokers
 
 Sent: TypeAlias = "tuple[bytes, int | None]"
@@ -62,7 +69,7 @@ class _Sender:
             if isinstance(wrong, BufferError):
                 raise KafkaUnreachableError(f"the brokers are slower than what is sent to {self._topic!r}") from None
             if isinstance(wrong, KafkaException):
-                raise unreachable(f"the topic {self._topic!r} cannot be written", wrong) from None
+                raise unreachable(f"the topic {self._topic!r} cannot be written", wrong.args[0]) from None
             raise
 
 
@@ -103,9 +110,8 @@ class Outbox:
         consumer = Consumer({**settings_of(self._brokers), **READING})
         place = TopicPartition(self._topic, 0)
         try:
-            low, end = answered(
-                self._topic, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
-            ) or (0, 0)
+            what = f"the topic {self._topic!r} cannot be read"
+            low, end = answered(what, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
             # Behind the last message there are marks of transactions: some steps back are enough to find it.
             step = 16
             while end > low:
@@ -153,10 +159,8 @@ class Relay:
         """How far the partitions of the source were read; without those that were never."""
         if self._position is None:
             self._sender.opened()
-            try:
-                found = self._consumer.committed(self._partitions(), timeout=TIMEOUT)
-            except KafkaException as wrong:
-                raise unreachable(f"how far {self._source!r} was read cannot be read", wrong) from None
+            what = f"how far {self._source!r} was read cannot be read"
+            found = answered(what, lambda: self._consumer.committed(self._partitions(), timeout=TIMEOUT))
             self._position = {str(each.partition): each.offset for each in found if each.offset >= 0}
         return self._position
 
@@ -193,8 +197,9 @@ def sent_again(brokers: Brokers, letters: str, job: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     try:
         sender.opened()
-        known = answered(letters, lambda: consumer.committed([place], timeout=TIMEOUT))[0]
-        ends = answered(letters, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
+        what = f"the topic {letters!r} cannot be read"
+        known = answered(what, lambda: consumer.committed([place], timeout=TIMEOUT))[0]
+        ends = answered(what, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
         low, end = int(ends[0]), int(ends[1])
         at = max(known.offset, low) if known.offset >= 0 else low
         consumer.assign([TopicPartition(letters, 0, at)])

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import monotonic, now
@@ -25,16 +26,16 @@ from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.partials import opened
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
 from zipline.engines.flink.sharing import shared
-from zipline.errors import EngineError, LockedError, LockLostError, ZiplineError
-from zipline.orchestration.events.opening import tiles_lock
+from zipline.errors import EngineError, LockLostError, ZiplineError
 from zipline.orchestration.events.stream import AGAIN, CHECKED_EVERY, PROGRESS_EVERY
 from zipline.orchestration.streaming.brokers import Admin, Tile, TileReader
 from zipline.orchestration.streaming.feeds import TileFeed
 from zipline.orchestration.streaming.forwarding import joins_of, posts_of
-from zipline.orchestration.streaming.jobs import StreamJob, job_lock_name
-from zipline.orchestration.streaming.progress import Progress
+from zipline.orchestration.streaming.jobs import StreamJob
+from zipline.orchestration.streaming.locks import Locks
+from zipline.orchestration.streaming.progress import JobProgress
 from zipline.orchestration.streaming.status import STOPPED, Report, write_status
-from zipline.registry import Lock, Registry, open_registry
+from zipline.registry import open_registry
 from zipline.stores.contract import TILES_KEPT, Store
 from zipline.stores.opening import open_store, space_of
 
@@ -61,14 +62,12 @@ class Streaming:
         self._shared = shared(job.feeds)
         self._take_up()
         posts = posts_of(job)
-        self._forwarders = [posts, *joins_of(job, store, posts)]
-        self._progress = Progress(admin, job.topics, job.group, job.tiles)
+        self._forwarders = [posts, *joins_of(job, store, posts, partial(admin.tell_lost, job.tiles))]
+        self._progress = JobProgress(admin, job.topics, job.group, job.tiles)
         self.running: Running | None = None
         self._offset = 0
         self._until = 0
-        self._since = EVER_BEFORE
         self._rests_until = 0.0
-        self._goes_on = False
         self._ends_job = False
         self._checked = monotonic()
         self._stopped = threading.Event()
@@ -105,14 +104,14 @@ class Streaming:
         for forwarder in self._forwarders:
             forwarder.all()
         self._begin()
+        JobProgress(self._admin, self.job.topics, self.job.once_group, self.job.tiles).begin(now() - TILES_KEPT)
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
-            self._since = self._admin.begins(self.job.topics)
             ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
             while not ran.done():
                 self._take_in()
             ran.result()
-        end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
+        end = self._admin.end(self.job.tiles)
         while self._offset < end:
             self._take_in()
         self._progressed(asked, is_all=True)
@@ -141,16 +140,12 @@ class Streaming:
             jobs = Jobs(project.flink.cluster)
             found = next((job for job, name in jobs.names().items() if name == self.job.version), None)
             if found is not None:
+                self._progress.begin()
                 self.report.id, self.report.state = found, "running"
-                self._note_lost()
                 return Running(found, jobs, self.job.folder / "submit.log", None)
         restored = self.job.newest_state()
-        if restored is None:
-            self._admin.forget(self.job.group)
-        self._note_lost()
-        self._goes_on = restored is not None
-        statements = self.job.statements(goes_on=self._goes_on)
-        running = start(project.flink, self.job.settings(restored), statements, self.job.folder)
+        self._progress.begin(None if restored else now() - TILES_KEPT)
+        running = start(project.flink, self.job.settings(restored), self.job.statements(), self.job.folder)
         self.report.id, self.report.state = running.id, "running"
         return running
 
@@ -159,6 +154,7 @@ class Streaming:
         for feed in self._feeds:
             feed.look()
         self.report.until, self._until = None, 0
+        self._lose(EVER_BEFORE)
         positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
         known = [position for position in positions if position is not None]
         self._offset = min(known, default=0) if len(known) == len(positions) else 0
@@ -223,8 +219,11 @@ class Streaming:
         newest: dict[int, dict[bytes, bytes]] = {each.tag: {} for each in self._shared}
         after = self._offset
         for message in messages:
-            found = read_message(message.content)
             after = message.after
+            if message.since > EVER_BEFORE:
+                self._lose(message.since)
+                continue
+            found = read_message(message.content)
             if found.feed in newest:
                 newest[found.feed].update(zip(found.places, found.tiles, strict=True))
         feeds = {feed.kept: feed for feed in self._feeds}
@@ -249,17 +248,16 @@ class Streaming:
             self._until = until
 
     def _progressed(self, until: int, *, is_all: bool) -> None:
-        """All that came before `until` is in the tiles, but what was deleted before it was read."""
-        since = max([self._since, *(forwarder.since for forwarder in self._forwarders)])
-        self.report.since = None if since == EVER_BEFORE else since
+        """All that came before `until` is in the tiles, but what was lost."""
         for feed in self._feeds:
-            feed.lose(since)
             feed.progress(until, is_all=is_all)
 
-    def _note_lost(self) -> None:
-        """What topics have deleted behind where the job goes on, or begins, is lost for it."""
-        reached = self._admin.committed(self.job.group, self._admin.ends(self.job.topics))
-        self._since = max(self._since, self._admin.begins(self.job.topics, reached))
+    def _lose(self, since: int) -> None:
+        """Of what came before some is lost for the tiles; it is stored with how far these were read."""
+        for feed in self._feeds:
+            feed.lose(since)
+        lost = max((feed.since for feed in self._feeds), default=EVER_BEFORE)
+        self.report.since = None if lost == EVER_BEFORE else lost
 
     def _watch(self) -> None:
         try:
@@ -276,21 +274,11 @@ class Streaming:
             known = [forwarder.until() for forwarder in self._forwarders]
             self._progress.look(None if None in known else min(each for each in known if each is not None))
             self.report.lag = self._progress.lag
-            self._look_for_lost()
             self._count()
         with self._tried("sending on"):
             for forwarder in self._forwarders:
                 forwarder.check()
         write_status(self.job.folder, self.report)
-
-    def _look_for_lost(self) -> None:
-        """Where topics have deleted what the job has not read, it goes on with what they have; one that did not go on
-        from a checkpoint would go on with what comes."""
-        if self._progress.lost == EVER_BEFORE:
-            return
-        self._since = max(self._since, self._progress.lost)
-        if not self._goes_on and self.job.newest_state() is not None:
-            self._restart()
 
     def _look(self) -> None:
         """Starts the job again where it has ended."""
@@ -331,12 +319,13 @@ class Streaming:
             return
         with self._tried("savepoint"):
             self._save()
-        self.running.kill()
-        self.report.state = STOPPED
+        with self._tried("job"):
+            self.running.kill()
+            self.report.state = STOPPED
         if self._wrong is not None:  # another process may write the tiles
             return
         with self._tried("tiles"):
-            end = self._admin.ends([self.job.tiles])[self.job.tiles, 0]
+            end = self._admin.end(self.job.tiles)
             until = monotonic() + STOPPED_WITHIN
             while self._offset < end and monotonic() < until:
                 self._take_in()
@@ -356,9 +345,7 @@ class Streaming:
     def _count(self) -> None:
         """Messages that were put aside since their topics were made."""
         for counts, topics in ((self.report.dead, self.job.dead), (self.report.late, self.job.late)):
-            ends = self._admin.ends(topics.values())
-            for table, topic in topics.items():
-                counts[table] = ends.get((topic, 0), 0)
+            counts.update((table, self._admin.end(topic)) for table, topic in topics.items())
 
     @contextmanager
     def _tried(self, name: str) -> Iterator[None]:
@@ -371,35 +358,6 @@ class Streaming:
             self._stopped.set()
         except (ZiplineError, OSError) as wrong:
             self.report.troubles[name] = wrong.what if isinstance(wrong, ZiplineError) else str(wrong) or repr(wrong)
-
-
-class Locks:
-    """The locks of a job and of its group-bys' tiles, until they are given back."""
-
-    def __init__(self, registry: Registry, held: ExitStack, *, beside: bool) -> None:
-        self._registry, self._held, self._beside = registry, held, beside
-        self._taken: dict[str, Lock] = {}
-
-    def take(self, space: str) -> bool:
-        """Whether this process writes the tiles of a space from now on; where another one does, a LockedError, unless
-        it may be begun beside that one."""
-        if space not in self._taken:
-            try:
-                self._taken[space] = self._held.enter_context(tiles_lock(self._registry, space))
-            except LockedError:
-                if not self._beside:
-                    raise
-                return False
-        return True
-
-    def take_job(self, job: str) -> None:
-        """LockedError where another process keeps it going."""
-        self._taken[job] = self._held.enter_context(self._registry.locks.acquire(job_lock_name(job), "zipline stream"))
-
-    def check(self) -> None:
-        """LockLostError where another process may have one."""
-        for lock in self._taken.values():
-            lock.check()
 
 
 @contextmanager
