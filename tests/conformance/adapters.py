@@ -28,6 +28,7 @@ from .oracle import Result
 from .spark_session import divided
 from .tables import AggregateCase, BackfillCase, Case, Row, Table
 
+FLINK = "flink"
 LAYOUTS: dict[str, pa.DataType] = {
     "NAIVE": pa.timestamp("us"),
     "MILLIS_TOKYO": pa.timestamp("ms", tz="Asia/Tokyo"),
@@ -57,6 +58,15 @@ class Oracle(Adapter):
 
     def run(self, case: Case) -> Result:
         return oracle.run(case)
+
+
+class Streamed(Adapter):
+    """A stream answers many cases at once, after they were asked: `on_flink` stands in its place."""
+
+    name = FLINK
+
+    def run(self, case: Case) -> Result:
+        raise NotImplementedError
 
 
 class Arrow(Adapter):
@@ -120,9 +130,10 @@ def as_files(tables: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 ORACLE = Oracle()
-ENGINES = tuple(map(Arrow, os.environ.get("ZIPLINE_ENGINES", "local").split()))
-"""`make test-spark` names Spark: the suite takes it many minutes."""
-ADAPTERS: tuple[Adapter, ...] = (ORACLE, *ENGINES)
+NAMES = os.environ.get("ZIPLINE_ENGINES", "local").split()
+"""The suite takes Spark many minutes, and Flink a JVM of its own: `make test` names each alone."""
+ENGINES = tuple(Arrow(name) for name in NAMES if name != FLINK)
+ADAPTERS: tuple[Adapter, ...] = (ORACLE, *ENGINES, *(Streamed() for name in NAMES if name == FLINK))
 
 
 def arrow_type(kind: str) -> pa.DataType:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from zipline.errors import UnsupportedError
 
-from .adapters import ADAPTERS, ENGINES, Adapter, Arrow
+from .adapters import ADAPTERS, ENGINES, FLINK, Adapter, Arrow, Streamed
 from .spark_session import spark_session
 from .tallies import TALLIES
 
@@ -16,7 +17,18 @@ from .tallies import TALLIES
 @pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.name)
 def adapter(request: pytest.FixtureRequest) -> Adapter:
     """Everything that must give the literal answers: the engines, and the oracle itself."""
+    if isinstance(request.param, Streamed):
+        return request.getfixturevalue("on_flink").of(request.node.nodeid)  # type: ignore[no-any-return]
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def on_flink(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a streaming job has answered to all tests of this session."""
+    from .on_flink import Suite  # it stands on Kafka and on all that streams
+
+    items = [item for item in request.session.items if FLINK in _engine_names(item)]
+    return Suite(items, tmp_path_factory.mktemp("suite"))
 
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)

@@ -59,7 +59,8 @@ def test_every_operation_is_tested_on_five_values() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_null_and_nan_are_skipped_by_every_operation(adapter: Adapter, name: str) -> None:
     with_gaps = values("DOUBLE", NAN, 4.0, None, 1.0, NAN, 2.0, 8.0, None)
-    without = values("DOUBLE", 4.0, 1.0, 2.0, 8.0)
+    minutes = ((1, 4.0), (3, 1.0), (5, 2.0), (6, 8.0))
+    without = events("DOUBLE", *((f"2024-03-05 11:{minute:02d}", value) for minute, value in minutes))
     assert feature(adapter, with_gaps, made(name)) == feature(adapter, without, made(name))
 
 

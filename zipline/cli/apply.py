@@ -86,7 +86,7 @@ def _facts(steps: Steps) -> dict[str, Any]:
             {"name": name, "is": steps.change(name), "space": steps.spaces.get(name), "upload": days.get(name)}
             for name in names
         ],
-        "fills": [version.name for version in steps.fills],
+        "fills": [version.name for version in (*steps.fills, *steps.refills)],
         "jobs": [{"name": job.name, "version": job.version, "starts": job in steps.starts} for job in steps.state.jobs],
         "ends": list(steps.ends),
     }

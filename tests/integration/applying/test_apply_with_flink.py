@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.integration.servers.flink_cluster import flink_cluster
 from tests.integration.servers.kafka import delete_all
 from tests.integration.streaming.jobs import QUICK, bought, fetching, make_streamed, produce, topic_of, until
 from zipline.clock import now
@@ -42,9 +44,9 @@ def alive(project: Project) -> dict[str, Status]:
 
 
 @contextmanager
-def applied(folder: Path, servers: str) -> Iterator[Project]:
+def applied(folder: Path, servers: str, settings: str = "") -> Iterator[Project]:
     """A project of two group-bys of one topic, of which nothing is applied; its jobs end with the block."""
-    made = make_streamed(folder, servers, settings='[stream]\nengine = "flink"\n' + QUICK)
+    made = make_streamed(folder, servers, settings='[stream]\nengine = "flink"\n' + QUICK + settings)
     file = folder / "configs" / "shop" / "spending.py"
     file.write_text(file.read_text() + COUNTED)
     visits = folder / "configs" / "shop" / "visits.py"
@@ -96,6 +98,51 @@ def test_a_changed_job_takes_over_from_the_one_that_goes_on(tmp_path: Path, kafk
         (tmp_path / "configs" / "shop" / "visits.py").unlink()
         apply(project)
         assert alive(project) == {}
+
+
+def test_jobs_on_a_cluster_are_brought_to_what_is_declared(tmp_path: Path, kafka_servers: str) -> None:
+    with (
+        flink_cluster() as cluster,
+        applied(tmp_path, kafka_servers, f'cluster = "{cluster.address}"\n') as project,
+        fetching(project) as fetch,
+    ):
+        apply(project)
+        ((first, state),) = cluster.states().items()
+        assert state == "RUNNING"
+        produce(project, [bought(number, "ann", float(number)) for number in (2, 8)])
+        until(lambda: fetch("ann")["sum_1h"] == 10.0)
+        (status,) = alive(project).values()
+        os.kill(status.process.pid, signal.SIGKILL)
+        until(lambda: not alive(project))
+        apply(project)
+        assert cluster.states() == {first: "RUNNING"}, "it is followed again"
+        change(project, 'SUM, windows=["1h", "1d", "7d"]', 'SUM, windows=["1h", "3d"]')
+        apply(project)
+        states = cluster.states()
+        assert (states.pop(first), list(states.values())) == ("FINISHED", ["RUNNING"])
+        produce(project, [bought(9, "ann", 9.0)])
+        until(lambda: fetch("ann")["sum_1h"] == 19.0 and fetch("ann")["sum_3d"] == 19.0)
+        change(project, "online=True", "online=False")
+        (tmp_path / "configs" / "shop" / "visits.py").unlink()
+        apply(project)
+        assert set(cluster.states().values()) == {"FINISHED"}
+
+
+def test_where_the_engine_changes_tiles_are_made_anew_by_the_other(tmp_path: Path, kafka_servers: str) -> None:
+    with applied(tmp_path, kafka_servers) as project:
+        apply(project)
+        produce(project, [bought(number, "ann", float(number)) for number in (2, 8)])
+        for number, (engine, jobs) in enumerate([("flink", 1), ("local", 0), ("flink", 1)]):
+            file = project.root / "zipline.toml"
+            file.write_text(re.sub(r'engine = "\w+"', f'engine = "{engine}"', file.read_text()))
+            done = told(load_project(project.root))
+            assert len(alive(project)) == jobs
+            assert done["fills"] == ([] if jobs else ["shop.spending.counted", "shop.spending.spending"])
+            with fetching(project) as fetch:
+                until(lambda: fetch("ann")["sum_1h"] == 10.0 + number)  # noqa: B023
+                assert fetch("ann")["counted_amount_max_1d"] == 8.0
+                assert fetch("ann")["status"] == "ok"
+            produce(project, [bought(20 + number, "ann", 1.0)])
 
 
 def watched(project: Project, work: Callable[[], None]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
 from tests.integration.servers.kafka import delete_all
+from zipline.algebra.layout import EVER_BEFORE
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, day_text, now, to_text
-from zipline.orchestration.events.kafka import KafkaLog
+from zipline.orchestration.events.kafka import ENDS_EVERY, KafkaLog
 from zipline.orchestration.events.kafka_client import KafkaUnreachableError
 from zipline.orchestration.events.logs import Record
 from zipline.orchestration.events.opening import Wanted, open_stream
@@ -98,6 +100,23 @@ def test_what_a_transaction_took_back_is_not_read_and_its_marks_are_no_end_that_
     log.close()
 
 
+def test_what_is_deleted_before_an_open_log_has_read_it_is_told(kafka_servers: str, topic: str) -> None:
+    produce(kafka_servers, topic, [{"n": n} for n in range(8)])
+    log = KafkaLog("purchases", topic, Brokers(kafka_servers))
+    _, position, _ = read_all(log, {})
+    produce(kafka_servers, topic, [{"n": n} for n in (8, 9, 10)])
+    delete_all(kafka_servers, topic)
+    before = now()
+    produce(kafka_servers, topic, [{"n": 11}])
+    time.sleep(ENDS_EVERY)
+    read = log.read(position)
+    assert read.lost_behind(position) >= before - SECOND
+    assert read.lost_behind(read.position) == EVER_BEFORE
+    records, _, _ = read_all(log, read.position)
+    assert [record.events for record in (*read.records, *records)] == [[b'{"n": 11}']]
+    log.close()
+
+
 def test_brokers_and_topics_that_are_not_there_are_errors_that_say_so(kafka_servers: str) -> None:
     log = KafkaLog("purchases", "nowhere", Brokers(kafka_servers))
     with pytest.raises(KafkaUnreachableError, match="there is no topic 'nowhere'"):
@@ -137,8 +156,8 @@ def test_messages_that_were_deleted_unread_make_features_stale(
     yesterday = ["--ds", day_text(now() - DAY), "--allow-missing", "--project", str(tmp_path)]
     assert execute(["upload", SPENDING, *yesterday]) == 0
 
-    def taken_in(first: int) -> tuple[Any, str]:
-        produce(kafka_servers, topic, [event(first + n, "ann", 1.0, to_text(now() - SECOND)) for n in range(4)])
+    def taken_in(first: int, count: int = 4) -> tuple[Any, str]:
+        produce(kafka_servers, topic, [event(first + n, "ann", 1.0, to_text(now() - SECOND)) for n in range(count)])
         assert execute(["stream", "--once", "--project", str(tmp_path)]) == 0
         found = fetched(project, "ann", at=to_text(now()))
         return found.rows()[0]["spending_amount_count_7d"], found.status(0, "spending_amount_count_7d")
@@ -149,6 +168,7 @@ def test_messages_that_were_deleted_unread_make_features_stale(
     assert "have deleted" not in capsys.readouterr().out
     produce(kafka_servers, topic, [event(20, "ann", 1.0, to_text(now() - SECOND))])
     delete_all(kafka_servers, topic)
+    assert taken_in(0, 0) == (8, "stale"), "nothing is left that tells how old they were"
     assert taken_in(30) == (12, "stale")
     assert "purchases: topics have deleted messages that came before" in capsys.readouterr().out
     assert taken_in(40) == (16, "stale"), "and it stays so"

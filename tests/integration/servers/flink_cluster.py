@@ -101,7 +101,7 @@ class Cluster:
         own = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
-            "JAVA_TOOL_OPTIONS": "-Dorg.apache.logging.log4j.level=INFO",
+            "JAVA_TOOL_OPTIONS": f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} -Dorg.apache.logging.log4j.level=INFO",
         }
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(

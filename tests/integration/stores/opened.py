@@ -65,7 +65,7 @@ def empty_redis(redis_url: str) -> str:
 def empty_cassandra(cassandra_address: str, cassandra_client: Any) -> str:
     """The URL of a keyspace whose tables, if it has any, are empty."""
     keyspace = cassandra_client.cluster.metadata.keyspaces.get(KEYSPACE)
-    for table in keyspace.tables if keyspace else ():
+    for table in list(keyspace.tables) if keyspace else ():
         cassandra_client.execute(f"TRUNCATE {KEYSPACE}.{table}")
     return f"cassandra://{cassandra_address}/{KEYSPACE}?local_dc=datacenter1"
 

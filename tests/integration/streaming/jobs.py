@@ -102,6 +102,12 @@ def status(project: Project) -> dict[str, Any]:
     return found
 
 
+def virtual_machines(keeper: int) -> list[int]:
+    """The processes of Java that a process, any of its threads, has started."""
+    children = " ".join(file.read_text() for file in Path(f"/proc/{keeper}/task").glob("*/children")).split()
+    return [int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "java"]
+
+
 def _runs(project: Project, since: int) -> bool:
     told = status(project)
     return bool(told) and told["at"] > since and told["report"]["state"] == "running"

@@ -15,7 +15,7 @@ import datetime as dt
 import math
 import uuid
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +32,8 @@ from tests.conformance.entities import _row as row_event
 from tests.conformance.entities import identity, is_seen, newest_snapshot, read_entity
 from tests.conformance.instants import DAY, day_of, micros
 from tests.conformance.oracle import Result
-from tests.conformance.tables import AggregateCase, Row, Table
+from tests.conformance.sources import clock
+from tests.conformance.tables import AggregateCase, Functions, Row, Table
 from zipline import EntitySource, EventSource, GroupBy, Join, JoinPart, Query, Topic
 from zipline.api.sources import Source
 from zipline.fetch.joins import JoinFetch, join_fetch
@@ -71,6 +72,8 @@ class Batch:
     queries: Table
     ago: int
     """Microseconds from the end of the upload to the day of a query."""
+    uploaded: Mapping[str, Table]
+    """Of the tables what uploads are made of."""
 
     @property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -85,25 +88,37 @@ class Batch:
 
 def batch(cases: Sequence[AggregateCase], name: str, ago: int = 0) -> Batch:
     """`name` is that of the group-by; the names of its tables are in no other batch."""
-    tile = Kept(_planned(cases[0])).tile
+    tile = streamed(cases[0], name).kept().tile
     fit = [found for case in cases if (found := comparable(case, tile, ago)) is not None]
     joined = merged(fit)
     assert isinstance(joined, AggregateCase)
-    sources = [_streamed(source) for source in joined.group_by.sources]
-    made = dataclasses.replace(joined.group_by, sources=sources, online=True, name=name)
-    return Batch(fit, made, joined.tables, joined.queries, ago)
+    return streamed(joined, name, fit, ago)
 
 
-def _planned(case: AggregateCase) -> Any:
-    schemas = {
-        name: {column: parse_type(kind) for column, kind in table.schema.items()} for name, table in case.tables.items()
-    }
-    return Planned(lambda table: schemas[table]).group_by(case.group_by)
+def streamed(
+    case: AggregateCase,
+    name: str,
+    cases: Sequence[AggregateCase] = (),
+    ago: int = 0,
+    rename: Callable[[str], str] = str,
+) -> Batch:
+    """A case as a group-by of that name, with topics; `cases` are those that it is made of."""
+    sources = [_streamed(source, rename) for source in case.group_by.sources]
+    made = dataclasses.replace(case.group_by, sources=sources, online=True, name=name)
+    tables = {rename(of): rows for of, rows in case.tables.items()}
+    return Batch(cases or [case], made, tables, case.queries, ago, tables)
 
 
-def _streamed(source: Source) -> Source:
-    assert isinstance(source, (EventSource, EntitySource))
-    return dataclasses.replace(source, topic=Topic(_stream(source), lateness=EVER))
+def _streamed(source: Source, rename: Callable[[str], str]) -> Source:
+    """The source with a topic, its tables named anew."""
+    if isinstance(source, EntitySource):
+        snapshots, mutations = rename(str(source.snapshots)), rename(str(source.mutations))
+        return dataclasses.replace(
+            source, snapshots=snapshots, mutations=mutations, topic=Topic(mutations, lateness=EVER)
+        )
+    assert isinstance(source, EventSource)
+    table = rename(str(source.table))
+    return dataclasses.replace(source, table=table, topic=Topic(table, lateness=EVER))
 
 
 def _stream(source: Source) -> str:
@@ -121,19 +136,24 @@ def comparable(case: AggregateCase, tile: int, ago: int) -> AggregateCase | None
     tables: dict[str, Table] = {}
     for source in case.group_by.sources:
         if isinstance(source, EntitySource):
-            tables |= _of_entity(source, case.tables, q, tile, day_of(q) - ago)
+            tables |= _of_entity(source, case, q, tile, day_of(q) - ago)
         else:
-            tables[source.table] = _without_later(source.query, case.tables[source.table], q, tile)
-    return AggregateCase(case.group_by, _as_json(queries), tables)
+            rows = tables.get(source.table, case.tables[source.table])
+            tables[source.table] = _without_later(source.query, rows, q, tile, case.functions)
+    return AggregateCase(case.group_by, _as_json(queries), tables, case.functions)
 
 
-def _of_entity(source: EntitySource, tables: Mapping[str, Table], q: int, tile: int, end: int) -> dict[str, Table]:
+def _of_entity(source: EntitySource, case: AggregateCase, q: int, tile: int, end: int) -> dict[str, Table]:
     """Snapshots that an upload of `end` has, and changes; without rows that are taken away more often than they came,
     for online a reversal of a row that is not there may show."""
     query, names = source.query, (str(source.snapshots), str(source.mutations))
-    dumped, changed = (_without_later(query, tables[name], q, tile, query.mutation_time) for name in names)
+    of_snapshots = dataclasses.replace(query, mutation_time=None)
+    dumped, changed = (
+        _without_later(asked, case.tables[name], q, tile, case.functions)
+        for asked, name in zip((of_snapshots, query), names, strict=True)
+    )
     dumped = Table(dumped.schema, tuple(row for row in dumped.rows if micros(row[query.partition]) < end))
-    feed = read_entity(source, dict(zip(names, (dumped, changed), strict=True)), {})
+    feed = read_entity(source, dict(zip(names, (dumped, changed), strict=True)), case.functions)
     missing = set[Hashable]()
     for time in (end, q):
         last = newest_snapshot(feed.snapshots, end)
@@ -144,20 +164,26 @@ def _of_entity(source: EntitySource, tables: Mapping[str, Table], q: int, tile: 
         missing |= {name for name, count in counts.items() if count < 0}
 
     def is_there(row: Row) -> bool:
-        made = row_event(query, row, {})
+        made = row_event(query, row, case.functions)
         return made is None or identity(made) not in missing
 
     kept = (Table(each.schema, tuple(filter(is_there, each.rows))) for each in (dumped, changed))
     return dict(zip(names, kept, strict=True))
 
 
-def _without_later(query: Any, table: Table, q: int, tile: int, made: str | None = None) -> Table:
+def _without_later(query: Any, table: Table, q: int, tile: int, functions: Functions) -> Table:
     def is_clear(row: Row) -> bool:
-        t, known = row[query.time] if query.time else None, row.get(made or query.known_at)
-        in_tile = t is not None and q <= micros(t) < q - q % tile + tile
-        return not in_tile and (known is None or not q <= micros(known) < day_of(q) + DAY)
+        t, known = (clock(name, row, functions) for name in (query.time, query.mutation_time or query.known_at))
+        in_tile = t is not None and q <= t < q - q % tile + tile
+        return not in_tile and (known is None or not q <= known < day_of(q) + DAY)
 
     return _as_json(Table(table.schema, tuple(filter(is_clear, table.rows))))
+
+
+def as_json(case: AggregateCase) -> AggregateCase:
+    """The case as its messages can say it."""
+    tables = {name: _as_json(table) for name, table in case.tables.items()}
+    return dataclasses.replace(case, queries=_as_json(case.queries), tables=tables)
 
 
 def _as_json(table: Table) -> Table:
@@ -177,8 +203,9 @@ def answers(batches: Sequence[Batch], servers: str, folder: Path, counts: Counte
     """What is fetched, batch by batch and case by case, after one job over all of them."""
     kept = [each.kept() for each in batches]
     sources = EventSources(_event_tables(batches, kept), tuple(kept))
-    _, store, report = ran(sources, _messages(batches), servers, folder)
-    counts["events"] = sum(len(table.rows) for each in batches for table in each.tables.values())
+    messages = _messages(batches)
+    _, store, report = ran(sources, messages, servers, folder)
+    counts["events"] = sum(map(len, messages.values()))
     counts["dead"], counts["late"], counts["tiles"] = (
         sum(report.dead.values()),
         sum(report.late.values()),
@@ -228,13 +255,14 @@ def letters(job: StreamJob, table: str, servers: str) -> list[tuple[bytes, str]]
 
 
 def _event_tables(batches: Sequence[Batch], kept: Sequence[Kept]) -> dict[str, EventTable]:
-    return {
-        projection.table: EventTable(
-            projection.table, each.schemas[projection.table], ((source, projection),), None, "of a test"
-        )
-        for each, one in zip(batches, kept, strict=True)
-        for source, projection in zip(each.group_by.sources, one.streams, strict=True)
-    }
+    found: dict[str, EventTable] = {}
+    for each, one in zip(batches, kept, strict=True):
+        for source, projection in zip(each.group_by.sources, one.streams, strict=True):
+            name = projection.table
+            before = found[name].sources if name in found else ()
+            sources = (*before, (source, projection))
+            found[name] = EventTable(name, each.schemas[name], sources, None, "of a test")
+    return found
 
 
 def _messages(batches: Sequence[Batch]) -> dict[str, list[bytes]]:
@@ -243,14 +271,14 @@ def _messages(batches: Sequence[Batch]) -> dict[str, list[bytes]]:
     for each in batches:
         for source in each.group_by.sources:
             name, query = _stream(source), source.query
-            rows = sorted(each.tables[name].rows, key=partial(_available, query))
+            rows = sorted(each.tables[name].rows, key=partial(_available, query, each.cases[0].functions))
             found[name] = [msgspec.json.encode({key: _json(value) for key, value in row.items()}) for row in rows]
     return found
 
 
-def _available(query: Any, row: Row) -> tuple[int, int]:
+def _available(query: Any, functions: Functions, row: Row) -> tuple[int, int]:
     names = (query.mutation_time,) if query.mutation_time else (query.time, query.known_at)
-    clocks = [micros(row[name]) if row[name] is not None else 0 for name in names if name]
+    clocks = [clock(name, row, functions) or 0 for name in names if name]
     return max(clocks), clocks[0]
 
 
@@ -261,7 +289,7 @@ def _json(value: Any) -> Any:
 
 
 def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) -> list[Result]:
-    catalog = open_catalog({name: arrow_table(table) for name, table in each.tables.items()})
+    catalog = open_catalog({name: arrow_table(table) for name, table in each.uploaded.items()})
     fetch, name = _join_fetch(each, store), space(kept)
     wanted = sorted(enumerate(each.queries.rows), key=lambda numbered: numbered[1]["ts"])
     found: list[Row] = [{} for _ in wanted]
@@ -269,7 +297,7 @@ def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) 
     for number, row in wanted:
         q = micros(row["ts"])
         days.setdefault(day_of(q) - each.ago, {}).setdefault(q, []).append(number)
-    rows, features = each.queries.rows, [feature.name for feature in kept.features]
+    rows, features = each.queries.rows, [name for name, _ in kept.group_by.columns]
     prefix = fetch.plan.parts[0].prefix
     for end, times in days.items():
         publish_upload(kept, catalog, store, name, end)
@@ -286,7 +314,7 @@ def _fetched(each: Batch, kept: Kept, store: MemoryStore, counts: Counter[str]) 
 
 
 def _join_fetch(each: Batch, store: MemoryStore) -> JoinFetch:
-    keys = list(each.group_by.keys)
+    keys = list(each.group_by.keys) or [CASE]
     left = EventSource("asked", query=Query(select=keys, time="ts"))
     join = Join(left=left, parts=[JoinPart(each.group_by, prefix="f")], online=True, name=f"{each.group_by.name}_asked")
     asked = {column: parse_type(kind) for column, kind in each.queries.schema.items()}

@@ -14,7 +14,7 @@ import pytest
 from tests.integration.events.streams import END, SCHEMA
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.algebra.codec import CodecError
-from zipline.algebra.layout import EVENTS
+from zipline.algebra.layout import EVENTS, EVER_BEFORE
 from zipline.algebra.windows import floor
 from zipline.clock import DAY, MINUTE, to_datetime
 from zipline.engines.flink.messages import PLACE_SUFFIX, read_message
@@ -26,6 +26,7 @@ from zipline.orchestration.events.tiling import Feed
 from zipline.orchestration.streaming import feeds
 from zipline.orchestration.streaming.brokers import Tile
 from zipline.orchestration.streaming.feeds import TileFeed
+from zipline.orchestration.streaming.progress import Mark
 from zipline.orchestration.streaming.running import Streaming
 from zipline.plan.build import plan_group_by
 from zipline.plan.online import Kept
@@ -114,6 +115,7 @@ def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> No
         Feed(KEPT, store, "space", lambda: END, takes_over=False)
     for taken in (events[:1], events):  # the first is killed before it has caught up
         again = Feed(KEPT, store, "space", lambda: END)
+        assert Progress.of(store.get([(Place("space"), [PROGRESS])])[0][0] or b"").until == EVER_BEFORE
         assert again.position("log") == {}
         again.take("log", "events", rows(*taken), {"0": len(taken)})
     assert stored(store) == before
@@ -160,26 +162,56 @@ class Messages:
     def lose(self, _: str, since: int) -> None:
         self.held.append(Tile(b"", len(self.held) + 1, since))
 
-    def begin(self, offset: int | None) -> None:
+    def begin(self, offset: int | None) -> int:
         self._at = offset or 0
+        return self._at
 
     def read(self, most: int, wait: float) -> list[Tile]:
         first, self._at = self._at, len(self.held)
         return self.held[first : self._at]
 
 
-def test_a_store_that_was_emptied_is_filled_with_all_tiles_again_and_told_what_is_lost() -> None:
-    project: Any = SimpleNamespace(key_prefix="", brokers=None)
+PROJECT: Any = SimpleNamespace(key_prefix="", brokers=None)
+
+
+def streaming_of(store: MemoryStore, reader: Any) -> Streaming:
+    """That of a job of one group-by, without brokers."""
     sources = SimpleNamespace(enriched=())
     job: Any = SimpleNamespace(
-        project=project, sources=sources, feeds=(KEPT,), posted={}, topics=[], group="", tiles="tiles", version="job"
+        project=PROJECT, sources=sources, feeds=(KEPT,), posted={}, topics=[], group="", tiles="tiles", version="job"
     )
-    reader, stores = Messages(), MemoryStore()
-    given: Any = reader
     admin: Any = SimpleNamespace(tell_lost=reader.lose)
     locks: Any = SimpleNamespace(take=lambda space: True, check=lambda: None)
-    streaming = Streaming(job, stores, admin, given, locks)
-    space = Place(space_of(project, KEPT))
+    return Streaming(job, store, admin, reader, locks)
+
+
+def test_nothing_is_complete_before_all_feeds_have_begun() -> None:
+    class Failing(MemoryStore):
+        fails = 0
+
+        def get(self, asked: Any) -> Any:
+            self.fails -= 1
+            if self.fails == 0:
+                raise StoreError("no answer")
+            return super().get(asked)
+
+    reader, store = Messages(), Failing()
+    reader.put(tiles((3, 1)))
+    streaming = streaming_of(store, reader)
+    given: Any = SimpleNamespace(reached=lambda offset: Mark(0, END, 0))
+    streaming._progress = given
+    asked = [(Place(space_of(PROJECT, KEPT)), [PROGRESS])]
+    store.fails = 1
+    streaming._step()
+    assert store.get(asked)[0][0] is None
+    streaming._step()
+    assert Progress.of(store.get(asked)[0][0] or b"").until == END
+
+
+def test_a_store_that_was_emptied_is_filled_with_all_tiles_again_and_told_what_is_lost() -> None:
+    reader, stores = Messages(), MemoryStore()
+    streaming = streaming_of(stores, reader)
+    space = Place(space_of(PROJECT, KEPT))
     reader.put(tiles((3, 1)))
     reader.lose("tiles", END - DAY)
     streaming._step()

@@ -16,7 +16,16 @@ from typing import Any
 
 from tests.integration.servers.kafka import broker
 from tests.integration.servers.redis import running_redis
-from tests.integration.streaming.jobs import QUICK, bought, fetching, make_streamed, produce, status, until
+from tests.integration.streaming.jobs import (
+    QUICK,
+    bought,
+    fetching,
+    make_streamed,
+    produce,
+    status,
+    until,
+    virtual_machines,
+)
 from zipline.ports import free_port
 from zipline.project import Project
 
@@ -43,10 +52,8 @@ class Keeper:
 
     def kill_job(self) -> None:
         """Its mini cluster: job and task manager in one JVM."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for child in children:
-            if "java" in Path(f"/proc/{child}/comm").read_text():
-                os.kill(int(child), signal.SIGKILL)
+        for java in virtual_machines(self.process.pid):
+            os.kill(java, signal.SIGKILL)
 
     def end(self) -> None:
         self.process.terminate()

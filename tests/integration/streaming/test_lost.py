@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import redis
 
 from tests.integration.events.shop import make_shop
 from tests.integration.servers.kafka import delete_all
+from tests.integration.servers.redis import running_redis
 from tests.integration.streaming.jobs import (
+    QUICK,
     bought,
     fetching,
     make_streamed,
@@ -25,6 +28,7 @@ from tests.integration.streaming.jobs import (
     streaming,
     topic_of,
     until,
+    virtual_machines,
 )
 from zipline.cli.main import execute
 from zipline.clock import SECOND, now
@@ -80,11 +84,26 @@ def test_messages_deleted_before_a_job_that_runs_has_read_them_are_told_and_it_g
         assert status(project)["report"]["restarts"] == 0
 
 
+def test_a_store_that_is_full_is_waited_for_and_nothing_is_lost(tmp_path: Path, kafka_servers: str) -> None:
+    with running_redis() as (url, _), redis.Redis.from_url(url) as server:
+        online = f'[online]\nstore = "redis"\nurl = "{url}"\n'
+        project = make_streamed(tmp_path, kafka_servers, with_ids=False, settings=online + QUICK)
+        with fetching(project) as fetch, streaming(project):
+            produce(project, [bought(number, "ann", 1.0) for number in range(4)])
+            until(lambda: fetch("ann")["count_7d"] == 4)
+            server.config_set("maxmemory", 1)
+            produce(project, [bought(9, "ann", 1.0)])
+            until(lambda: "maxmemory" in status(project)["report"]["troubles"].get("tiles", ""))
+            assert fetch("ann")["count_7d"] == 4
+            server.config_set("maxmemory", 0)
+            until(lambda: fetch("ann")["count_7d"] == 5 and fetch("ann")["status"] == "ok")
+            until(lambda: not status(project)["report"]["troubles"])
+
+
 @contextmanager
 def standing_still(keeper: int) -> Iterator[None]:
     """The JVM of a job, which reads nothing meanwhile."""
-    children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-    (java,) = (int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "java")
+    (java,) = virtual_machines(keeper)
     os.kill(java, signal.SIGSTOP)
     try:
         time.sleep(2.0)  # what it had asked for is answered by then

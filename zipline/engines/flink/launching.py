@@ -40,10 +40,8 @@ class Running:
         return self.process is not None and self.process.poll() is not None
 
     def kill(self) -> None:
-        """Ends it at once; what it has not checkpointed is read again."""
-        if self.process is None:
-            self.jobs.end(self.id)
-        else:
+        """Ends the mini cluster at once; what it has not checkpointed is read again. A cluster's job goes on."""
+        if self.process is not None:
             self.process.kill()
             self.process.wait()
 
@@ -53,6 +51,7 @@ def defaults(flink: Flink, name: str, folder: str) -> dict[str, str]:
     return {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",
+        "execution.buffer-timeout.interval": "10 ms",
         "parallelism.default": str(flink.parallelism),
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",

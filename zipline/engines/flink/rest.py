@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from zipline.clock import monotonic
 from zipline.errors import EngineError
 from zipline.values import dataclass
 
 TIMEOUT = 10.0
-ENDED_WITHIN = 60.0
 RUNNING = ("RUNNING", "CREATED", "RESTARTING", "INITIALIZING", "FAILING", "CANCELLING", "RECONCILING")
 """States of a job that has not ended."""
 
@@ -82,19 +79,6 @@ class Jobs:
             cause = operation.get("failure-cause", {}).get("class", "no reason given")
             raise EngineError(f"the savepoint failed: {cause}", hint="cancel the job: it goes on from its checkpoint")
         return str(operation["location"])
-
-    def end(self, job: str) -> None:
-        """Ends it without a savepoint, and waits for it; its checkpoints stay."""
-        until = monotonic() + ENDED_WITHIN
-        try:
-            if self.state(job) in RUNNING:
-                self._ask(f"/jobs/{job}?mode=cancel", None, method="PATCH")
-            while self.state(job) in RUNNING:
-                if monotonic() > until:
-                    raise EngineError(f"the job {job} has not ended within {ENDED_WITHIN:.0f} s")
-                time.sleep(0.1)
-        except UnknownJobError:
-            return
 
     def _get(self, path: str) -> Any:
         return self._ask(path, None, method="GET")

@@ -60,11 +60,11 @@ _AHEAD = HOUR
 @dataclass(frozen=True)
 class Computed:
     """What a source computes of a row: `parts` one after the other, the last where all before it are true. Where it
-    cannot be, or with `is_way` is null, the row is no event, for this reason."""
+    cannot be, or is null though it `is_given`, the row is no event, for this reason."""
 
     parts: tuple[Expression, ...]
     reason: str
-    is_way: bool = False
+    is_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _is_wrong(computed: Computed) -> str | None:
     found: str | None = None
     for part in reversed(computed.parts):
         known, wrong = attempted(part.node), failing(part.node)
-        if computed.is_way:
+        if computed.is_given:
             wrong = f"({known}) IS NULL" if wrong is None else f"({wrong} OR ({known}) IS NULL)"
         first, rest = f"WHEN {wrong} THEN TRUE " if wrong else "", f"WHEN {known} THEN {found} " if found else ""
         found = f"(CASE {first}{rest}ELSE FALSE END)" if first or rest else None

@@ -2,7 +2,8 @@
 
 What nobody reads any more goes first. New versions are uploaded and streamed beside what is served; when all that came
 until a moment ago is in their tiles, the definitions are exchanged. Jobs of the former definitions end afterwards, and
-those that were begun beside them take over the tiles of group-bys that have not changed.
+those that were begun beside them take over the tiles of group-bys that have not changed. Where the project streams
+with the other engine now, tiles that jobs wrote are made anew when these have ended.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def apply(
         report = run_upload(project, steps.state.definitions, version.name, day, store, allow_missing=allow_missing)
         tell(f"{version.name}: uploaded as of {day}, {report.generation.rows:,} keys, {report.seconds:.1f} s")
     _check_topics(steps, project, store)
-    _fill(steps, project, catalog, store, tell)
+    _fill(steps.fills, steps, project, catalog, store, tell)
     _start(steps, project, store, tell, within)
     if steps.exchanges or steps.made_then() != steps.made:
         publish(project, store, steps.state.packed, steps.made_then())
@@ -65,6 +66,7 @@ def apply(
     for name in steps.ends:
         end_job(project, name, STOPPED_WITHIN)
         tell(f"the job {name} has ended")
+    _fill(steps.refills, steps, project, catalog, store, tell)
 
 
 def _new(steps: Steps, store: Store) -> list[Version]:
@@ -97,9 +99,11 @@ def _check_topics(steps: Steps, project: Project, store: Store) -> None:
         admin.close()
 
 
-def _fill(steps: Steps, project: Project, catalog: Catalog, store: Store, tell: Tell) -> None:
-    """Makes the tiles of new versions of what came so far. Whoever follows events goes on with them."""
-    names = {version.name for version in steps.fills}
+def _fill(
+    versions: Sequence[Version], steps: Steps, project: Project, catalog: Catalog, store: Store, tell: Tell
+) -> None:
+    """Makes the tiles of versions of what came so far. Whoever follows events goes on with them."""
+    names = {version.name for version in versions}
     wanted = tuple(kept for kept in steps.state.sources.group_bys if kept.group_by.name in names)
     for part in divided(replace(steps.state.sources, group_bys=wanted)):
         if part.group_bys:

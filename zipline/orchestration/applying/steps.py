@@ -9,6 +9,7 @@ from zipline.errors import TableError
 from zipline.fetch.applied import Made, applied, read
 from zipline.orchestration.applying.state import State, Version
 from zipline.orchestration.events.opening import tiles_lock_name
+from zipline.orchestration.events.standing import FLINK, engine_of
 from zipline.orchestration.streaming.jobs import StreamJob, job_lock_name, job_prefix
 from zipline.orchestration.streaming.status import statuses
 from zipline.orchestration.upload import missing_sources
@@ -27,7 +28,8 @@ _NOTHING = Made({})
 class Steps:
     """`uploads` say the day, as of whose end. `fills` are versions whose tiles are made of what came since, by this
     process; `starts` are jobs that no process keeps going; `ends` are those of definitions that are no longer wanted,
-    by their names here. `waits` are jobs of whose group-bys some are not served yet."""
+    by their names here. `waits` are jobs of whose group-bys some are not served yet. `refills` are versions whose tiles
+    jobs wrote that are wanted no longer: when these have ended, this process makes them anew."""
 
     state: State
     generation: Generation | None
@@ -37,6 +39,7 @@ class Steps:
     starts: tuple[StreamJob, ...]
     waits: tuple[StreamJob, ...]
     ends: tuple[str, ...]
+    refills: tuple[Version, ...]
 
     @property
     def spaces(self) -> dict[str, str]:
@@ -49,7 +52,7 @@ class Steps:
 
     @property
     def is_nothing(self) -> bool:
-        return not (self.uploads or self.fills or self.starts or self.ends or self.exchanges)
+        return not (self.uploads or self.fills or self.starts or self.ends or self.refills or self.exchanges)
 
     @property
     def removes(self) -> list[str]:
@@ -119,6 +122,7 @@ def steps_to(
             if status.is_alive and status.report.job.startswith(job_prefix(project))
             if status.report.job not in versions
         ),
+        () if state.jobs else tuple(each for each in state.streamed if engine_of(store, each.space) == FLINK),
     )
 
 

@@ -1,9 +1,9 @@
 """What the sources over a table compute of an event: one of which something cannot be computed is no event of it.
 
 A row that a CAST of a `select` cannot take would make every backfill, upload and stream fail that reads it, so it is
-refused at the door, whoever brings it; so is a change that does not say which way it goes. What counts is what reading
-the table computes: clocks and ids of every row, the other columns of rows that the source's conditions keep. What
-cannot fail (columns, comparisons, text) is not tried.
+refused at the door, whoever brings it; so is an event that does not say when it happened, or a change which way it
+goes. What counts is what reading the table computes: clocks and ids of every row, the other columns of rows that the
+source's conditions keep. What cannot fail (columns, comparisons, text) is not tried.
 A few rows are computed in Python, whose expressions are the same, for a statement costs as much as hundreds of them.
 """
 
@@ -33,8 +33,8 @@ FEW = 32
 class Computed:
     """What is computed of a row: the author's text, the columns that it reads, SQL, and the columns that this reads.
 
-    `parts` are computed one after the other in Python, the last where all before it are true. With `is_way` it is what
-    says which way a change goes, which is never null.
+    `parts` are computed one after the other in Python, the last where all before it are true. With `null` it may not be
+    null, and this is said of an event of which it is.
     """
 
     text: str
@@ -42,13 +42,13 @@ class Computed:
     sql: str
     needed: frozenset[str]
     parts: tuple[Expression, ...]
-    is_way: bool = False
+    null: tuple[str, str] | None = None
 
     def of(self, row: Mapping[str, Any]) -> None:
         """DataError where it cannot be."""
         for part in self.parts:
             value = part.python()(row)
-            if value is None and self.is_way:
+            if value is None and self.null is not None:
                 raise DataError(f"{self.text} is null")
             if value is not True:
                 return
@@ -60,7 +60,7 @@ class Evaluation:
     def __init__(self, table: str, columns: Collection[str], sources: Sequence[Projection]) -> None:
         self._table = table
         known = frozenset(columns)  # the partition's is none: it is the day on which the event happened
-        every = [*_ways(sources), *(each for source in sources for each in _computed(source))]
+        every = [*_ways(sources), *(each for source in sources for each in _computed(source)), *_clocks(sources)]
         found = {each.sql: each for each in every if each.needed <= known}
         self._computed = tuple(found.values())
 
@@ -93,8 +93,8 @@ class Evaluation:
             f"{text} cannot be computed of it",
             "mend the value; in the source, TRY_CAST(...) gives null where one does not convert",
         )
-        if wrong.is_way:
-            what, hint = f"{text} is neither true nor false of it", "true takes a row away, false adds one"
+        if wrong.null is not None:
+            what, hint = f"{text} {wrong.null[0]}", wrong.null[1]
         return EventError(what, path=place, subject=self._table, hint=hint)
 
     def _is_whole(self, rows: pa.Table, computed: Sequence[Computed]) -> bool:
@@ -126,8 +126,21 @@ def _ways(sources: Sequence[Projection]) -> Iterator[Computed]:
     ways = {each.is_before.text: each.is_before for each in sources if each.is_before is not None}
     for way in ways.values():
         if len(ways) > 1 or not isinstance(way.node, Column):
-            sql = f"CASE WHEN ({way.sql('duckdb')}) IS NULL THEN error('null') ELSE TRUE END"
-            yield Computed(way.text, way.columns, sql, way.columns, (way,), is_way=True)
+            yield _given(way, "is neither true nor false of it", "true takes a row away, false adds one")
+
+
+def _clocks(sources: Sequence[Projection]) -> Iterator[Computed]:
+    """What says when an event happened. Of a column null is none of its values."""
+    clocks = [each.mutation_time or each.time for each in sources]
+    first = clocks[0] if clocks else None
+    if first is not None and not isinstance(first.node, Column) and len({clock.text for clock in clocks if clock}) == 1:
+        yield _given(first, "is null of it", "it says when the event happened")
+
+
+def _given(expression: Expression, what: str, hint: str) -> Computed:
+    """What may not be null; else this is said."""
+    sql = f"CASE WHEN ({expression.sql('duckdb')}) IS NULL THEN error('null') ELSE TRUE END"
+    return Computed(expression.text, expression.columns, sql, expression.columns, (expression,), (what, hint))
 
 
 def _computed(source: Projection) -> Iterator[Computed]:

@@ -7,7 +7,7 @@ of the days for which tiles are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -43,6 +43,7 @@ class KafkaLog:
         self._known: tuple[float, list[int]] = (-LOOK_AGAIN, [])
         self._at: dict[int, int] = {}
         self._lost: dict[str, Lost] = {}
+        self._looked: dict[int, int] = {}
         self._ends: tuple[float, int, dict[int, int]] = (-ENDS_EVERY, 0, {})
 
     def parts(self) -> list[str]:
@@ -95,9 +96,9 @@ class KafkaLog:
                 # Messages that the brokers have deleted cannot be had; a topic that was made anew is another one.
                 self._at[number] = max(offset, low) if offset <= high else low
             if offset < low:
-                self._lost[str(number)] = Lost(low, self._begins(number, low, high))
+                self._lost[str(number)] = Lost(low, self._begins(number, low, high, is_unread=number in wanted))
         self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in self._at.items()])
-        self._ends = (-ENDS_EVERY, 0, {})
+        self._ends, self._looked = (-ENDS_EVERY, 0, {}), dict(self._at)
 
     def _beginnings(self, numbers: list[int]) -> dict[int, int]:
         """Where the messages begin that are not too old, in each of these partitions."""
@@ -111,20 +112,35 @@ class KafkaLog:
             for each in found
         }
 
-    def _begins(self, number: int, low: int, high: int) -> int:
-        """Since when all messages of a partition are there, of which some were deleted."""
-        return int(
-            self._asked(lambda: begins(self._consumer, self._brokers, TopicPartition(self._topic, number, low), high))
-        )
+    def _begins(self, number: int, low: int, high: int, *, is_unread: bool) -> int:
+        """Since when all messages of a partition are there, of which some were deleted. Nothing is assigned then."""
+        place = TopicPartition(self._topic, number, low)
+        return int(self._asked(lambda: begins(self._consumer, self._brokers, place, high, is_unread=is_unread)))
 
     def _ends_now(self, partitions: list[int]) -> tuple[int, dict[int, int]]:
         """(when it was asked, where each partition ends)."""
         looked, asked, ends = self._ends
         if monotonic() - looked >= ENDS_EVERY or ends.keys() != set(partitions):
             asked = now()
-            ends = {number: self._watermarks(number)[1] for number in partitions}
+            bounds = {number: self._watermarks(number) for number in partitions}
+            ends = {number: high for number, (_, high) in bounds.items()}
+            self._look_for_lost(bounds)
             self._ends = monotonic(), asked, ends
         return asked, ends
+
+    def _look_for_lost(self, bounds: Mapping[int, tuple[int, int]]) -> None:
+        """Where a partition begins behind what was read of it when it was looked last, the client may have gone on
+        behind what was deleted."""
+        gone = [number for number, (low, _) in bounds.items() if self._looked.get(number, 0) < low]
+        for number in gone:
+            low, high = bounds[number]
+            self._lost[str(number)] = Lost(
+                max(low, self._at[number] + 1), self._begins(number, low, high, is_unread=True)
+            )
+            self._at[number] = max(self._at[number], low)
+        if gone:
+            self._consumer.assign([TopicPartition(self._topic, number, at) for number, at in self._at.items()])
+        self._looked = dict(self._at)
 
     def _watermarks(self, number: int) -> tuple[int, int]:
         place = TopicPartition(self._topic, number)

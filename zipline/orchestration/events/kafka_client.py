@@ -1,4 +1,4 @@
-"""How Kafka's brokers are asked, by logs and by streaming jobs: their errors are ours, and nothing waits for ever."""
+"""How Kafka's brokers are asked, by logs and by streaming jobs: their errors are ours."""
 
 from __future__ import annotations
 
@@ -88,13 +88,16 @@ def came(consumer: Consumer, place: TopicPartition) -> int | None:
     raise KafkaUnreachableError(f"partition {place.partition} of the topic {place.topic!r} does not answer")
 
 
-def begins(consumer: Consumer, brokers: Brokers, place: TopicPartition, end: int) -> int:
+def begins(consumer: Consumer, brokers: Brokers, place: TopicPartition, end: int, *, is_unread: bool = False) -> int:
     """Since when all messages of a partition are there (microseconds), which begins at an offset for what was before is
-    deleted. It is as `came` has it; where none is there, since when none can have been deleted."""
+    deleted. That is when the first came; where none is there, since when none is deleted for its age. What was deleted
+    though somebody was about to read it (`is_unread`) may have been of any age."""
     if not place.offset:
         return EVER_BEFORE
     at = came(consumer, place) if place.offset < end else None
-    return _kept_since(brokers, place.topic) if at is None else at
+    if at is not None:
+        return at
+    return now() if is_unread else _kept_since(brokers, place.topic)
 
 
 def _kept_since(brokers: Brokers, topic: str) -> int:

@@ -7,7 +7,8 @@ on from where it stands.
 
 Tiles that another engine wrote are made anew: the logs are read from their beginning, chunks that were there count as
 empty, and the position is kept only once the logs have been read to their end. Should the process be killed before, it
-begins again. (Another definition has tiles of its own, in another space.)
+begins again. Until then nothing is said to be complete, so features are `stale`. (Another definition has tiles of its
+own, in another space.)
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.logs import Position
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
-from zipline.stores.tiles import POSITION
+from zipline.stores.tiles import POSITION, PROGRESS, Progress
 
 LOCAL, FLINK = "local", "flink"
 """The engines that write tiles. Each has logs of its own, so neither goes on with what the other made."""
@@ -88,7 +89,8 @@ class Tiles:
             return False
         self._begin(set(), {})
         self._since = EVER_BEFORE
-        self._store.put_tiles(self.space, self._position_items(None))
+        nothing = Progress(EVER_BEFORE).written()
+        self._store.put_tiles(self.space, [(PROGRESS, nothing), *self._position_items(None)])
         return False
 
     def lose(self, since: int) -> None:
@@ -138,6 +140,13 @@ class Tiles:
             return []
         self._stored = msgspec.json.encode(_Stored(logs, self.engine, self._since))
         return [(POSITION, self._stored)]
+
+
+def engine_of(store: Store, space: str) -> str | None:
+    """The engine that wrote a space's tiles, or is making them anew; None where none has."""
+    found = store.get([(Place(space), [POSITION])])[0][0]
+    stored = _stored(None if found is None else bytes(found), space)
+    return None if stored is None else stored.engine
 
 
 def _stored(found: bytes | None, space: str) -> _Stored | None:

@@ -221,10 +221,9 @@ def _clock(projection: Projection) -> Expression | None:
 
 
 def _required(projection: Projection) -> frozenset[str]:
-    """The columns that may not be null: those of the clock, and the one that says which way a change goes."""
-    clock, way = _clock(projection), projection.is_before
-    found: frozenset[str] = clock.columns if clock is not None else frozenset()
-    return found | way.columns if way is not None and isinstance(way.node, Column) else found
+    """The columns that may not be null: those that are its clock, and say which way a change goes."""
+    given = (each for each in (_clock(projection), projection.is_before) if each is not None)
+    return frozenset[str]().union(*(each.columns for each in given if isinstance(each.node, Column)))
 
 
 def _name(expression: Expression | None) -> str:

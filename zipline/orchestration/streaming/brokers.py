@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -111,38 +112,52 @@ class Admin:
             else:
                 return
 
-    def bounds(self, topics: Iterable[str]) -> Bounds:
-        """Those of all partitions of some topics."""
+    def bounds(self, topics: Sequence[str]) -> Bounds:
+        """Those of all partitions of some topics; KafkaUnreachableError where one is not there."""
         known = self._topics()
-        return {(topic, n): self._watermarks(topic, n) for topic in topics for n in known.get(topic, ())}
+        for topic in topics:
+            if topic not in known:
+                raise KafkaUnreachableError(f"there is no topic {topic!r} on the brokers any more")
+        return {(topic, n): self._watermarks(topic, n) for topic in topics for n in known[topic]}
 
     def end(self, topic: str) -> int:
-        """Where a topic of one partition ends; 0 of one that is not there."""
-        return self.bounds([topic]).get((topic, 0), (0, 0))[1]
+        """Where a topic of one partition ends."""
+        return self._watermarks(topic, 0)[1]
 
-    def begins(self, bounds: Bounds) -> int:
-        """Since when nothing is missing for who reads these partitions from their beginning (microseconds)."""
-        return max((self._begins(place, *bound) for place, bound in bounds.items()), default=EVER_BEFORE)
+    def begins(self, bounds: Bounds, *, are_unread: bool = False) -> int:
+        """Since when nothing is missing for who reads these partitions from their beginning (microseconds); see
+        `kafka_client.begins`."""
+        times = (self._begins(place, *bound, is_unread=are_unread) for place, bound in bounds.items())
+        return max(times, default=EVER_BEFORE)
 
-    def _begins(self, place: Place, low: int, end: int) -> int:
-        first = TopicPartition(*place, low)
-        return answered(_unread(place[0]), lambda: begins(self._consumer, self._brokers, first, end))
+    def _begins(self, place: Place, low: int, end: int, *, is_unread: bool) -> int:
+        first, ask = TopicPartition(*place, low), partial(begins, self._consumer, self._brokers)
+        return answered(_unread(place[0]), lambda: ask(first, end, is_unread=is_unread))
 
-    def begin(self, group: str, topics: Iterable[str], since: int) -> None:
+    def begin(self, group: str, topics: Sequence[str], since: int) -> None:
         """Has a job of this group, which does not run, begin with the messages that came from `since` on, whatever it
         had read of them before."""
         bounds, stamp = self.bounds(topics), max(0, since // 1000)
         asked = [TopicPartition(topic, number, stamp) for topic, number in bounds]
         if not asked:
             return
-        what = f"where {group!r} begins cannot be said"
+        what = f"where {group!r} begins is not known"
         found = answered(what, lambda: self._consumer.offsets_for_times(asked, timeout=TIMEOUT))
-        places = [
-            TopicPartition(topic, number, offset if offset >= 0 else bounds[topic, number][1])
-            for topic, number, offset in ((each.topic, each.partition, each.offset) for each in found)
-        ]
-        told = answered(what, lambda: self._group(group).commit(offsets=places, asynchronous=False)) or []
-        for each in told:
+        self.commit(
+            group,
+            {
+                (each.topic, each.partition): each.offset if each.offset >= 0 else bounds[each.topic, each.partition][1]
+                for each in found
+            },
+        )
+
+    def commit(self, group: str, offsets: Offsets) -> None:
+        """Says how far a group has got that has no members."""
+        places = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        if not places:
+            return
+        what = f"how far {group!r} has got cannot be told"
+        for each in answered(what, lambda: self._group(group).commit(offsets=places, asynchronous=False)) or []:
             if each.error is not None:
                 raise unreachable(what, each.error)
 
@@ -160,13 +175,17 @@ class Admin:
     def tell_lost(self, tiles: str, since: int) -> None:
         """Says in a topic of tiles, to all who read it, that what came before may be missing."""
         failed: list[KafkaError] = []
-        self._producer.produce(
-            tiles, str(since).encode(), _LOST, on_delivery=lambda error, _: failed.append(error) if error else None
-        )
+        what, text = f"the topic {tiles!r} cannot be written", str(since).encode()
+
+        def done(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        answered(what, lambda: self._producer.produce(tiles, text, _LOST, on_delivery=done))
         if self._producer.flush(MADE_WITHIN):
-            raise KafkaUnreachableError(f"the topic {tiles!r} cannot be written within {MADE_WITHIN:.0f} s")
+            raise KafkaUnreachableError(f"{what} within {MADE_WITHIN:.0f} s")
         for error in failed:
-            raise unreachable(f"the topic {tiles!r} cannot be written", error)
+            raise unreachable(what, error)
 
     def _group(self, name: str) -> Consumer:
         """A consumer finds the group's coordinator again when the brokers were away; the admin's client may not."""
@@ -205,8 +224,8 @@ class TileReader:
             }
         )
 
-    def begin(self, offset: int | None) -> None:
-        """Reads from there on; without an offset, from the first message that there is."""
+    def begin(self, offset: int | None) -> int:
+        """Reads from there on, or from the first message that there is; gives which it is."""
         place = TopicPartition(self._topic, 0)
         found = answered(
             _unread(self._topic), lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
@@ -215,6 +234,7 @@ class TileReader:
         # A topic that was made anew is another one, and begins anew.
         begin = low if offset is None or not low <= offset <= high else offset
         self._consumer.assign([TopicPartition(self._topic, 0, begin)])
+        return int(begin)
 
     def read(self, most: int, wait: float) -> list[Tile]:
         """What comes within `wait` seconds."""

@@ -240,7 +240,9 @@ def _stream_table(table: EventTable, posted: str) -> StreamTable:
         clocks=table.clocks,
         lateness=table.lateness,
         envelope=next(iter(envelopes), None),
-        computed=tuple(Computed(each.parts, reason, each.is_way) for each, reason in table.intake.evaluation.computed),
+        computed=tuple(
+            Computed(each.parts, reason, each.null is not None) for each, reason in table.intake.evaluation.computed
+        ),
     )
 
 

@@ -11,9 +11,9 @@ then whoever has read the tiles up to (3) has all that came before (1), where (2
 that came before the first message that (2) has not reached.
 
 *Since.* Messages that topics delete before the job has read them are lost for its tiles. That is said in the topic of
-tiles, between (2) and (3) and before a job begins behind what is gone: so whoever reads the tiles knows it before they
-are told to be complete, and again whenever they are read again. What was not checkpointed when it was looked last may
-have been read before it was deleted; it counts as lost.
+tiles, before a mark is noted and before a job begins behind what is gone: so whoever reads the tiles knows it before
+they are told to be complete, and again whenever they are read again. How far the job had got at each look is kept by
+the brokers: what is deleted of all behind that counts as lost, though the job may have read it in between.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from zipline.clock import now
-from zipline.orchestration.streaming.brokers import Admin, Bounds, Offsets
+from zipline.algebra.layout import EVER_BEFORE
+from zipline.clock import monotonic, now
+from zipline.orchestration.streaming.brokers import Admin, Offsets
 from zipline.values import dataclass
+
+KEPT_EVERY = 3600.0
 
 
 @dataclass(frozen=True)
@@ -43,39 +46,73 @@ class JobProgress:
         self._admin, self._topics, self._group, self._tiles = admin, tuple(topics), group, tiles
         self._marks: deque[Mark] = deque()
         self._known: Offsets = {}
-        """What of the partitions was read, or told to be lost, when it was looked last."""
+        """How far the job had got when it was looked last, or further where it is told that something is lost."""
+        self._kept = -KEPT_EVERY
         self.lag: int | None = None
 
     def begin(self, since: int | None = None) -> None:
         """Before the job is started: with `since` it begins anew, with the messages that came from then on."""
-        bounds = self._admin.bounds(self._topics)
         if since is None:
-            self._known = self._admin.committed(self._group, bounds)
+            self.follow()
+            reached = self._admin.committed(self._group, self._known)
+            gone = {place: offset for place, offset in self._known.items() if place not in reached}
+            self._admin.commit(self._group, gone)  # the brokers have forgotten it
         else:
             self._admin.begin(self._group, self._topics, since)
-            self._known = {}
-        self._look_for_lost(bounds)
+            bounds = self._admin.bounds(self._topics)
+            self._tell(self._admin.begins(bounds))
+            self._keep({place: low for place, (low, _) in bounds.items()})
+
+    def follow(self) -> None:
+        """Before it is looked at a job that runs, or did."""
+        bounds = self._admin.bounds(self._topics)
+        reached = self._admin.committed(self._group, bounds)
+        kept = self._admin.committed(self._kept_by, bounds)
+        self._known = {place: min(kept.get(place, offset), offset) for place, offset in (kept | reached).items()}
+        self.look_for_lost()
 
     def look(self, posted: int | None) -> None:
         """Notes one more mark. What was posted before `posted` is in the topics; None is not known."""
-        if posted is None:
-            return
         asked, bounds = now(), self._admin.bounds(self._topics)
-        self._look_for_lost(bounds)
         found = self._admin.committed(self._group, bounds)
-        reached = {place: max(found.get(place, 0), low) for place, (low, _) in bounds.items()}
-        behind = {place: reached[place] for place, (_, end) in bounds.items() if reached[place] < end}
-        self.lag = sum(bounds[place][1] - offset for place, offset in behind.items())
+        reached = {place: max(found.get(place, self._known.get(place, 0)), low) for place, (low, _) in bounds.items()}
+        behind = {
+            place: self._admin.came(place, reached[place]) for place, (_, end) in bounds.items() if reached[place] < end
+        }
+        if self.look_for_lost():  # while it was asked
+            return
+        self._keep(reached)
+        # Where nothing came any more, only marks of transactions are left.
+        times = {place: at for place, at in behind.items() if at is not None}
+        self.lag = sum(bounds[place][1] - reached[place] for place in times)
         tiles = self._admin.end(self._tiles)
-        times = [self._admin.came(place, offset) for place, offset in behind.items()]
-        self._marks.append(Mark(tiles, min([asked, posted, *(at for at in times if at is not None)]), self.lag))
-        self._known = reached
+        if posted is not None:
+            self._marks.append(Mark(tiles, min([asked, posted, *times.values()]), self.lag))
 
-    def _look_for_lost(self, bounds: Bounds) -> None:
+    def look_for_lost(self) -> bool:
+        """Tells what is gone that the job had not read; whether there is something."""
+        bounds = self._admin.bounds(self._topics)
         gone = {place: bound for place, bound in bounds.items() if self._known.get(place, 0) < bound[0]}
         if gone:
-            self._admin.tell_lost(self._tiles, self._admin.begins(gone))
-            self._known = {**self._known, **{place: low for place, (low, _) in gone.items()}}
+            self._tell(self._admin.begins(gone, are_unread=True))
+            self._keep({**self._known, **{place: low for place, (low, _) in gone.items()}})
+        return bool(gone)
+
+    def _tell(self, since: int) -> None:
+        if since > EVER_BEFORE:
+            self._admin.tell_lost(self._tiles, since)
+
+    def _keep(self, known: Offsets) -> None:
+        """The brokers forget what is not told again for days."""
+        if known != self._known or monotonic() - self._kept > KEPT_EVERY:
+            self._admin.commit(self._kept_by, known)
+            self._kept = monotonic()
+        self._known = known
+
+    @property
+    def _kept_by(self) -> str:
+        """A group of consumers that reads nothing."""
+        return f"{self._group}.looked"
 
     def reached(self, offset: int) -> Mark | None:
         """The newest mark of who has read the tiles up to an offset, told once."""

@@ -43,7 +43,8 @@ MOST = 256
 """Messages of tiles that are written at once; each has up to half a megabyte."""
 WAITED = 0.02
 MANY = 4096
-"""Tiles that are written at once under load: then throughput counts more than how soon each is there."""
+"""Tiles that are written at once under load, time after time: then throughput counts more than how soon each is
+there."""
 REST, LONGEST_REST = 3.0, 1.0
 """How long tiles gather after such a write, in times that it took and in seconds: of each that changes meanwhile only
 the newest is written, and a job of this machine has its processors."""
@@ -68,6 +69,7 @@ class Streaming:
         self._offset = 0
         self._until = 0
         self._rests_until = 0.0
+        self._had_many = False
         self._ends_job = False
         self._checked = monotonic()
         self._stopped = threading.Event()
@@ -104,13 +106,15 @@ class Streaming:
         for forwarder in self._forwarders:
             forwarder.all()
         self._begin()
-        JobProgress(self._admin, self.job.topics, self.job.once_group, self.job.tiles).begin(now() - TILES_KEPT)
+        progress = JobProgress(self._admin, self.job.topics, self.job.once_group, self.job.tiles)
+        progress.begin(now() - TILES_KEPT)
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
             ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
             while not ran.done():
                 self._take_in()
             ran.result()
+        progress.look_for_lost()
         end = self._admin.end(self.job.tiles)
         while self._offset < end:
             self._take_in()
@@ -140,7 +144,7 @@ class Streaming:
             jobs = Jobs(project.flink.cluster)
             found = next((job for job, name in jobs.names().items() if name == self.job.version), None)
             if found is not None:
-                self._progress.begin()
+                self._progress.follow()
                 self.report.id, self.report.state = found, "running"
                 return Running(found, jobs, self.job.folder / "submit.log", None)
         restored = self.job.newest_state()
@@ -157,8 +161,8 @@ class Streaming:
         self._lose(EVER_BEFORE)
         positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
         known = [position for position in positions if position is not None]
-        self._offset = min(known, default=0) if len(known) == len(positions) else 0
-        self._reader.begin(self._offset if self._offset else None)
+        least = min(known, default=0) if len(known) == len(positions) else 0
+        self._offset = self._reader.begin(least if least else None)
         self._has_begun = True
 
     def _step(self) -> None:
@@ -174,6 +178,8 @@ class Streaming:
         if "tiles" in self.report.troubles:
             self._has_begun = False
             self._stopped.wait(AGAIN)
+        if not self._has_begun:  # the offset is not that of all feeds
+            return
         mark = self._progress.reached(self._offset)
         if mark is not None:
             self.report.until = max(mark.until, self._until)
@@ -204,8 +210,10 @@ class Streaming:
         messages = self._reader.read(MOST, WAITED)
         began, before = monotonic(), self.report.tiles
         self._put(messages)
-        if len(messages) < MOST and self.report.tiles - before >= MANY:
+        is_many = self.report.tiles - before >= MANY
+        if is_many and self._had_many and len(messages) < MOST:
             self._rests_until = monotonic() + min(LONGEST_REST, REST * (monotonic() - began))
+        self._had_many = is_many
         return len(messages)
 
     def _put(self, messages: Sequence[Tile]) -> None:
@@ -315,13 +323,19 @@ class Streaming:
 
     def _end(self) -> None:
         """Ends the job with a savepoint, from which the next one goes on; that of a cluster only where it is asked."""
-        if self.running is None or (self.running.process is None and not self._ends_job):
+        running = self.running
+        is_own = not self.job.project.flink.cluster
+        if running is None:
+            self.report.state = STOPPED if is_own else self.report.state
+        if running is None or not (is_own or self._ends_job):
             return
         with self._tried("savepoint"):
             self._save()
-        with self._tried("job"):
-            self.running.kill()
+        running.kill()
+        if is_own or "savepoint" not in self.report.troubles:
             self.report.state = STOPPED
+        with self._tried("brokers"):
+            self._progress.look(None)
         if self._wrong is not None:  # another process may write the tiles
             return
         with self._tried("tiles"):

@@ -109,16 +109,24 @@ def signalled(name: str, status: Status, what: signal.Signals) -> None:
 
 
 def end_job(project: Project, name: str, within: float) -> Status:
-    """Has a job's process end it with a savepoint, that of a cluster too; gives what it told last."""
+    """Has a job's process end it with a savepoint, that of a cluster too; gives what it told last. ZiplineError where
+    it does not end in time, or not as it should."""
     signalled(name, _told(_folder(project) / name / FILE), signal.SIGUSR1)
     until = monotonic() + within
     while True:
         status = _told(_folder(project) / name / FILE)
         if is_dead(status.process):
-            return status
+            break
         if monotonic() > until:
             raise ZiplineError(f"the job {name} has not stopped within {within:.0f} s")
         time.sleep(0.2)
+    if status.report.state != STOPPED:
+        raise ZiplineError(
+            f"what kept the job {name} going has ended, and it is not known that the job has: "
+            f"{'; '.join(status.report.troubles.values()) or status.report.state}",
+            hint="look at its cluster; it ends there by itself where its savepoint was only slow",
+        )
+    return status
 
 
 def _folder(project: Project) -> Path:
