@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
+# On Flink the conformance suite is one streaming job, for which its tests are called twice: in one process.
 # On Spark: the conformance suite, and what else there is of it. They have Pythons of their own, for a JVM stays in them.
 SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spark.py
 # What starts clusters and servers of its own, or takes minutes: one after another, by test-spark.
@@ -23,6 +24,7 @@ demo-stream: $(VENV)/.dev $(FLINK)
 # JVMs of the first part live for seconds: half of their time would go to a compiler whose code is never worth it.
 test: $(VENV)/.dev lint $(FLINK)
 	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
+	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 ZIPLINE_ENGINES=flink $(BIN)/python -m pytest tests/conformance -k flink --ignore=tests/conformance/test_expressions_on_flink.py
 	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration/spark tests/conformance -k spark $(addprefix --ignore=,$(SPARK_ALONE))
 
 test-spark: $(VENV)/.dev

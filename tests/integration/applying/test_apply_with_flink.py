@@ -104,13 +104,13 @@ def test_jobs_on_a_cluster_are_brought_to_what_is_declared(tmp_path: Path, kafka
     with (
         flink_cluster() as cluster,
         applied(tmp_path, kafka_servers, f'cluster = "{cluster.address}"\n') as project,
-        fetching(project) as fetch,
     ):
         apply(project)
         ((first, state),) = cluster.states().items()
         assert state == "RUNNING"
         produce(project, [bought(number, "ann", float(number)) for number in (2, 8)])
-        until(lambda: fetch("ann")["sum_1h"] == 10.0)
+        with fetching(project) as fetch:
+            until(lambda: fetch("ann")["sum_1h"] == 10.0)
         (status,) = alive(project).values()
         os.kill(status.process.pid, signal.SIGKILL)
         until(lambda: not alive(project))
@@ -121,7 +121,8 @@ def test_jobs_on_a_cluster_are_brought_to_what_is_declared(tmp_path: Path, kafka
         states = cluster.states()
         assert (states.pop(first), list(states.values())) == ("FINISHED", ["RUNNING"])
         produce(project, [bought(9, "ann", 9.0)])
-        until(lambda: fetch("ann")["sum_1h"] == 19.0 and fetch("ann")["sum_3d"] == 19.0)
+        with fetching(project) as fetch:
+            until(lambda: fetch("ann")["sum_1h"] == 19.0 and fetch("ann")["sum_3d"] == 19.0)
         change(project, "online=True", "online=False")
         (tmp_path / "configs" / "shop" / "visits.py").unlink()
         apply(project)

@@ -52,7 +52,9 @@ class Cluster:
         settings = blocks["yaml"].replace("rest.port: 8081", f"rest.port: {rest}")
         own = f"jobmanager.rpc.port: {rpc}\nio.tmp.dirs: {folder}\n"
         (folder / "cluster").mkdir()
-        (folder / "cluster" / "config.yaml").write_text(f"{settings}{own}heartbeat.timeout: 10000\n")
+        (folder / "cluster" / "config.yaml").write_text(
+            f"{settings}{own}heartbeat.interval: 2000\nheartbeat.timeout: 10000\n"
+        )
 
     def start_job_manager(self) -> None:
         self._job_manager = self._started(JOB_MANAGER)

@@ -276,10 +276,11 @@ def _messages(batches: Sequence[Batch]) -> dict[str, list[bytes]]:
     return found
 
 
-def _available(query: Any, functions: Functions, row: Row) -> tuple[int, int]:
+def _available(query: Any, functions: Functions, row: Row) -> tuple[Any, ...]:
     names = (query.mutation_time,) if query.mutation_time else (query.time, query.known_at)
     clocks = [clock(name, row, functions) or 0 for name in names if name]
-    return max(clocks), clocks[0]
+    values = [value if isinstance(value, (int, float, str)) else repr(value) for value in row.values()]
+    return max(clocks), clocks[0], [(row[name] is not None, value) for name, value in zip(row, values, strict=True)]
 
 
 def _json(value: Any) -> Any:

@@ -21,6 +21,7 @@ from zipline.fetch.applied import publish
 from zipline.orchestration.applying.state import Version, divided, tables_of
 from zipline.orchestration.applying.steps import Steps, progress_of
 from zipline.orchestration.events.opening import Wanted, open_stream
+from zipline.orchestration.events.standing import FLINK, engine_of
 from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.jobs import StreamJob, forget_jobs
 from zipline.orchestration.streaming.status import end_job
@@ -133,7 +134,8 @@ def _start(steps: Steps, project: Project, store: Store, tell: Tell, within: flo
             if monotonic() > until:
                 raise EngineError(
                     f"the tiles of the job {job.name} have not got as far as its events within {within:.0f} s",
-                    hint="it goes on, and what was served too: apply again to go on waiting",
+                    hint="it goes on, and what was served too: apply again to go on waiting; tiles that a stream of the "
+                    "other engine writes are the job's when that one has ended",
                     next_command="zipline stream status",
                 )
             time.sleep(0.2)
@@ -155,9 +157,10 @@ def _started(job: StreamJob, project: Project, folder: Path) -> subprocess.Popen
 
 
 def _is_there(store: Store, spaces: Sequence[str], project: Project) -> bool:
-    """Whether progress is as new as checkpoints allow."""
+    """Whether progress is as new as checkpoints allow, and that of a job."""
     oldest = now() - 10 * SECOND - 3 * project.flink.checkpoint * (SECOND // 1000)
-    return all((progress := progress_of(store, space)) is not None and progress >= oldest for space in spaces)
+    are_new = all((progress := progress_of(store, space)) is not None and progress >= oldest for space in spaces)
+    return are_new and all(engine_of(store, space) == FLINK for space in spaces)
 
 
 def _log(job: StreamJob) -> Path:
