@@ -134,8 +134,8 @@ def _start(steps: Steps, project: Project, store: Store, tell: Tell, within: flo
             if monotonic() > until:
                 raise EngineError(
                     f"the tiles of the job {job.name} have not got as far as its events within {within:.0f} s",
-                    hint="it goes on, and what was served too: apply again to go on waiting. What another engine's stream "
-                    "writes is the job's when that one has ended",
+                    hint="it goes on, and what was served too: apply again to go on waiting. Tiles that a stream of "
+                    "the other engine writes are its own when that one has ended",
                     next_command="zipline stream status",
                 )
             time.sleep(0.2)
