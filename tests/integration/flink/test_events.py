@@ -140,7 +140,8 @@ REFUSED = {
 
 CHANGED = """
     CREATE TABLE changes (
-        `id` BIGINT, `changed_at` TIMESTAMP_LTZ(6), `is_before` BOOLEAN,
+        `before` ROW<`id` BIGINT, `changed_at` TIMESTAMP_LTZ(6), `is_before` BOOLEAN>,
+        `after` ROW<`id` BIGINT, `changed_at` TIMESTAMP_LTZ(6), `is_before` BOOLEAN>,
         `refused` STRING METADATA FROM 'value.refused' VIRTUAL,
         `pos` BIGINT METADATA FROM 'offset' VIRTUAL
     ) WITH (
@@ -154,10 +155,10 @@ CHANGED = """
         'zipline-json.before-column' = 'is_before'
     )
     ;
-    CREATE TABLE found (`id` BIGINT, `changed_at` STRING, `is_before` BOOLEAN, `refused` STRING, `pos` BIGINT)
+    CREATE TABLE found (`before` STRING, `after` STRING, `refused` STRING, `pos` BIGINT)
     WITH ({kafka}, 'topic' = '{topic}-found', 'format' = 'json')
     ;
-    INSERT INTO found SELECT `id`, CAST(`changed_at` AS STRING), `is_before`, `refused`, `pos` FROM changes
+    INSERT INTO found SELECT CAST(`before` AS STRING), CAST(`after` AS STRING), `refused`, `pos` FROM changes
 """
 
 
@@ -209,12 +210,14 @@ def test_flink_reads_a_topic_once_and_loses_nothing(ran: Ran) -> None:
     assert raw == {pos: SENT[pos] for pos in REFUSED}
 
 
-def test_a_change_is_two_rows_and_its_tombstone_none(ran: Ran) -> None:
+def test_a_change_has_two_rows_and_its_tombstone_is_none(ran: Ran) -> None:
     at = "2026-01-01 00:00:00.000001"
-    found = [tuple(row.values()) for row in ran.changes]
-    assert found[:3] == [(1, at, True, None, 0), (1, at, False, None, 0), (1, at, True, None, 1)]
-    assert [(row[:3], row[4]) for row in found[3:]] == [((None, None, None), 3)]
-    assert "REPLICA IDENTITY FULL" in found[3][3]
+    found = {row.pop("pos"): row for row in ran.changes}
+    assert found[0] == {"before": f"(1, {at}, TRUE)", "after": f"(1, {at}, FALSE)", "refused": None}
+    assert found[1] == {"before": f"(1, {at}, TRUE)", "after": None, "refused": None}
+    assert "REPLICA IDENTITY FULL" in found[3].pop("refused")
+    assert found[3] == {"before": None, "after": None}
+    assert len(found) == 3
 
 
 def made(servers: str, messages: Sequence[bytes | None], *others: str) -> str:

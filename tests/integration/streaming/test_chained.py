@@ -120,7 +120,7 @@ def test_a_chain_over_a_chain_is_two_topics_and_the_job_is_printed(
     capsys.readouterr()
     assert execute([*asked, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    for name in ("in:orders", "in:mall.chain.orders#", "in:mall.deep.ranked#", "tiles:mall.deep.users"):
+    for name in ("scan:orders", "scan:mall.chain.orders#", "scan:mall.deep.ranked#", "tiles:mall.deep.users"):
         assert f"CREATE TEMPORARY TABLE `{name}" in shown
     assert execute([*asked, "--once"]) == 0
     fetcher = Fetcher(mall)

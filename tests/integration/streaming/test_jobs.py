@@ -90,7 +90,7 @@ def test_the_job_is_printed_as_sql(tmp_path: Path, kafka_servers: str, capsys: p
         execute(["stream", "shop.spending.spending", "--engine", "flink", "--dry-run", "--project", str(tmp_path)]) == 0
     )
     shown = capsys.readouterr().out
-    assert "CREATE TEMPORARY TABLE `in:purchases`" in shown
+    assert "CREATE TEMPORARY TABLE `scan:purchases`" in shown
     assert "GROUP BY place" in shown
     assert "secret" not in shown
     assert "********" in shown

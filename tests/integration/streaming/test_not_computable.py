@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from tests.integration.streaming.streamed import EVER, letters, ran, space
 from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, Query, Topic
 from zipline.clock import to_micros
 from zipline.orchestration.events.decoding import DeadLetters, decoded
-from zipline.orchestration.events.logs import Record
+from zipline.orchestration.events.logs import CHANGES, Record
+from zipline.orchestration.events.logs import EVENTS as EVENTS_FORM
 from zipline.orchestration.events.sources import EventSources
 from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
@@ -36,6 +38,7 @@ COLUMNS = {
         "at": "STRING",
         "id": "STRING",
         "way": "STRING",
+        "gone": "BOOLEAN",
         "t": "TIMESTAMP",
     }.items()
 }
@@ -117,10 +120,12 @@ def tiles(store: MemoryStore, kept: Kept) -> dict[bytes, bytes]:
     return {name: bytes(value) for name, value in found.items() if name != PROGRESS and not name.startswith(POSITION)}
 
 
-def embedded(found: EventSources, name: str, messages: Sequence[bytes], folder: Path) -> tuple[Any, MemoryStore]:
+def embedded(
+    found: EventSources, name: str, messages: Sequence[bytes], folder: Path, form: str = EVENTS_FORM
+) -> tuple[Any, MemoryStore]:
     """(the dead letters, the store) of the embedded stream."""
     dead, store = DeadLetters(folder / "dead"), MemoryStore()
-    log: Any = SimpleNamespace(name=name, format="json")
+    log: Any = SimpleNamespace(name=name, format=form)
     records = [Record("0", number + 1, None, (text,)) for number, text in enumerate(messages)]
     rows = decoded(found.tables[name].intake, log, records, dead).rows
     for kept in found.group_bys:
@@ -154,3 +159,49 @@ def changes(table: str) -> list[EntitySource]:
         is_before="way = 'd'",
     )
     return [EntitySource("dump", mutations=table, topic=Topic(table, lateness=EVER), query=query)]
+
+
+ROWS: list[dict[str, Any] | None] = [
+    {},
+    {"text": "12"},
+    {"text": "many"},
+    {"user": None},
+    {"user": "u9", "n": MOST},
+    None,
+]
+
+
+def test_a_change_is_taken_whole_or_not_at_all(tmp_path: Path, kafka_servers: str) -> None:
+    """Of its rows one may be no event: if the other were taken, it would be taken again with the letter."""
+    name = "computed_debezium"
+    query = Query(
+        select={"user": "user", "a": "CAST(text AS BIGINT)", "b": "n * m"},
+        time="CAST(at AS TIMESTAMP)",
+        mutation_time="t",
+        is_before="gone",
+    )
+    topic = Topic(name, format=CHANGES, lateness=EVER)
+    found, feeds = planned(name, [EntitySource("dump", mutations=name, topic=topic, query=query)])
+    messages = [
+        change(number, before, after)
+        for number, (before, after) in enumerate(itertools.product(ROWS, ROWS))
+        if (before, after) != (None, None)
+    ]
+    refused, expected = embedded(found, name, messages, tmp_path, CHANGES)
+    job, store, report = ran(found, {name: messages}, kafka_servers, tmp_path)
+    told = sorted((messages.index(text) + 1, reason) for text, reason in letters(job, name, kafka_servers))
+    assert told == refused
+    assert report.dead == {name: len(refused)}
+    assert len(refused) == 20, "each with a row whose text or product cannot be computed"
+    assert tiles(store, feeds[0]) == tiles(expected, feeds[0])
+    assert tiles(store, feeds[0])
+
+
+def change(number: int, before: dict[str, Any] | None, after: dict[str, Any] | None) -> bytes:
+    def row(given: dict[str, Any] | None) -> dict[str, Any] | None:
+        said = ("t", "gone")
+        return None if given is None else {k: v for k, v in event(number, given).items() if k not in said}
+
+    op = "c" if before is None else "d" if after is None else "u"
+    micros = NOON + number * 1_000_000
+    return msgspec.json.encode({"op": op, "before": row(before), "after": row(after), "source": {"ts_us": micros}})

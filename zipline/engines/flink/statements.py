@@ -1,6 +1,7 @@
 """A streaming job as Flink SQL: one table for every stream that is read, one INSERT for every aggregation.
 
-    in:TABLE         the messages of the table's topics, decoded by the format `zipline-json`
+    scan:TABLE       the messages of the table's topics, decoded by the format `zipline-json`
+    in:TABLE         its rows, each with what is said of its message: is it no event, why, is it late
     dead:TABLE       messages that are no events, as they came, with the reason and their place in headers: those of
                      which a source cannot compute something, too, as `zipline.orchestration.events.evaluation` has it
     late:TABLE       events that came later than the topic's lateness, likewise
@@ -13,6 +14,8 @@ subset.
 
 Late is told by the message's own time, which Kafka keeps: so a replay tells the same. State of a tile is kept for
 longer than any event may come that is not late, so a tile is never begun anew beside one that is full.
+
+A change is one message with two rows, which are taken both or not at all: sent again, it is counted once.
 
 No row fails the job: what is computed is printed in the form that gives null where it cannot be.
 """
@@ -44,6 +47,8 @@ FUNCTIONS = {
 _REFUSED, _RAW, _TOPIC, _PART, _OFFSET, _CAME, _ORDER, _NUMBER = (
     f"zipline__{name}" for name in ("refused", "raw", "topic", "partition", "offset", "came", "order", "number")
 )
+_IS_WRONG, _REASON, _IS_LATE = _TOLD = tuple(f"zipline__{name}" for name in ("is_wrong", "reason", "is_late"))
+_BEFORE, _AFTER = _SIDES = ("zipline__before", "zipline__after")
 _METADATA = (
     (_REFUSED, "STRING", "value.refused"),
     (_RAW, "BYTES", "value.raw"),
@@ -146,23 +151,82 @@ def script(settings: Mapping[str, str], found: Iterable[str]) -> str:
 
 
 def _sources(table: StreamTable, settings: Settings) -> list[str]:
-    """What is read of a table: one scan, or two where its topics have an envelope that what is posted has not."""
-    name = _name("in", table.name)
+    """What is read of a table, and its views: of rows, and of messages where these are not the same."""
     if table.envelope is None:
-        return [_source(name, table.inputs, table, settings)]
-    parts = [(f"{table.name} changes", table.topics, table), (f"{table.name} posted", (table.posted,), _plain(table))]
-    union = " UNION ALL ".join(f"SELECT * FROM {_name('in', part)}" for part, _, _ in parts)
-    scans = [_source(_name("in", part), topics, of, settings) for part, topics, of in parts]
-    return [*scans, f"CREATE TEMPORARY VIEW {name} AS {union}"]
+        scan = _name("scan", table.name)
+        return [_source(scan, table.inputs, table, settings), _view("in", table, _plain(table, scan))]
+    changes, posted = (_name("scan", f"{table.name} {kind}") for kind in ("changes", "posted"))
+    found = [_source(changes, table.topics, table, settings)]
+    found.append(_source(posted, (table.posted,), replace(table, envelope=None), settings))
+    found.append(_view("changes", table, _changes(table, changes)))
+    found.append(_view("posted", table, _plain(table, posted)))
+    told = ", ".join((_ORDER, *_TOLD))
+    rows = [
+        f"SELECT {_within(side, table)}, {told} FROM {_name('changes', table.name)} WHERE {side} IS NOT NULL"
+        for side in _SIDES
+    ]
+    columns = ", ".join(identifier("flink", name) for name in _read_of(table))
+    rows.append(f"SELECT {columns}, {told} FROM {_name('posted', table.name)}")
+    known = ", ".join((*(name for name, _, _ in _METADATA), *_TOLD))
+    messages = [f"SELECT {known} FROM {_name(kind, table.name)}" for kind in ("changes", "posted")]
+    return [*found, _view("in", table, _all(rows)), _view("messages", table, _all(messages))]
 
 
-def _plain(table: StreamTable) -> StreamTable:
-    return replace(table, envelope=None)
+def _all(parts: Iterable[str]) -> str:
+    return "\nUNION ALL ".join(parts)
+
+
+def _view(kind: str, table: StreamTable, query: str) -> str:
+    return f"CREATE TEMPORARY VIEW {_name(kind, table.name)} AS\n{query}"
+
+
+def _plain(table: StreamTable, scan: str) -> str:
+    """Messages of one row each, with what is said of them."""
+    wrong = " OR ".join([f"{_REFUSED} IS NOT NULL", *(condition for condition, _ in _wrongs(table))])
+    return (
+        f"SELECT *, {wrong} AS {_IS_WRONG}, COALESCE({_REFUSED}, {_reason(table)}) AS {_REASON}, "
+        f"{_late_of(table)} AS {_IS_LATE}\nFROM {scan}"
+    )
+
+
+def _changes(table: StreamTable, scan: str) -> str:
+    """Messages with their rows, and what is said of them: what is said of one of the rows is said of both."""
+    known = [name for name, _, _ in _METADATA] + [_ORDER]
+    query = f"SELECT `before` AS {_BEFORE}, `after` AS {_AFTER}, {', '.join(known)} FROM {scan}"
+    said: list[str] = []
+    for side in _SIDES:
+        whole = ", ".join((*_SIDES, *known, *said))
+        conditions = " OR ".join(condition for condition, _ in _wrongs(table)) or "FALSE"
+        facts = {
+            f"{_IS_WRONG}_{side}": f"{side} IS NOT NULL AND ({conditions})",
+            f"{_REASON}_{side}": f"CASE WHEN {side} IS NOT NULL THEN {_reason(table)} END",
+            f"{_IS_LATE}_{side}": f"{side} IS NOT NULL AND {_late_of(table)}",
+        }
+        given = ", ".join(f"{sql} AS {name}" for name, sql in facts.items())
+        query = f"SELECT {whole}, {given} FROM (SELECT {whole}, {_within(side, table)} FROM ({query}))"
+        said += facts
+    is_wrong, reason, is_late = ([f"{fact}_{side}" for side in _SIDES] for fact in _TOLD)
+    return (
+        f"SELECT {', '.join((*_SIDES, *known))}, {_REFUSED} IS NOT NULL OR {' OR '.join(is_wrong)} AS {_IS_WRONG}, "
+        f"COALESCE({_REFUSED}, {', '.join(reason)}) AS {_REASON}, {' OR '.join(is_late)} AS {_IS_LATE}\nFROM ({query})"
+    )
+
+
+def _within(side: str, table: StreamTable) -> str:
+    """The columns of one of the rows of a change."""
+    names = [identifier("flink", name) for name in _read_of(table)]
+    return ", ".join(f"{side}.{name} AS {name}" for name in names)
+
+
+def _read_of(table: StreamTable) -> dict[str, DataType]:
+    return {name: dtype for name, dtype in table.columns.items() if name in table.read}
 
 
 def _source(name: str, topics: Sequence[str], table: StreamTable, settings: Settings) -> str:
-    read = {name: dtype for name, dtype in table.columns.items() if name in table.read}
-    columns = [(identifier("flink", name), type_name("flink", dtype)) for name, dtype in read.items()]
+    columns = [(identifier("flink", name), type_name("flink", dtype)) for name, dtype in _read_of(table).items()]
+    if table.envelope is not None:
+        row = ", ".join(f"{name} {dtype}" for name, dtype in columns)
+        columns = [("`before`", f"ROW<{row}>"), ("`after`", f"ROW<{row}>")]
     columns += [(name, f"{dtype} METADATA FROM '{key}' VIRTUAL") for name, dtype, key in _METADATA]
     columns.append((_ORDER, "AS PROCTIME()"))
     options = {
@@ -222,16 +286,11 @@ def _created(name: str, columns: Iterable[tuple[str, str]], options: Mapping[str
 
 
 def _dead(table: StreamTable, settings: Settings) -> str:
-    cases = [f"WHEN {_REFUSED} IS NOT NULL THEN {_REFUSED}"]
-    for clock in table.clocks:
-        reason = f"{clock.text} is more than an hour ahead of the message's own time"
-        cases.append(f"WHEN {_is_ahead(clock)} THEN {_text(reason)}")
-    cases += [f"WHEN {wrong} THEN {_text(each.reason)}" for each in table.computed if (wrong := _is_wrong(each))]
-    return _sent("dead", table, f"NOT ({_is_good(table)})", settings, {"reason": f"CASE {' '.join(cases)} END"})
+    return _sent("dead", table, _IS_WRONG, settings, {"reason": _REASON})
 
 
 def _late(table: StreamTable, settings: Settings) -> str:
-    return _sent("late", table, f"{_is_good(table)} AND {_is_late(table)}", settings, {})
+    return _sent("late", table, f"NOT {_IS_WRONG} AND {_IS_LATE}", settings, {})
 
 
 def _sent(kind: str, table: StreamTable, condition: str, settings: Settings, more: Mapping[str, str]) -> str:
@@ -245,13 +304,23 @@ def _sent(kind: str, table: StreamTable, condition: str, settings: Settings, mor
         "came": f"zipline_micros({_CAME})",
     }
     pairs = ", ".join(f"{_text(name)}, ENCODE(CAST({sql} AS STRING), 'UTF-8')" for name, sql in facts.items())
-    source, target = _name("in", table.name), _name(kind, table.name)
+    source, target = _name("in" if table.envelope is None else "messages", table.name), _name(kind, table.name)
     return f"INSERT INTO {target} SELECT {_RAW}, MAP[{pairs}]\nFROM {source} WHERE {condition}"
 
 
-def _is_good(table: StreamTable) -> str:
-    wrong = [_is_ahead(clock) for clock in table.clocks] + [each for each in map(_is_wrong, table.computed) if each]
-    return " AND ".join([f"{_REFUSED} IS NULL", *(f"NOT {each}" for each in wrong)])
+def _wrongs(table: StreamTable) -> list[tuple[str, str]]:
+    """Conditions under which a row is no event, each with the reason. None is ever null."""
+    found = [
+        (_is_ahead(clock), f"{clock.text} is more than an hour ahead of the message's own time")
+        for clock in table.clocks
+    ]
+    found += [(wrong, each.reason) for each in table.computed if (wrong := _is_wrong(each))]
+    return found
+
+
+def _reason(table: StreamTable) -> str:
+    cases = [f"WHEN {condition} THEN {_text(reason)}" for condition, reason in _wrongs(table)]
+    return f"CAST(CASE {' '.join(cases)} END AS STRING)" if cases else "CAST(NULL AS STRING)"
 
 
 def _is_wrong(computed: Computed) -> str | None:
@@ -271,7 +340,7 @@ def _is_ahead(clock: Expression) -> str:
     return f"COALESCE({_clock(clock)} - {_micros(_CAME)} > {_AHEAD}, FALSE)"
 
 
-def _is_late(table: StreamTable) -> str:
+def _late_of(table: StreamTable) -> str:
     """Never null: an event of which the time is not known is never seen, so it is not late."""
     return f"COALESCE({_micros(_CAME)} - {_clock(table.time)} > {table.lateness}, FALSE)"
 
@@ -313,7 +382,7 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], col
 
 def taken(table: StreamTable, event_id: Expression | None) -> str:
     """The events of a table that are no letters; of those with one id the first to come, as it is with no other."""
-    name, conditions = _name("in", table.name), [_is_good(table), f"NOT {_is_late(table)}"]
+    name, conditions = _name("in", table.name), [f"NOT {_IS_WRONG}", f"NOT {_IS_LATE}"]
     if event_id is None:
         return f"(SELECT * FROM {name}{_where(conditions)})"
     identity = _sql(event_id)

@@ -16,17 +16,20 @@ import org.apache.flink.table.data.StringData;
 import org.apache.flink.util.Collector;
 
 /**
- * Messages as rows: the columns asked for, behind them the metadata asked for. What is no event is a row without
- * columns that says why; a message gives it once, never beside rows of its own.
+ * Messages as rows, one each: the columns asked for, behind them the metadata asked for. Instead of columns a change has
+ * the rows asked for, of what it took away and of what it brought. What is no event is a row without columns that says
+ * why. The tombstone behind a change that says the same gives none.
  */
 final class EventDecoder implements DeserializationSchema<RowData> {
     static final String REFUSED = "refused";
     static final String RAW = "raw";
+    static final List<String> SIDES = List.of("before", "after");
     static final int LONGEST_EVENT = 1 << 20;
 
     private final Table table;
     private final Clocks clocks;
     private final List<String> read;
+    private final List<String> sides;
     private final List<String> metadata;
     private final TypeInformation<RowData> type;
 
@@ -37,13 +40,19 @@ final class EventDecoder implements DeserializationSchema<RowData> {
 
     /**
      * {@code read} are the columns that are built; the others are checked only. With {@code clocks} the messages are
-     * changes.
+     * changes, of which these {@code sides} are built.
      */
     EventDecoder(
-            Table table, Clocks clocks, List<String> read, List<String> metadata, TypeInformation<RowData> type) {
+            Table table,
+            Clocks clocks,
+            List<String> read,
+            List<String> sides,
+            List<String> metadata,
+            TypeInformation<RowData> type) {
         this.table = table;
         this.clocks = clocks;
         this.read = List.copyOf(read);
+        this.sides = List.copyOf(sides);
         this.metadata = List.copyOf(metadata);
         this.type = type;
     }
@@ -59,7 +68,7 @@ final class EventDecoder implements DeserializationSchema<RowData> {
         try {
             reader.read(message, out);
         } catch (Refused refused) {
-            GenericRowData row = new GenericRowData(read.size() + metadata.size());
+            GenericRowData row = new GenericRowData(reader.width);
             if (reader.refusedAt >= 0) {
                 row.setField(reader.refusedAt, StringData.fromString(refused.text()));
             }
@@ -69,7 +78,7 @@ final class EventDecoder implements DeserializationSchema<RowData> {
 
     @Override
     public RowData deserialize(byte[] message) {
-        throw new UnsupportedOperationException("a message may give two rows");
+        throw new UnsupportedOperationException("a message may give none");
     }
 
     @Override
@@ -87,18 +96,20 @@ final class EventDecoder implements DeserializationSchema<RowData> {
         private final Table rows = clocks == null ? table : table.without(Set.of(clocks.time(), clocks.before()));
         private final Text text = new Text();
         private final Envelope envelope = clocks == null ? null : new Envelope(text);
-        private final int width = read.size() + metadata.size();
+        private final int columns = clocks == null ? read.size() : sides.size();
+        final int width = columns + metadata.size();
+        private final int inner = clocks == null ? width : read.size();
         private final int[] places = rows.names().stream().mapToInt(read::indexOf).toArray();
         private final int timeAt = clocks == null ? -1 : read.indexOf(clocks.time());
         private final int beforeAt = clocks == null ? -1 : read.indexOf(clocks.before());
         private final int rawAt = place(RAW);
-        private final Fields fields = fields(Value.Mode.BUILDS, places, width);
+        private final Fields fields = fields(Value.Mode.BUILDS, places, inner);
         private Fields keeping;
         final int refusedAt = place(REFUSED);
 
         private int place(String key) {
             int found = metadata.indexOf(key);
-            return found < 0 ? -1 : read.size() + found;
+            return found < 0 ? -1 : columns + found;
         }
 
         private Fields fields(Value.Mode mode, int[] at, int count) {
@@ -117,17 +128,18 @@ final class EventDecoder implements DeserializationSchema<RowData> {
                 return;
             }
             Envelope.Change change = envelope.change(message);
-            GenericRowData before = side(message, change, change.before(), ".before");
-            GenericRowData after = side(message, change, change.after(), ".after");
-            if (before != null) {
-                emit(before, message, out);
+            GenericRowData row = new GenericRowData(width);
+            for (String name : SIDES) {
+                GenericRowData found = side(message, change, name.equals("before"));
+                if (sides.contains(name)) {
+                    row.setField(sides.indexOf(name), found);
+                }
             }
-            if (after != null) {
-                emit(after, message, out);
-            }
+            emit(row, message, out);
         }
 
-        private GenericRowData side(byte[] message, Envelope.Change change, int[] span, String name) throws Refused {
+        private GenericRowData side(byte[] message, Envelope.Change change, boolean isBefore) throws Refused {
+            int[] span = isBefore ? change.before() : change.after();
             if (span == null) {
                 return null;
             }
@@ -135,13 +147,13 @@ final class EventDecoder implements DeserializationSchema<RowData> {
             try {
                 row = row(message, span[0], span[1]);
             } catch (Refused refused) {
-                throw refused.within(change.within() + name);
+                throw refused.within(change.within() + (isBefore ? ".before" : ".after"));
             }
             if (timeAt >= 0) {
                 row.setField(timeAt, Value.instant(change.micros()));
             }
             if (beforeAt >= 0) {
-                row.setField(beforeAt, name.equals(".before"));
+                row.setField(beforeAt, isBefore);
             }
             return row;
         }
@@ -166,7 +178,7 @@ final class EventDecoder implements DeserializationSchema<RowData> {
             text.open(message, from, to);
             GenericRowData all = (GenericRowData) keeping.read(text);
             text.close();
-            GenericRowData row = new GenericRowData(width);
+            GenericRowData row = new GenericRowData(inner);
             for (int i = 0; i < count; i++) {
                 Refused.Unfit unfit = unfit(all.getField(i));
                 if (unfit != null) {

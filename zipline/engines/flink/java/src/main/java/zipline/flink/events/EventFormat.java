@@ -17,7 +17,10 @@ import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.RowType;
 import org.apache.flink.table.types.utils.DataTypeUtils;
 
-/** The format of a table: what is read of it is built, and all of it is checked. */
+/**
+ * The format of a table: what is read of it is built, and all of it is checked. Of changes a row has the columns {@code
+ * before} and {@code after}, each a row of columns of the table or null.
+ */
 final class EventFormat implements ProjectableDecodingFormat<DeserializationSchema<RowData>> {
     private final Table table;
     private final EventDecoder.Clocks clocks;
@@ -33,7 +36,18 @@ final class EventFormat implements ProjectableDecodingFormat<DeserializationSche
             DynamicTableSource.Context context, DataType physical, int[][] projections) {
         DataType read = Projection.of(projections).project(physical);
         RowType row = (RowType) read.getLogicalType();
-        for (RowType.RowField field : row.getFields()) {
+        List<String> sides = List.of();
+        RowType columns = row;
+        if (clocks != null) {
+            sides = row.getFieldNames();
+            columns = sides.isEmpty() ? row : side(row.getFields().get(0));
+            for (RowType.RowField field : row.getFields()) {
+                if (!side(field).getFields().equals(columns.getFields())) {
+                    throw new ValidationException("the rows of a change have the same columns");
+                }
+            }
+        }
+        for (RowType.RowField field : columns.getFields()) {
             check(field.getName(), field.getType());
         }
         Map<String, DataType> readable = listReadableMetadata();
@@ -41,7 +55,14 @@ final class EventFormat implements ProjectableDecodingFormat<DeserializationSche
         metadata.forEach(key -> more.add(DataTypes.FIELD("$" + key, readable.get(key))));
         DataType produced = DataTypeUtils.appendRowFields(read, more);
         return new EventDecoder(
-                table, clocks, row.getFieldNames(), metadata, context.createTypeInformation(produced));
+                table, clocks, columns.getFieldNames(), sides, metadata, context.createTypeInformation(produced));
+    }
+
+    private static RowType side(RowType.RowField field) {
+        if (!EventDecoder.SIDES.contains(field.getName()) || !(field.getType() instanceof RowType row)) {
+            throw new ValidationException("of changes the columns are " + EventDecoder.SIDES + ", rows, not " + field);
+        }
+        return row;
     }
 
     private void check(String name, LogicalType type) {

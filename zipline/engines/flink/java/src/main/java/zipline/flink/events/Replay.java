@@ -25,7 +25,7 @@ import org.apache.flink.util.Collector;
  * Says what the format makes of messages, to compare it with others: {@code Replay option=value ...}, the options being
  * those of the format and {@code read}, a JSON list of the columns that are built. Each line of the input is a message
  * in base64, or {@code -} for a tombstone; each of the output a JSON list of its rows, either {@code {"row": [...]}} or
- * {@code {"refused": "..."}}. Instants are microseconds, dates days since 1970, decimals and floats text, maps pairs.
+ * {@code {"refused": "..."}}; a change has up to two. Instants are microseconds, dates days since 1970, decimals and floats text, maps pairs.
  */
 public final class Replay {
     private Replay() {}
@@ -39,12 +39,14 @@ public final class Replay {
         Configuration given = Configuration.fromMap(options);
         Table table = EventFormatFactory.table(given);
         List<String> read = asked == null ? table.names() : EventFormatFactory.names(asked);
-        EventDecoder decoder = new EventDecoder(
-                table, EventFormatFactory.clocks(given), read, List.of(EventDecoder.REFUSED), null);
+        EventDecoder.Clocks clocks = EventFormatFactory.clocks(given);
+        List<String> sides = clocks == null ? List.of() : EventDecoder.SIDES;
+        EventDecoder decoder =
+                new EventDecoder(table, clocks, read, sides, List.of(EventDecoder.REFUSED), null);
         PrintStream out = new PrintStream(System.out, false, UTF_8);
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-            Rows rows = new Rows(table, read);
+            Rows rows = new Rows(table, read, sides);
             decoder.deserialize(line.equals("-") ? null : Base64.getDecoder().decode(line), rows);
             out.println(rows.found);
         }
@@ -54,18 +56,28 @@ public final class Replay {
     private static final class Rows implements Collector<RowData> {
         private final List<String> found = new ArrayList<>();
         private final List<Portable> types = new ArrayList<>();
+        private final List<String> sides;
 
-        Rows(Table table, List<String> read) {
+        Rows(Table table, List<String> read, List<String> sides) {
+            this.sides = sides;
             read.forEach(name -> types.add(table.types().get(table.names().indexOf(name))));
         }
 
         @Override
         public void collect(RowData row) {
-            if (!row.isNullAt(types.size())) {
-                found.add("{\"refused\": " + quoted(row.getString(types.size()).toString()) + "}");
+            int refused = sides.isEmpty() ? types.size() : sides.size();
+            if (!row.isNullAt(refused)) {
+                found.add("{\"refused\": " + quoted(row.getString(refused).toString()) + "}");
                 return;
             }
-            found.add("{\"row\": " + shown(types, (GenericRowData) row) + "}");
+            if (sides.isEmpty()) {
+                found.add("{\"row\": " + shown(types, (GenericRowData) row) + "}");
+            }
+            for (int i = 0; i < sides.size(); i++) {
+                if (!row.isNullAt(i)) {
+                    found.add("{\"row\": " + shown(types, (GenericRowData) row.getRow(i, types.size())) + "}");
+                }
+            }
         }
 
         @Override
