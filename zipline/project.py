@@ -67,6 +67,7 @@ from zipline.values import dataclass
 FILE = "zipline.toml"
 EMBEDDED = ".zipline"
 ENGINES = ("local", "flink")
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 """For streams."""
 STORES = ("lmdb", "redis", "cassandra", "memory")
 
@@ -211,6 +212,10 @@ class _Settings:
         engine = resolved["stream"]["engine"]
         if engine not in ENGINES:
             raise self._wrong(f"no engine for streams is named {engine!r}", engine, ENGINES, "engine", "stream")
+        protocol = resolved["brokers"]["security_protocol"]
+        if protocol and protocol.upper() not in PROTOCOLS:
+            what = f"brokers have no security protocol {protocol!r}"
+            raise self._wrong(what, protocol, PROTOCOLS, "security_protocol", "brokers")
         options = {key: value for key, value in storage.items() if value} | self._free("storage")
         online["url"] = _absolute(root, online["url"]) if online["store"] == "lmdb" else online["url"]
         return Project(

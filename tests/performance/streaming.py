@@ -182,7 +182,7 @@ def ours(servers: str, topic: str, online: str, **more: Any) -> tuple[float, flo
         while not ran.done():
             step()
         told = ran.result()
-        end = admin.ends([job.tiles])[job.tiles, 0]
+        end = admin.end(job.tiles)
         while streaming._offset < end:
             step()
         behind = max(0.0, last - int(told.split("UNTIL ")[1].split()[0]) / 1000)

@@ -88,7 +88,7 @@ def _facts(steps: Steps) -> dict[str, Any]:
         ],
         "fills": [version.name for version in (*steps.fills, *steps.refills)],
         "jobs": [{"name": job.name, "version": job.version, "starts": job in steps.starts} for job in steps.state.jobs],
-        "ends": list(steps.ends),
+        "ends": [*steps.ends, *steps.leaves],
     }
 
 

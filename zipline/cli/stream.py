@@ -160,8 +160,9 @@ def stop(job: str | None, project: str | None, environment: str | None, as_json:
 def replay_dead_letters(tables: tuple[str, ...], project: str | None, environment: str | None, as_json: bool) -> None:
     """Send messages that were no events for the job to their topics again, each once: after the reason was mended.
 
-    They keep the time at which they came. What is still no event is put aside again. What former versions of the job
-    put aside is left out: where a definition or a table's columns were changed, the next one reads the topics anew.
+    They keep the time at which they came, which must not be more than two days ago: of older tiles the job may have no
+    state. What is still no event is put aside again. What former versions of the job put aside is left out: where a
+    definition or a table's columns were changed, the next one reads the topics anew.
     """
     from zipline.cli.streaming import replay
 

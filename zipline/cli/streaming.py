@@ -14,7 +14,7 @@ from zipline.cli.options import load_served
 from zipline.cli.screen import number, plural, print_json, print_table, size
 from zipline.cli.stream import ended_by_signals, print_lost
 from zipline.clock import SECOND, now, to_text
-from zipline.engines.flink.statements import script
+from zipline.engines.flink.statements import SLACK, script
 from zipline.orchestration.events.opening import Wanted, check_wanted
 from zipline.orchestration.events.sources import event_sources, named_tables
 from zipline.orchestration.streaming.jobs import StreamJob, stream_job
@@ -141,12 +141,14 @@ def replay(project: Project, names: Sequence[str], *, as_json: bool) -> None:
     definitions = _served(project)
     sources = event_sources(project, definitions, open_catalog(project=project), named_tables(definitions, names))
     job = stream_job(project, sources)
-    found = {table: sent_again(project.brokers, topic, job.version) for table, topic in job.dead.items()}
+    oldest = now() - SLACK
+    found = {table: sent_again(project.brokers, topic, job.version, oldest) for table, topic in job.dead.items()}
     if as_json:
-        print_json(found)
+        print_json({table: asdict(each) for table, each in found.items()})
         return
-    for table, counts in found.items():
-        click.echo(f"{table}: {plural(sum(counts.values()), 'message')} sent again")
+    for table, each in found.items():
+        too_old = f", {number(each.too_old)} too old for it" if each.too_old else ""
+        click.echo(f"{table}: {plural(sum(each.topics.values()), 'message')} sent again{too_old}")
 
 
 def _print_report(report: Report, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.integration.events.shop import event, fetched, make_shop, stored
 from tests.integration.servers.kafka import delete_all
+from tests.integration.streaming.jobs import make_topic, until
 from zipline.algebra.layout import EVER_BEFORE
 from zipline.cli.main import execute
 from zipline.clock import DAY, SECOND, day_text, now, to_text
@@ -115,6 +116,31 @@ def test_what_is_deleted_before_an_open_log_has_read_it_is_told(kafka_servers: s
     records, _, _ = read_all(log, read.position)
     assert [record.events for record in (*read.records, *records)] == [[b'{"n": 11}']]
     log.close()
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning_and_what_is_gone_is_told(
+    kafka_servers: str, topic: str, tmp_path: Path
+) -> None:
+    settings = f'[brokers]\nservers = "{kafka_servers}"\n'
+    project = make_shop(tmp_path, topic=topic, settings=settings)
+    assert execute(["upload", SPENDING, "--ds", "2024-05-03", "--project", str(tmp_path)]) == 0
+    produce(kafka_servers, topic, [event(n, "ann", 1.0, "2024-05-04T10:00:00Z") for n in range(20)])
+    with open_stream(project) as stream:
+        stream.once()
+    admin = AdminClient({"bootstrap.servers": kafka_servers})
+    admin.delete_topics([topic])[topic].result(30)
+    before = now()
+    until(lambda: topic not in admin.list_topics(timeout=5).topics)
+    make_topic(kafka_servers, topic)
+    produce(kafka_servers, topic, [event(n, "ann", 1.0, "2024-05-04T10:00:00Z") for n in range(100, 104)])
+    with open_stream(project) as stream:
+        report = stream.once()
+        assert report.tables["purchases"].events == 4
+        assert report.group_bys[SPENDING].rows == 4
+        assert (report.tables["purchases"].lost_before or 0) >= before - SECOND
+    produce(kafka_servers, topic, [event(200, "ann", 1.0, "2024-05-04T10:00:00Z")])
+    with open_stream(project) as stream:
+        assert stream.once().group_bys[SPENDING].rows == 1
 
 
 def test_brokers_and_topics_that_are_not_there_are_errors_that_say_so(kafka_servers: str) -> None:

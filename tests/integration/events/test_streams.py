@@ -24,8 +24,9 @@ from tests.integration.events.streams import (
 )
 from tests.integration.stores.opened import Opening
 from zipline import GroupBy, Operation
-from zipline.clock import DAY, HOUR, MINUTE, day_text
+from zipline.clock import DAY, HOUR, MINUTE, day_text, now
 from zipline.errors import ZiplineError
+from zipline.orchestration.events.logs import Position, Read
 from zipline.orchestration.events.seen import Seen
 from zipline.stores.contract import TILES_KEPT, Item, Place, StoreError
 from zipline.stores.memory import MemoryStore
@@ -192,6 +193,20 @@ def stream_until_through(store: Failing, log: ListLog, folder: Path, sums: Any) 
     finally:
         module.AGAIN = before
     return followed
+
+
+def test_a_log_to_which_more_comes_all_the_time_is_taken_in_up_to_now(tmp_path: Path) -> None:
+    class Busy(ListLog):
+        def read(self, position: Position) -> Read:
+            found = super().read(position)
+            self.put(event(len(self.held["0"]), n=1))
+            return found._replace(asked=now())
+
+    store, log, sums = MemoryStore(), Busy(at_once=100), totals(event_id=None)
+    upload(store, sums)
+    log.put(*[event(number, n=1) for number in range(5)])
+    report = stream(store, [log], tmp_path, sums).once()
+    assert report.group_bys["totals"].rows >= 5
 
 
 def test_a_store_that_went_back_is_gone_on_from_there(tmp_path: Path) -> None:

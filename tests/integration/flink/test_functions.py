@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ import pytest
 from tests.integration.flink import drawn
 from tests.integration.flink.test_partials import compare, expected
 from tests.integration.servers.flink import class_path, flink_command
+from tests.integration.servers.kafka import kafka_servers  # noqa: F401 (a fixture)
+from tests.integration.streaming.jobs import make_topic
 from training.broker import program
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.clock import to_datetime
-from zipline.engines.flink.partials import tile_type
+from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.sharing import Shared
+from zipline.expressions.dialects import type_name
+from zipline.orchestration.streaming.brokers import Admin, TileReader
 from zipline.plan.build import plan_group_by
 from zipline.plan.online import Kept
+from zipline.project import Brokers
 from zipline.stores.keys import key_writer
 from zipline.types import BIGINT, DATE, DOUBLE, STRING, TIMESTAMP, DecimalType, array
 
@@ -33,13 +39,9 @@ TYPES = {
     "xs": array(DOUBLE),
 }
 FUNCTIONS = """
-CREATE TEMPORARY SYSTEM FUNCTION zipline_tile AS 'zipline.flink.algebra.TileFunction'
-;
 CREATE TEMPORARY SYSTEM FUNCTION zipline_place AS 'zipline.flink.algebra.PlaceFunction'
 ;
 CREATE TEMPORARY SYSTEM FUNCTION zipline_micros AS 'zipline.flink.algebra.MicrosFunction'
-;
-CREATE TEMPORARY SYSTEM FUNCTION zipline_encoded AS 'zipline.flink.algebra.EncodedFunction'
 ;
 """
 
@@ -57,9 +59,9 @@ def kept() -> Kept:
 
 
 @pytest.mark.parametrize("reuse", ["true", "false"])
-def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, reuse: str) -> None:
-    group_by = kept()
-    row_type = tile_type(Shared((group_by,)).spec)
+def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, kafka_servers: str, reuse: str) -> None:  # noqa: F811
+    group_by, topic = kept(), f"tiles-{uuid.uuid4().hex[:8]}"
+    make_topic(kafka_servers, topic, 1)
     source = f"""
         CREATE TEMPORARY TABLE events (i BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100',
             'fields.i.kind' = 'sequence', 'fields.i.start' = '1', 'fields.i.end' = '{EVENTS}')
@@ -75,25 +77,21 @@ def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, reuse: str) -> None:
             zipline_micros(TO_TIMESTAMP_LTZ(n, 3)) AS t FROM clean
         ;
     """
-    names = ", ".join(f"`{name}`" for name in Shared((group_by,)).columns)
+    columns = Shared((group_by,)).columns
+    names = ", ".join(f"`{name}`" for name in columns)
+    declared = ", ".join(f"`{name}` {type_name('flink', dtype)}" for name, dtype in columns.items())
     script = f"""{FUNCTIONS}{source}
         CREATE TEMPORARY VIEW placed AS SELECT zipline_place({group_by.tile}, t, t, k) AS place, * FROM typed
         ;
-        CREATE TEMPORARY TABLE tiles (place BYTES, tile {row_type}, PRIMARY KEY (place) NOT ENFORCED)
-            WITH ('connector' = 'blackhole')
+        CREATE TEMPORARY TABLE tiles (place BYTES, weight INT, t BIGINT, known BIGINT, {declared}) WITH (
+            'connector' = 'zipline-tiles', 'servers' = '{kafka_servers}', 'topic' = '{topic}', 'feed' = '7',
+            'kept' = '1 d', 'tile' = '{Shared((group_by,)).spec}')
         ;
-        CREATE TEMPORARY TABLE shown (place BYTES, content BYTES) WITH ('connector' = 'print')
-        ;
-        CREATE TEMPORARY VIEW made AS SELECT /*+ STATE_TTL('placed' = '1 d') */ place,
-            zipline_tile(CAST(NULL AS {row_type}), 1, t, CAST(NULL AS BIGINT), {names}) AS tile
-            FROM placed GROUP BY place
-        ;
-        EXPLAIN INSERT INTO tiles SELECT place, tile FROM made
-        ;
-        INSERT INTO shown SELECT place, zipline_encoded(tile) FROM made
+        INSERT INTO tiles SELECT place, 1, t, CAST(NULL AS BIGINT), {names} FROM placed
         ;
     """
-    found, failed, seen = run(tmp_path, re.sub(r"(?m)^ +;$", ";", script), reuse)
+    failed, seen = run(tmp_path, re.sub(r"(?m)^ +;$", ";", script), reuse)
+    found = tiles_of(Brokers(kafka_servers), topic)
     assert failed >= FAILS_AT, "it failed"
     assert EVENTS < seen < EVENTS + failed, "it went on from a checkpoint"
     rows = [event(n) for n in range(1, EVENTS + 1)]
@@ -115,8 +113,22 @@ def event(n: int) -> drawn.Row:
     return row | more | {"known": None, "changed": None, "old": None, "ds": None}
 
 
-def run(folder: Path, script: str, reuse: str) -> tuple[dict[bytes, bytes], int, int]:
-    """(of each place the last content that a job printed, how many rows it had seen when it failed, and in the end)."""
+def tiles_of(brokers: Brokers, topic: str) -> dict[bytes, bytes]:
+    """The last that was sent of each place."""
+    admin, reader, found = Admin(brokers), TileReader(brokers, topic), dict[bytes, bytes]()
+    end, at = admin.end(topic), reader.begin([0])[0]
+    while at < end:
+        for tile in reader.read(100, 1.0):
+            message, at = read_message(tile.content), tile.after
+            assert message.feed == 7
+            found.update(zip(message.places, message.tiles, strict=True))
+    reader.close()
+    admin.close()
+    return found
+
+
+def run(folder: Path, script: str, reuse: str) -> tuple[int, int]:
+    """How many rows a job had seen when it failed, and in the end."""
     path = folder / "script.sql"
     path.write_text(script)
     compiler = program("javac", "openjdk-17-jdk-headless")
@@ -128,11 +140,5 @@ def run(folder: Path, script: str, reuse: str) -> tuple[dict[bytes, bytes], int,
     command[2] += f":{folder}"
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[bytes, bytes] = {}
-    for line in done.stdout.splitlines():
-        told = re.fullmatch(r"(?:\d+> )?\+[IU]\[\[(.*?)\], \[(.*)\]\]", line)
-        if told is not None:
-            place, content = (bytes(int(each) & 0xFF for each in part.split(",")) for part in told.groups())
-            found[place] = content
     ((failed, seen),) = re.findall(r"SEEN (\d+) (\d+)", done.stdout)
-    return found, int(failed), int(seen)
+    return int(failed), int(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -16,14 +17,15 @@ from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.algebra.codec import CodecError
 from zipline.algebra.layout import EVENTS, EVER_BEFORE
 from zipline.algebra.windows import floor
-from zipline.clock import DAY, MINUTE, to_datetime
+from zipline.clock import DAY, MINUTE, SECOND, now, to_datetime
+from zipline.engines.flink.launching import Running
 from zipline.engines.flink.messages import PLACE_SUFFIX, read_message
 from zipline.engines.flink.partials import opened
 from zipline.engines.flink.sharing import Shared, Tiles
 from zipline.engines.local.records import read_available, records
 from zipline.errors import DataError, LockedError
 from zipline.orchestration.events.tiling import Feed
-from zipline.orchestration.streaming import feeds
+from zipline.orchestration.streaming import feeds, running
 from zipline.orchestration.streaming.brokers import Tile
 from zipline.orchestration.streaming.feeds import TileFeed
 from zipline.orchestration.streaming.progress import Mark
@@ -156,29 +158,30 @@ class Messages:
         self.held: list[Tile] = []
         self._at = 0
 
-    def put(self, found: dict[bytes, bytes]) -> None:
-        self.held.append(Tile(message(KEPT.tag, list(found), list(found.values())), len(self.held) + 1))
+    def put(self, found: dict[bytes, bytes], *of: Kept) -> None:
+        for kept in of or (KEPT,):
+            self.held.append(Tile(message(kept.tag, list(found), list(found.values())), len(self.held) + 1))
 
     def lose(self, _: str, since: int) -> None:
         self.held.append(Tile(b"", len(self.held) + 1, since))
 
-    def begin(self, offset: int | None) -> int:
-        self._at = offset or 0
-        return self._at
+    def begin(self, stands: Sequence[int]) -> tuple[int, bool]:
+        self._at = 0 if max(stands) > len(self.held) else min(stands)
+        return self._at, max(stands) > len(self.held)
 
     def read(self, most: int, wait: float) -> list[Tile]:
         first, self._at = self._at, len(self.held)
         return self.held[first : self._at]
 
 
-PROJECT: Any = SimpleNamespace(key_prefix="", brokers=None)
+PROJECT: Any = SimpleNamespace(key_prefix="", brokers=None, flink=SimpleNamespace(cluster=""))
 
 
-def streaming_of(store: MemoryStore, reader: Any) -> Streaming:
-    """That of a job of one group-by, without brokers."""
+def streaming_of(store: MemoryStore, reader: Any, kept: Sequence[Kept] = (KEPT,)) -> Streaming:
+    """That of a job of some group-bys, without brokers."""
     sources = SimpleNamespace(enriched=())
     job: Any = SimpleNamespace(
-        project=PROJECT, sources=sources, feeds=(KEPT,), posted={}, topics=[], group="", tiles="tiles", version="job"
+        project=PROJECT, sources=sources, feeds=kept, posted={}, topics=[], group="", tiles="tiles", version="job"
     )
     admin: Any = SimpleNamespace(tell_lost=reader.lose)
     locks: Any = SimpleNamespace(take=lambda space: True, check=lambda: None)
@@ -225,6 +228,111 @@ def test_a_store_that_was_emptied_is_filled_with_all_tiles_again_and_told_what_i
     assert streaming._offset == 3
     streaming._progressed(END, is_all=True)
     assert Progress.of(stores.get([(space, [PROGRESS])])[0][0] or b"") == (END, END - DAY)
+
+
+def count_of(store: MemoryStore, kept: Kept = KEPT) -> int:
+    """Events of the day in the tiles of a group-by."""
+    words = kept.form.opened_alone(store.get([(Place(space_of(PROJECT, kept)), [ANN + coarse(END)])])[0]).words
+    return int(words[0, EVENTS])
+
+
+class Changing(MemoryStore):
+    """It counts what is written to each space, and fails while it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+        self.is_down = False
+
+    def get(self, asked: Any) -> Any:
+        if self.is_down:
+            raise StoreError("no answer")
+        return super().get(asked)
+
+    def put_tiles(self, space: str, items: Sequence[Item]) -> None:
+        if any(name.startswith(ANN) for name, _ in items):
+            self.writes.append(space)
+        super().put_tiles(space, items)
+
+
+def test_a_feed_that_is_behind_is_caught_up_and_the_others_are_not_written_again() -> None:
+    asked = dataclasses.replace(SOURCE.query, where=["n >= 0"])
+    other = dataclasses.replace(TOTALS, name="others", sources=[dataclasses.replace(SOURCE, query=asked)])
+    kept = (KEPT, Kept(plan_group_by(other, lambda table: SCHEMA)))
+    reader, store = Messages(), Changing()
+    first, second = (space_of(PROJECT, each) for each in kept)
+    for count in range(1, 5):
+        reader.put(tiles(*((3, n) for n in range(count))), *kept)
+    alone = streaming_of(store, reader, kept[:1])
+    alone._step()
+    assert store.writes == [first]
+    reader.put(tiles(*((3, n) for n in range(7))), *kept)
+    both = streaming_of(store, reader, kept)
+    both._step()
+    assert [count_of(store, each) for each in kept] == [7, 7]
+    assert store.writes == [first, second, first, second]
+    assert both._offset == 10
+
+
+def test_what_was_read_while_the_store_was_down_is_written_though_it_is_told_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, store = Messages(), Changing()
+    streaming = streaming_of(store, reader)
+    reader.put(tiles((3, 1)))
+    streaming._step()
+    reader.put(tiles((3, 1), (3, 2)))
+    store.is_down = True
+    monkeypatch.setattr(running, "AGAIN", 0.0)
+    streaming._step()
+    assert "tiles" in streaming.report.troubles
+    store.is_down = False
+    admin: Any = SimpleNamespace(end=lambda topic: len(reader.held))
+    given: Any = SimpleNamespace(look=lambda posted: None)
+    streaming._admin, streaming._progress = admin, given
+    streaming.running = Running("", None, None, None)  # type: ignore[arg-type]
+    streaming._ends_job = True
+    monkeypatch.setattr(streaming, "_save", lambda: None)
+    streaming._end()
+    assert count_of(store) == 2
+    assert streaming._offset == 2
+
+
+def test_messages_of_tiles_that_are_gone_are_told_to_be_lost() -> None:
+    reader, store = Messages(), MemoryStore()
+    streaming = streaming_of(store, reader)
+    for number in range(3):
+        reader.put(tiles((3, number)))
+    streaming._step()
+    assert streaming.report.since is None
+    before = now()
+    del reader.held[:]
+    for number in range(2):  # another topic of the name
+        reader.put(tiles((4 + number, 1)))
+    streaming = streaming_of(store, reader)
+    streaming._step()
+    assert (streaming.report.since or 0) >= before
+    assert count_of(store) == 3
+    reader.held[1:] = [reader.held[1]._replace(after=9)]
+    streaming = streaming_of(MemoryStore(), reader)
+    streaming._step()
+    assert (streaming.report.since or 0) >= before, "the topic has a gap"
+
+
+def test_what_another_engine_wrote_is_whole_once_all_is_in_that_came_before_it_was_begun() -> None:
+    """More may come all the time."""
+    store, reader = MemoryStore(), Messages()
+    feed = Feed(KEPT, store, space_of(PROJECT, KEPT), lambda: END)
+    feed.take("log", "events", rows((3, 1)), {"0": 1})
+    feed.progress(END, is_all=True)
+    reader.put(tiles((3, 1)))
+    streaming, began = streaming_of(store, reader), now()
+    for until, known in ((began - MINUTE, EVER_BEFORE), (now() + MINUTE, now() + MINUTE)):
+        given: Any = SimpleNamespace(reached=lambda offset, until=until: Mark(0, until, 5))
+        streaming._progress = given
+        streaming._step()
+        found = Progress.of(store.get([(Place(space_of(PROJECT, KEPT)), [PROGRESS])])[0][0] or b"").until
+        assert abs(found - known) < SECOND
 
 
 @pytest.mark.parametrize("cut", [0, 10, 24, 60, -1])

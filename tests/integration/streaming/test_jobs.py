@@ -91,7 +91,7 @@ def test_the_job_is_printed_as_sql(tmp_path: Path, kafka_servers: str, capsys: p
     )
     shown = capsys.readouterr().out
     assert "CREATE TEMPORARY TABLE `scan:purchases`" in shown
-    assert "GROUP BY place" in shown
+    assert "'connector' = 'zipline-tiles'" in shown
     assert "secret" not in shown
     assert "********" in shown
 

@@ -128,13 +128,13 @@ def test_a_message_with_a_new_field_is_a_letter_until_the_table_has_the_column_a
     write_source("purchases", with_shop, "ds", project=project)
     capsys.readouterr()
     assert execute(again) == 0
-    assert json.loads(capsys.readouterr().out) == {"purchases": {}}, "it will read it itself"
+    assert json.loads(capsys.readouterr().out) == {"purchases": {"topics": {}, "too_old": 0}}, "it will read it itself"
     assert execute(once) == 0
     with fetching(project) as fetch:
         assert fetch("ann")["count_7d"] == 2
     capsys.readouterr()
     assert execute(again) == 0
-    assert json.loads(capsys.readouterr().out) == {"purchases": {}}, "it has read it"
+    assert json.loads(capsys.readouterr().out) == {"purchases": {"topics": {}, "too_old": 0}}, "it has read it"
 
 
 def test_brokers_that_are_down_are_an_error_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from tests.integration.events.streams import ListLog
 from tests.integration.streaming.jobs import bought, fetching, job_of, make_streamed, make_topic, topic_of, until
 from zipline.cli.main import execute
-from zipline.clock import now
+from zipline.clock import DAY, now
 from zipline.orchestration.events.kafka_client import KafkaUnreachableError
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.posting import EventLog
@@ -139,15 +139,28 @@ def test_dead_letters_are_sent_again_once_as_they_came(
     came, topic = now() - 5_000_000, topic_of(project)
     producer = Producer({"bootstrap.servers": kafka_servers})
     version = job_of(project).version
-    for text, job in ((b"{", version), (b"of a former one", f"{version[:-1]}x"), (b'{"user": 7}', version)):
-        producer.produce(letters, text, headers={"reason": "x", "job": job, "topic": topic, "came": str(came)})
-    assert producer.flush(20) == 0
-    command = ["stream", "replay-dead-letters", "purchases", "--json", "--project", str(tmp_path)]
-    counts = []
-    for _ in range(2):
+
+    def put_aside(text: bytes, job: str, offset: int, at: int) -> None:
+        place = {"topic": topic, "partition": "0", "offset": str(offset)}
+        producer.produce(letters, text, headers={"reason": "x", "job": job, "came": str(at), **place})
+        assert producer.flush(20) == 0
+
+    def replayed() -> dict[str, Any]:
         capsys.readouterr()
-        assert execute(command) == 0
-        counts.append(json.loads(capsys.readouterr().out))
-    assert counts == [{"purchases": {topic: 2}}, {"purchases": {}}]
+        assert execute(["stream", "replay-dead-letters", "purchases", "--json", "--project", str(tmp_path)]) == 0
+        counts: dict[str, Any] = json.loads(capsys.readouterr().out)["purchases"]
+        return counts
+
+    put_aside(b"{", version, 1, came)
+    put_aside(b"of a former one", f"{version[:-1]}x", 2, came)
+    put_aside(b'{"user": 7}', version, 3, came)
+    put_aside(b"{", version, 1, came)  # a job that went on from a checkpoint put it aside twice
+    put_aside(b"old", version, 4, came - 2 * DAY)
+    assert replayed() == {"topics": {topic: 2}, "too_old": 1}
+    put_aside(b"{", version, 1, came)
+    assert replayed() == {"topics": {}, "too_old": 0}
+    put_aside(b"{", version, 5, came)  # as the next of its topic it is another
+    assert replayed() == {"topics": {topic: 1}, "too_old": 0}
     found = read(kafka_servers, topic, 0) + read(kafka_servers, topic, 1)
-    assert sorted(found, key=str) == sorted([(b"{", came // 1000), (b'{"user": 7}', came // 1000)], key=str)
+    sent = [(b"{", came // 1000), (b'{"user": 7}', came // 1000), (b"{", came // 1000)]
+    assert sorted(found, key=str) == sorted(sent, key=str)

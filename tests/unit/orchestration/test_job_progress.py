@@ -172,6 +172,36 @@ def test_what_is_gone_when_a_job_begins_is_told_before_it_does() -> None:
     assert brokers.lost == [5 * SECOND, 5 * SECOND, NOW], "nothing is left that tells how old it was"
 
 
+def test_a_topic_that_was_made_anew_is_told_and_gone_on_with_from_its_beginning() -> None:
+    brokers = Brokers(end=9, committed=7)
+    marks = marks_of(brokers)
+    marks.begin()
+    marks.look(posted=1 << 60)
+    marks.reached(0)
+    brokers.end_ = 3
+    for _ in range(3):
+        marks.look(posted=1 << 60)
+        assert brokers.lost == [NOW]
+    assert marks.reached(1) == Mark(1, 0, 3), "what the job had got to was in another topic"
+    brokers.reads_to(3)
+    marks.look(posted=1 << 60)
+    assert marks.reached(1) == Mark(1, NOW, 0)
+
+
+@pytest.mark.parametrize("is_followed", [True, False])
+def test_a_topic_that_the_brokers_know_nothing_of_may_have_been_made_anew(is_followed: bool) -> None:
+    brokers = Brokers(end=9, committed=7)
+    marks = marks_of(brokers)
+    marks.begin()
+    marks.look(posted=1 << 60)
+    brokers.groups.clear()
+    again = marks_of(brokers)
+    again.follow() if is_followed else again.begin()
+    assert brokers.lost == [NOW]
+    marks_of(brokers).follow()
+    assert brokers.lost == [NOW], "it is told once"
+
+
 def test_what_the_brokers_forget_of_a_quiet_partition_is_known_all_the_same() -> None:
     brokers = Brokers(end=9, committed=9)
     marks = marks_of(brokers)

@@ -2,14 +2,12 @@
 
 The job keeps of a *place* (a key, a day of availability, the start of a tile) what the online store keeps, in words and
 IRs of the same form (`zipline.algebra.layout`, `zipline.algebra.codec`). What is kept of a group-by is a JSON text,
-which the Java classes of `zipline.flink.algebra` read. It belongs to the type of a tile: in SQL `tile_type` is what a
-column of tiles is declared as, and its NULL the first argument of `zipline_tile`.
+which the Java classes of `zipline.flink.algebra` read: in SQL the option `tile` of a table of the connector
+`zipline-tiles`.
 """
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,19 +20,8 @@ from zipline.clock import DAY
 from zipline.engines.flink.messages import PLACE_SUFFIX
 from zipline.engines.flink.sharing import Shared, Tiles
 
-TILE = "zipline.flink.algebra.Tile"
-"""The class of a tile."""
-_SNAPSHOT = "zipline.flink.algebra.TileSerializer$Snapshot"
-_VERSION = 1
 _SUFFIX = np.dtype([("day", ">i4"), ("start", ">i8")])
 assert _SUFFIX.itemsize == PLACE_SUFFIX.size
-
-
-def tile_type(spec: str) -> str:
-    """The SQL type of the tiles of what is kept (`Shared.spec`)."""
-    name, text = _SNAPSHOT.encode(), spec.encode()
-    snapshot = struct.pack(">H", len(name)) + name + struct.pack(">ii", _VERSION, len(text)) + text
-    return f"RAW('{TILE}', '{base64.b64encode(snapshot).decode()}')"
 
 
 def opened(shared: Shared, tiles: Mapping[bytes, bytes]) -> Tiles:

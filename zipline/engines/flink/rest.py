@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 from zipline.errors import EngineError
@@ -96,8 +97,14 @@ class Jobs:
                 raise UnknownJobError(f"the cluster at {self.address} does not know {path}") from None
             told = wrong.read()[:300].decode("utf-8", "replace")
             raise EngineError(f"the cluster at {self.address} refused {path}: {told}") from None
-        except OSError as wrong:
-            raise UnreachableError(
-                f"the cluster at {self.address} does not answer: {wrong}", hint="is it running? see [flink] cluster"
-            ) from None
-        return json.loads(told or b"{}")
+        except (OSError, HTTPException) as wrong:
+            raise self._unreachable(str(wrong) or repr(wrong)) from None
+        try:
+            return json.loads(told or b"{}")
+        except ValueError:
+            raise self._unreachable(f"{told[:100]!r} is no JSON") from None
+
+    def _unreachable(self, why: str) -> UnreachableError:
+        return UnreachableError(
+            f"the cluster at {self.address} does not answer: {why}", hint="is it running? see [flink] cluster"
+        )

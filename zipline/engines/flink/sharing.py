@@ -84,7 +84,7 @@ class Shared:
 
     @cached_property
     def columns(self) -> dict[str, DataType]:
-        """The columns that a tile takes, in the order in which `zipline_tile` has them behind its first arguments."""
+        """The columns that a tile takes, in the order in which the job has them behind place, weight and clocks."""
         found: dict[str, DataType] = {}
         for feature in (feature for kept in self.members for feature in kept.features):
             if feature.bucket is not None and feature.bucket_type is not None:

@@ -5,12 +5,12 @@
     dead:TABLE       messages that are no events, as they came, with the reason and their place in headers: those of
                      which a source cannot compute something, too, as `zipline.orchestration.events.evaluation` has it
     late:TABLE       events that came later than the topic's lateness, likewise
-    tiles:GROUP_BYS  the newest partial of each of their tiles
+    tiles:GROUP_BYS  their events, each with the place of its tile
 
-Group-bys that take the same rows are one aggregation (`sharing`), a `GROUP BY place`: the key, the day of availability
-and the tile, as bytes. What is aggregated is one column, the partial of all their features (`zipline_tile`), in the
-form in which the online store keeps it. Projections and conditions are the author's own, printed from the portable
-subset.
+Group-bys that take the same rows are one aggregation (`sharing`), by place: the key, the day of availability and the
+tile, as bytes. It is done by the connector `zipline-tiles`: of every place the partial of all features, in the form in
+which the online store keeps it, of which the newest is sent on. Projections and conditions are the author's own,
+printed from the portable subset.
 
 Late is told by the message's own time, which Kafka keeps: so a replay tells the same. State of a tile is kept for
 longer than any event may come that is not late, so a tile is never begun anew beside one that is full.
@@ -27,7 +27,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from zipline.clock import DAY, HOUR, to_micros
-from zipline.engines.flink.partials import tile_type
 from zipline.engines.flink.sharing import Shared, shared
 from zipline.engines.local.stream import UNTIMED
 from zipline.expressions import Expression
@@ -40,7 +39,6 @@ from zipline.types import DATE, TIMESTAMP, DataType
 from zipline.values import dataclass
 
 FUNCTIONS = {
-    "zipline_tile": "zipline.flink.algebra.TileFunction",
     "zipline_place": "zipline.flink.algebra.PlaceFunction",
     "zipline_micros": "zipline.flink.algebra.MicrosFunction",
 }
@@ -133,7 +131,7 @@ def statements(feeds: Sequence[Kept], tables: Mapping[str, StreamTable], setting
         found.append(_letters("late", settings.late[table.name], table, settings))
         inserts += [_dead(table, settings), _late(table, settings)]
     for each in shared(feeds):
-        found.append(_tiles(each, settings))
+        found.append(_tiles(each, state_kept(feeds, tables), settings))
         inserts.append(_fed(each, tables))
     body = ";\n".join(inserts)
     return [*found, f"EXECUTE STATEMENT SET BEGIN\n{body};\nEND"]
@@ -261,13 +259,16 @@ def _letters(kind: str, topic: str, table: StreamTable, settings: Settings) -> s
     return _created(_name(kind, table.name), columns, options)
 
 
-def _tiles(of: Shared, settings: Settings) -> str:
-    columns = [("place", "BYTES"), ("tile", tile_type(of.spec)), ("PRIMARY KEY (place)", "NOT ENFORCED")]
+def _tiles(of: Shared, kept: int, settings: Settings) -> str:
+    columns = [("place", "BYTES"), ("weight", "INT"), ("t", "BIGINT"), ("known", "BIGINT")]
+    columns += [(f"c{number}", type_name("flink", dtype)) for number, dtype in enumerate(of.columns.values())]
     options = {
         "connector": "zipline-tiles",
         "servers": settings.servers,
         "topic": settings.tiles,
         "feed": str(of.tag),
+        "tile": of.spec,
+        "kept": f"{kept // 1000} ms",
         "flush": f"{settings.flush} ms",
         **{f"properties.{name}": value for name, value in settings.client.items()},
     }
@@ -347,13 +348,9 @@ def _late_of(table: StreamTable) -> str:
 
 def _fed(of: Shared, tables: Mapping[str, StreamTable]) -> str:
     """The INSERT of one aggregation."""
-    names, kept = list(of.columns), of.first
-    selected = [(source, _columns_of(of, number)) for number, source in enumerate(kept.streams)]
-    places = "\nUNION ALL\n".join(_read(kept, source, tables, columns) for source, columns in selected)
-    form = f"CAST(NULL AS {tile_type(of.spec)})"
-    arguments = ", ".join([form, "weight", "t", "known", *(f"c{number}" for number in range(len(names)))])
-    target = _name("tiles", of.name)
-    return f"INSERT INTO {target}\nSELECT place, zipline_tile({arguments}) FROM (\n{places}\n) GROUP BY place"
+    selected = [(source, _columns_of(of, number)) for number, source in enumerate(of.first.streams)]
+    places = "\nUNION ALL\n".join(_read(of.first, source, tables, columns) for source, columns in selected)
+    return f"INSERT INTO {_name('tiles', of.name)}\n{places}"
 
 
 def _columns_of(of: Shared, number: int) -> list[str]:

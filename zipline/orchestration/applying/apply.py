@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zipline.clock import SECOND, day_text, monotonic, now, to_text
+from zipline.engines.flink.rest import Jobs
 from zipline.errors import EngineError, ProjectError
 from zipline.fetch.applied import publish
 from zipline.orchestration.applying.state import Version, divided, tables_of
@@ -23,7 +24,7 @@ from zipline.orchestration.applying.steps import Steps, progress_of
 from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.standing import FLINK, engine_of
 from zipline.orchestration.streaming.brokers import Admin
-from zipline.orchestration.streaming.jobs import StreamJob, forget_jobs
+from zipline.orchestration.streaming.jobs import StreamJob, forget_jobs, state_of
 from zipline.orchestration.streaming.status import end_job
 from zipline.orchestration.upload_runs import run_upload
 from zipline.project import Project
@@ -51,6 +52,7 @@ def apply(
     leaves what is served as it is, and may be done again."""
     for space in steps.removes:
         store.remove(space)
+    _leave([name for name in steps.leaves if name in steps.forgets], project, tell)
     forget_jobs(project, steps.forgets)
     for version, day in steps.uploads:
         report = run_upload(project, steps.state.definitions, version.name, day, store, allow_missing=allow_missing)
@@ -67,7 +69,25 @@ def apply(
     for name in steps.ends:
         end_job(project, name, STOPPED_WITHIN)
         tell(f"the job {name} has ended")
+    _leave([name for name in steps.leaves if name not in steps.forgets], project, tell)
     _fill(steps.refills, steps, project, catalog, store, tell)
+
+
+def _leave(versions: Sequence[str], project: Project, tell: Tell) -> None:
+    """Ends jobs of a cluster that nobody here keeps going, with a savepoint, from which they can go on."""
+    if not versions:
+        return
+    jobs, until = Jobs(project.flink.cluster), monotonic() + STOPPED_WITHIN
+    for job, version in jobs.names().items():
+        if version not in versions:
+            continue
+        request = jobs.stop(job, state_of(project, version))
+        while jobs.stopped(job, request) is None:
+            if monotonic() > until:
+                what = f"the job {version} has not ended within {STOPPED_WITHIN:.0f} s"
+                raise EngineError(what, hint="look at its cluster")
+            time.sleep(0.2)
+        tell(f"the job {version} has ended on its cluster")
 
 
 def _new(steps: Steps, store: Store) -> list[Version]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zipline.clock import DAY, day_text, now, to_micros
+from zipline.engines.flink.rest import Jobs
 from zipline.errors import TableError
 from zipline.fetch.applied import Made, applied, read
 from zipline.orchestration.applying.state import State, Version
@@ -28,8 +29,9 @@ _NOTHING = Made({})
 class Steps:
     """`uploads` say the day, as of whose end. `fills` are versions whose tiles are made of what came since, by this
     process; `starts` are jobs that no process keeps going; `ends` are those of definitions that are no longer wanted,
-    by their names here. `waits` are jobs of whose group-bys some are not served yet. `refills` are versions whose tiles
-    jobs wrote that are wanted no longer: when these have ended, this process makes them anew."""
+    by their names here, and `leaves` those of a cluster that run there though nobody here keeps them going. `waits` are
+    jobs of whose group-bys some are not served yet, or have tiles of the other engine. `refills` are versions whose
+    tiles jobs wrote that are wanted no longer: when these have ended, this process makes them anew."""
 
     state: State
     generation: Generation | None
@@ -39,6 +41,7 @@ class Steps:
     starts: tuple[StreamJob, ...]
     waits: tuple[StreamJob, ...]
     ends: tuple[str, ...]
+    leaves: tuple[str, ...]
     refills: tuple[Version, ...]
 
     @property
@@ -52,7 +55,8 @@ class Steps:
 
     @property
     def is_nothing(self) -> bool:
-        return not (self.uploads or self.fills or self.starts or self.ends or self.refills or self.exchanges)
+        streams = self.fills or self.starts or self.waits or self.ends or self.leaves or self.refills
+        return not (self.uploads or streams or self.exchanges or self.made_then() != self.made)
 
     @property
     def removes(self) -> list[str]:
@@ -108,6 +112,17 @@ def steps_to(
     held = {holder.name for holder in registry.locks.held() if holder.is_alive}
     new = [each for each in state.streamed if each.space not in made.spaces.values()]
     unserved = {version.name for version in new}
+    spaces = {version.name: version.space for version in state.versions}
+
+    def is_waited_for(job: StreamJob) -> bool:
+        names = {kept.group_by.name for kept in job.feeds}
+        return bool(names & unserved) or any(engine_of(store, spaces[name]) != FLINK for name in names)
+
+    ends = {
+        name: status.report.job
+        for name, status in statuses(project)
+        if status.is_alive and status.report.job.startswith(job_prefix(project)) and status.report.job not in versions
+    }
     return Steps(
         state,
         generation,
@@ -115,15 +130,17 @@ def steps_to(
         tuple(uploads),
         () if state.jobs else tuple(each for each in new if tiles_lock_name(each.space) not in held),
         tuple(job for job in state.jobs if job_lock_name(job.version) not in held),
-        tuple(job for job in state.jobs if unserved & {kept.group_by.name for kept in job.feeds}),
-        tuple(
-            name
-            for name, status in statuses(project)
-            if status.is_alive and status.report.job.startswith(job_prefix(project))
-            if status.report.job not in versions
-        ),
+        tuple(filter(is_waited_for, state.jobs)),
+        tuple(ends),
+        tuple(name for name in _running(project) if name not in versions and name not in ends.values()),
         () if state.jobs else tuple(each for each in state.streamed if engine_of(store, each.space) == FLINK),
     )
+
+
+def _running(project: Project) -> list[str]:
+    """The project's jobs of this environment that run on its cluster."""
+    found = Jobs(project.flink.cluster).names().values() if project.flink.cluster else ()
+    return sorted(name for name in found if name.startswith(job_prefix(project)))
 
 
 def progress_of(store: Store, space: str) -> int | None:

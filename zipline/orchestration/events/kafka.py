@@ -56,7 +56,9 @@ class KafkaLog:
         messages = self._asked(lambda: self._consumer.consume(MOST, WAITED))
         records = [record for message in messages if (record := self._record(message)) is not None]
         behind = frozenset(str(number) for number in partitions if self._at[number] < ends[number])
-        return Read(records, {str(number): offset for number, offset in self._at.items()}, behind, asked, self._lost)
+        reached = {str(number): offset for number, offset in self._at.items()}
+        bounds = {str(number): max(ends[number], self._at[number]) for number in partitions}
+        return Read(records, reached, behind, asked, self._lost, bounds)
 
     def forget(self, position: Position) -> None:
         """The brokers keep messages for as long as they are told to."""
@@ -93,7 +95,7 @@ class KafkaLog:
             low, high = self._watermarks(number)
             offset = wanted.get(number, 0)
             if number in wanted:
-                # Messages that the brokers have deleted cannot be had; a topic that was made anew is another one.
+                # Messages that the brokers have deleted cannot be had; a topic that was made anew is read anew.
                 self._at[number] = max(offset, low) if offset <= high else low
             if offset < low:
                 self._lost[str(number)] = Lost(low, self._begins(number, low, high, is_unread=number in wanted))

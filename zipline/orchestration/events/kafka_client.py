@@ -25,6 +25,8 @@ READING: dict[str, Any] = {
     "log_level": 2,
 }
 """Settings of a consumer: it is told where to read, and takes back nothing that a transaction took back."""
+SENT_AGAIN = "zipline.sent-again"
+"""A header of messages that have the time of earlier ones."""
 _HINT = "are the servers of [brokers] running?"
 
 Answer = TypeVar("Answer")
@@ -74,15 +76,18 @@ def result_of(what: str, future: Future[Any], within: float = TIMEOUT, *, unless
 
 def came(consumer: Consumer, place: TopicPartition) -> int | None:
     """When the first message from an offset on came (microseconds); None where there is none, only marks of
-    transactions. Nothing is assigned to the consumer afterwards."""
+    transactions. What was sent again came now. Nothing is assigned to the consumer afterwards."""
+    at = None
     consumer.assign([place])
     try:
         while (message := consumer.poll(TIMEOUT)) is not None:
             error = message.error()
             if error is None:
-                return int(message.timestamp()[1]) * 1000
-            if error.code() == KafkaError._PARTITION_EOF:
-                return None
+                if SENT_AGAIN not in dict(message.headers() or []):
+                    return int(message.timestamp()[1]) * 1000
+                at = now()
+            elif error.code() == KafkaError._PARTITION_EOF:
+                return at
     finally:
         consumer.unassign()
     raise KafkaUnreachableError(f"partition {place.partition} of the topic {place.topic!r} does not answer")
@@ -112,6 +117,7 @@ def _kept_since(brokers: Brokers, topic: str) -> int:
 
 __all__ = [
     "READING",
+    "SENT_AGAIN",
     "TIMEOUT",
     "KafkaUnreachableError",
     "answered",

@@ -46,18 +46,25 @@ class Lost(NamedTuple):
 
 class Read(NamedTuple):
     """Records in order, the position behind them, the parts that held more at the moment `asked`, and those of which
-    something is gone: who has not read that, has lost it."""
+    something is gone: who has not read that, has lost it. `ends` are where parts end, where that may be before a
+    position: then it is one in an earlier log of this name, all of which is gone."""
 
     records: Sequence[Record]
     position: dict[str, int]
     behind: frozenset[str]
     asked: int
     lost: Mapping[str, Lost] = {}
+    ends: Mapping[str, int] = {}
+
+    def known(self, position: Position) -> dict[str, int]:
+        """What of a position is one in this log."""
+        return {part: offset for part, offset in position.items() if offset <= self.ends.get(part, offset)}
 
     def lost_behind(self, position: Position) -> int:
         """Since when nothing is missing that stood behind a position."""
-        lost = (each.since for part, each in self.lost.items() if position.get(part, 0) < each.before)
-        return max(lost, default=EVER_BEFORE)
+        lost = [each.since for part, each in self.lost.items() if position.get(part, 0) < each.before]
+        anew = [] if self.known(position) == position else [self.asked]
+        return max([*lost, *anew], default=EVER_BEFORE)
 
     @property
     def is_all(self) -> bool:

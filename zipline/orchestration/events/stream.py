@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from zipline.algebra.columnar.values import micros, validity
 from zipline.algebra.layout import EVER_BEFORE
-from zipline.clock import monotonic
+from zipline.clock import monotonic, now
 from zipline.errors import LockLostError, ZiplineError
 from zipline.orchestration.events.appending import Appender
 from zipline.orchestration.events.arrived import values_of
@@ -112,10 +112,12 @@ class Stream:
 
     def once(self) -> Report:
         """Takes in all that the logs hold now, tiles and warehouse; the first failure is raised."""
-        self._is_strict = True
+        self._is_strict, asked = True, now()
         while self.step() or not self._is_through():
             if self._stopped.is_set():
                 return self.report
+            if self._has_all_before(asked):  # more may come all the time
+                break
         self._tell(force=True)
         for name, appender in self._appenders.items():
             self._appended(name, appender)
@@ -201,11 +203,12 @@ class Stream:
 
     def _give(self, feed: Feed, log: Log, read: Read, found: Decoded) -> None:
         """The rows of the records that lie behind the feed's position."""
-        before = feed.position(log.name)
-        self._lose(log.table, lost := read.lost_behind(before))
+        stands = feed.position(log.name)
+        self._lose(log.table, lost := read.lost_behind(stands))
         feed.lose(lost)
+        before = read.known(stands)
         reached = {part: max(offset, before.get(part, 0)) for part, offset in read.position.items()}
-        if reached.items() <= before.items():
+        if reached.items() <= stands.items():
             return
         is_new = np.array([record.after > before.get(record.part, -1) for record in read.records], np.bool_)
         places = np.flatnonzero(is_new[found.record]) if len(found.record) else found.record
@@ -242,8 +245,14 @@ class Stream:
 
     def _is_through(self) -> bool:
         """Whether every feed has had all that was there."""
-        pairs = [(feed.name, log.name) for feed in self._feeds for log in self._logs if log.table in feed.tables]
-        return all(self._has_all.get(pair, False) for pair in pairs)
+        return all(self._has_all.get(pair, False) for pair in self._pairs())
+
+    def _has_all_before(self, moment: int) -> bool:
+        """Whether every feed has had all that came before."""
+        return all(self._until.get(pair, moment - 1) >= moment for pair in self._pairs())
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(feed.name, log.name) for feed in self._feeds for log in self._logs if log.table in feed.tables]
 
     def _tell(self, *, force: bool = False) -> None:
         """Stores the progress of every feed, once a second."""

@@ -80,6 +80,7 @@ class Admin:
         known = self._topics()
         config = {
             "retention.ms": str(kept // 1000),
+            "retention.bytes": "-1",
             "segment.ms": str(min(kept, DAY) // 4000),
             "max.message.bytes": str(largest),
         }
@@ -224,17 +225,18 @@ class TileReader:
             }
         )
 
-    def begin(self, offset: int | None) -> int:
-        """Reads from there on, or from the first message that there is; gives which it is."""
+    def begin(self, stands: Sequence[int]) -> tuple[int, bool]:
+        """Reads from the least of these offsets on, of which 0 is the beginning; gives where that is, and whether what
+        stood there is gone: deleted, or with the whole topic, if that was made anew."""
         place = TopicPartition(self._topic, 0)
         found = answered(
             _unread(self._topic), lambda: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False)
         )
         low, high = (0, 0) if found is None else found
-        # A topic that was made anew is another one, and begins anew.
-        begin = low if offset is None or not low <= offset <= high else offset
+        least, most = min(stands, default=0), max(stands, default=0)
+        begin = low if most > high else max(low, least)
         self._consumer.assign([TopicPartition(self._topic, 0, begin)])
-        return int(begin)
+        return int(begin), most > high or 0 < least < low
 
     def read(self, most: int, wait: float) -> list[Tile]:
         """What comes within `wait` seconds."""

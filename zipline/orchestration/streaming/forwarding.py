@@ -51,6 +51,7 @@ class Forwarder:
     ) -> None:
         self._logs, self._before, self._lose = tuple(logs), before, lose
         self._until: dict[str, int] = {}
+        self._read: dict[str, int] = {}
         self._since = EVER_BEFORE
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sending on", daemon=True)
@@ -76,9 +77,10 @@ class Forwarder:
             raise self._wrong
 
     def all(self) -> None:
-        """Sends all that there is."""
+        """Sends all that there is; not what comes meanwhile."""
+        asked = now()
         for log, target in self._logs:
-            while self._send(log, target):
+            while self._send(log, target) and self._read.get(log.name, 0) < asked:
                 pass
 
     def close(self) -> None:
@@ -109,6 +111,8 @@ class Forwarder:
             self._since = since
         messages = [(bytes(event), record.at) for record in read.records for event in record.events]
         target.send(messages, read.position)
+        if read.is_all:
+            self._read[log.name] = read.asked
         if read.is_all and before is not None:
             self._until[log.name] = min(read.asked, before)
         return bool(read.records) or not read.is_all

@@ -113,6 +113,11 @@ class StreamJob:
         return f"{self.project.flink.state}/{self.name}"
 
     @property
+    def saved(self) -> str:
+        """The same of this one."""
+        return f"{self.state}/{self.identity}"
+
+    @property
     def folder(self) -> Path:
         """On this machine: logs, and what is told of it."""
         return self.project.root / EMBEDDED / "stream" / f"{_topic(self.project.key_prefix)}{self.name}.{self.identity}"
@@ -122,11 +127,12 @@ class StreamJob:
         own = self.posted | self.enriched
         return {name: _stream_table(table, own[name]) for name, table in self.sources.all_tables.items()}
 
-    def settings(self, restored: str | None = None) -> dict[str, str]:
-        """Of the job; with the checkpoint or savepoint that it goes on from."""
+    def settings(self, restored: str | None = None, *, ends: bool = False) -> dict[str, str]:
+        """Of the job; with the checkpoint or savepoint that it goes on from. One that `ends` has checkpoints of its
+        own: who went on from these would end there too."""
         found = {
             **session(self.feeds, self.tables),
-            **defaults(self.project.flink, self.version, f"{self.state}/{self.identity}"),
+            **defaults(self.project.flink, self.version, self._once if ends else self.saved),
         }
         return found | ({"execution.state-recovery.path": restored} if restored else {})
 
@@ -150,14 +156,24 @@ class StreamJob:
 
     def newest_state(self) -> str | None:
         """The newest complete checkpoint or savepoint of this version; None where there is none."""
-        return newest_state(f"{self.state}/{self.identity}", self.project.storage_options)
+        return newest_state(self.saved, self.project.storage_options)
 
     def forget_state(self, job: str) -> None:
         """Deletes what jobs of this version left that ended before `job`, which has a checkpoint of its own by now."""
-        system, path = _system(f"{self.state}/{self.identity}", self.project.storage_options)
+        system, path = _system(self.saved, self.project.storage_options)
         for place in system.ls(path, detail=False):
             if place.rstrip("/").rsplit("/", 1)[-1] != job:
                 system.rm(place, recursive=True)
+
+    def forget_once(self) -> None:
+        """Deletes the checkpoints of jobs of this version that were to end."""
+        system, path = _system(self._once, self.project.storage_options)
+        if system.exists(path):
+            system.rm(path, recursive=True)
+
+    @property
+    def _once(self) -> str:
+        return f"{self.state}/once-{self.identity}"
 
     @property
     def _prefix(self) -> str:
@@ -186,13 +202,18 @@ def stream_job(project: Project, sources: EventSources) -> StreamJob:
     return StreamJob(project, sources)
 
 
+def state_of(project: Project, version: str) -> str:
+    """Where the checkpoints of a version lie."""
+    name, _, identity = version.removeprefix(job_prefix(project)).rpartition(".")
+    return f"{project.flink.state}/{name}/{identity}"
+
+
 def forget_jobs(project: Project, versions: Sequence[str]) -> None:
     """Deletes what versions of jobs have left that will not be gone on with: their state and their tiles' topics."""
     if not versions:
         return
     for version in versions:
-        name, _, identity = version.removeprefix(job_prefix(project)).rpartition(".")
-        system, path = _system(f"{project.flink.state}/{name}/{identity}", project.storage_options)
+        system, path = _system(state_of(project, version), project.storage_options)
         if system.exists(path):
             system.rm(path, recursive=True)
     admin = Admin(project.brokers)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from dataclasses import field
+from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from zipline.clock import now
 from zipline.orchestration.events.kafka_client import (
     READING,
+    SENT_AGAIN,
     TIMEOUT,
     KafkaUnreachableError,
     answered,
@@ -24,6 +26,7 @@ from zipline.orchestration.events.kafka_client import (
 )
 from zipline.orchestration.streaming.brokers import LARGEST
 from zipline.project import Brokers
+from zipline.values import dataclass
 
 Sent: TypeAlias = "tuple[bytes, int | None]"
 """A text, and when it came (microseconds)."""
@@ -185,41 +188,83 @@ class Relay:
         return [TopicPartition(self._source, number) for number in found.partitions]
 
 
-def sent_again(brokers: Brokers, letters: str, job: str) -> dict[str, int]:
-    """Sends messages that a job put aside to the topics that they came from, as they came and with their own time, each
-    once; gives how many to each. How far it got is kept by the brokers, in the same transactions.
+@dataclass
+class SentAgain:
+    """How many letters were sent to each topic, and how many are too old for it."""
 
-    Those of former versions of the job are left out: this one has read their messages itself, where they came from.
+    topics: dict[str, int] = field(default_factory=dict)
+    too_old: int = 0
+
+
+def sent_again(brokers: Brokers, letters: str, job: str, oldest: int) -> SentAgain:
+    """Sends messages that a job put aside to the topics that they came from, as they came and with their own time, each
+    once. How far it got is kept by the brokers, in the same transactions.
+
+    Those of former versions of the job are left out: this one has read their messages itself, where they came from. So
+    are those that came before `oldest`, for the job may have forgotten the tiles to which they belong. A job that went
+    on from a checkpoint may have put one message aside twice: so all letters are read that may be told of again.
     """
     group = f"{job} {letters}.replay"
     consumer = Consumer({**settings_of(brokers), **READING, "group.id": group})
     sender, place = _Sender(brokers, group, letters), TopicPartition(letters, 0)
-    counts: dict[str, int] = {}
+    found, seen = SentAgain(), set[tuple[str, int, int]]()
+    what = f"the topic {letters!r} cannot be read"
     try:
         sender.opened()
-        what = f"the topic {letters!r} cannot be read"
         known = answered(what, lambda: consumer.committed([place], timeout=TIMEOUT))[0]
         ends = answered(what, lambda: consumer.get_watermark_offsets(place, timeout=TIMEOUT, cached=False))
-        low, end = int(ends[0]), int(ends[1])
-        at = max(known.offset, low) if known.offset >= 0 else low
+        at, end = int(ends[0]), int(ends[1])  # what is put aside again meanwhile is for the next time
         consumer.assign([TopicPartition(letters, 0, at)])
-        while at < end and (messages := consumer.consume(1000, TIMEOUT)):
-            # What is put aside again meanwhile is for the next time.
-            letters_read = [each for each in messages if each.error() is None and (each.offset() or 0) < end]
+        while at < end:
+            read, at = _letters(consumer, what, at, end)
             with sender.transaction() as producer:
-                for message in letters_read:
-                    at = (message.offset() or 0) + 1
-                    facts = {name: value for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
-                    if facts["job"].decode() == job:
-                        topic = facts["topic"].decode()
-                        producer.produce(topic, message.value(), timestamp=int(facts["came"]) // 1000)
-                        counts[topic] = counts.get(topic, 0) + 1
-                at = at if letters_read else end  # nothing but marks of transactions was left
-                metadata = consumer.consumer_group_metadata()
-                producer.send_offsets_to_transaction([TopicPartition(letters, 0, at)], metadata, 2 * TIMEOUT)
+                for letter in read:
+                    if letter.job != job or letter.origin in seen:
+                        continue
+                    seen.add(letter.origin)
+                    if letter.number < known.offset:
+                        continue
+                    if letter.came < oldest:
+                        found.too_old += 1
+                        continue
+                    topic = letter.origin[0]
+                    producer.produce(topic, letter.text, timestamp=letter.came // 1000, headers={SENT_AGAIN: b""})
+                    producer.poll(0)
+                    found.topics[topic] = found.topics.get(topic, 0) + 1
+                after = TopicPartition(letters, 0, max(at, known.offset))
+                producer.send_offsets_to_transaction([after], consumer.consumer_group_metadata(), 2 * TIMEOUT)
     finally:
         consumer.close()
-    return counts
+    return found
 
 
-__all__ = ["Outbox", "Relay", "Sent", "sent_again"]
+class _Letter(NamedTuple):
+    number: int
+    text: bytes | None
+    job: str
+    origin: tuple[str, int, int]
+    """Topic, partition and offset."""
+    came: int
+
+
+def _letters(consumer: Consumer, what: str, at: int, end: int) -> tuple[list[_Letter], int]:
+    """(some more letters before an end, how far was read)."""
+    found: list[_Letter] = []
+    messages = answered(what, lambda: consumer.consume(1000, TIMEOUT))
+    if not messages:
+        raise KafkaUnreachableError(f"{what}: it does not answer")
+    for message in messages:
+        error, offset = message.error(), message.offset() or 0
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise unreachable(what, error)
+            at = max(at, end)  # nothing but marks of transactions was left
+        elif offset < end:
+            facts = {name: value.decode() for name, value in list(message.headers() or ()) if isinstance(value, bytes)}
+            origin = facts["topic"], int(facts["partition"]), int(facts["offset"])
+            found.append(_Letter(offset, message.value(), facts["job"], origin, int(facts["came"])))
+        at = max(at, offset + (error is None))
+    return found, at
+
+
+__all__ = ["Outbox", "Relay", "Sent", "SentAgain", "sent_again"]

@@ -13,7 +13,9 @@ that came before the first message that (2) has not reached.
 *Since.* Messages that topics delete before the job has read them are lost for its tiles. That is said in the topic of
 tiles, before a mark is noted and before a job begins behind what is gone: so whoever reads the tiles knows it before
 they are told to be complete, and again whenever they are read again. How far the job had got at each look is kept by
-the brokers: what is deleted of all behind that counts as lost, though the job may have read it in between.
+the brokers: what is deleted of all behind that counts as lost, though the job may have read it in between. A topic
+that ends before that was made anew, or may have been if the brokers know nothing of it any more: then all that came
+until now counts as lost.
 """
 
 from __future__ import annotations
@@ -69,13 +71,20 @@ class JobProgress:
         reached = self._admin.committed(self._group, bounds)
         kept = self._admin.committed(self._kept_by, bounds)
         self._known = {place: min(kept.get(place, offset), offset) for place, offset in (kept | reached).items()}
+        known = {topic for topic, _ in self._known}
+        if any(topic not in known for topic in self._topics):
+            self._tell(now())
+            self._keep({place: low for place, (low, _) in bounds.items()} | self._known)
         self.look_for_lost()
 
     def look(self, posted: int | None) -> None:
         """Notes one more mark. What was posted before `posted` is in the topics; None is not known."""
         asked, bounds = now(), self._admin.bounds(self._topics)
         found = self._admin.committed(self._group, bounds)
-        reached = {place: max(found.get(place, self._known.get(place, 0)), low) for place, (low, _) in bounds.items()}
+        reached = {
+            place: max(found[place] if found.get(place, end + 1) <= end else self._known.get(place, 0), low)
+            for place, (low, end) in bounds.items()
+        }
         behind = {
             place: self._admin.came(place, reached[place]) for place, (_, end) in bounds.items() if reached[place] < end
         }
@@ -93,10 +102,14 @@ class JobProgress:
         """Tells what is gone that the job had not read; whether there is something."""
         bounds = self._admin.bounds(self._topics)
         gone = {place: bound for place, bound in bounds.items() if self._known.get(place, 0) < bound[0]}
+        anew = {place: bound for place, bound in bounds.items() if self._known.get(place, 0) > bound[1]}
         if gone:
             self._tell(self._admin.begins(gone, are_unread=True))
-            self._keep({**self._known, **{place: low for place, (low, _) in gone.items()}})
-        return bool(gone)
+        if anew:
+            self._tell(now())
+        if gone or anew:
+            self._keep({**self._known, **{place: low for place, (low, _) in (gone | anew).items()}})
+        return bool(gone or anew)
 
     def _tell(self, since: int) -> None:
         if since > EVER_BEFORE:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -65,6 +66,7 @@ class Streaming:
         posts = posts_of(job)
         self._forwarders = [posts, *joins_of(job, store, posts, partial(admin.tell_lost, job.tiles))]
         self._progress = JobProgress(admin, job.topics, job.group, job.tiles)
+        self._began = 0
         self.running: Running | None = None
         self._offset = 0
         self._until = 0
@@ -106,14 +108,17 @@ class Streaming:
         for forwarder in self._forwarders:
             forwarder.all()
         self._begin()
+        self.job.forget_once()
         progress = JobProgress(self._admin, self.job.topics, self.job.once_group, self.job.tiles)
         progress.begin(now() - TILES_KEPT)
         with ThreadPoolExecutor(1) as beside:
             memory = self.job.project.flink.memory
-            ran = beside.submit(ended, self.job.settings(), self.job.statements(ends=True), self.job.folder, memory)
+            settings, statements = self.job.settings(ends=True), self.job.statements(ends=True)
+            ran = beside.submit(ended, settings, statements, self.job.folder, memory)
             while not ran.done():
                 self._take_in()
             ran.result()
+        self.job.forget_once()
         progress.look_for_lost()
         end = self._admin.end(self.job.tiles)
         while self._offset < end:
@@ -157,24 +162,27 @@ class Streaming:
         """Reads the tiles from where the slowest of the feeds stands; until it is through, no progress is told."""
         for feed in self._feeds:
             feed.look()
-        self.report.until, self._until = None, 0
+            feed.begin(self.job.tiles)
+        self.report.until, self._until, self._began = None, 0, now()
         self._lose(EVER_BEFORE)
-        positions = [feed.position(self.job.tiles).get("0") for feed in self._feeds]
-        known = [position for position in positions if position is not None]
-        least = min(known, default=0) if len(known) == len(positions) else 0
-        self._offset = self._reader.begin(least if least else None)
+        self._offset, is_lost = self._reader.begin([self._stands(feed) for feed in self._feeds])
+        if is_lost:
+            self._lose(now())
+            for feed in self._feeds:
+                feed.skip(self.job.tiles, self._offset)
         self._has_begun = True
+
+    def _stands(self, feed: TileFeed) -> int:
+        """The message of tiles before which it has all."""
+        return feed.position(self.job.tiles).get("0", 0)
 
     def _step(self) -> None:
         with self._tried("locks"):
             self._check_locks()
         if self._wrong is not None:
             return
-        is_through = False
         with self._tried("tiles"):
-            if not self._has_begun:
-                self._begin()
-            is_through = not self._take_in()
+            self._take_in()
         if "tiles" in self.report.troubles:
             self._has_begun = False
             self._stopped.wait(AGAIN)
@@ -183,7 +191,8 @@ class Streaming:
         mark = self._progress.reached(self._offset)
         if mark is not None:
             self.report.until = max(mark.until, self._until)
-        self._tell(is_through=is_through and mark is not None and mark.lag == 0)
+        # All that came until it began to read: then what is made anew is whole, though more may come all the time.
+        self._tell(is_through=mark is not None and mark.until >= self._began)
 
     def _check_locks(self) -> None:
         """LockLostError where another process may write the tiles. What was let go is taken up."""
@@ -206,27 +215,43 @@ class Streaming:
 
     def _take_in(self) -> int:
         """Writes the tiles that have come; gives how many messages there were."""
+        if not self._has_begun:
+            self._begin()
         self._stopped.wait(self._rests_until - monotonic())
         messages = self._reader.read(MOST, WAITED)
         began, before = monotonic(), self.report.tiles
-        self._put(messages)
+        for some in self._parts(messages):
+            if not self._put(some):
+                break
         is_many = self.report.tiles - before >= MANY
         if is_many and self._had_many and len(messages) < MOST:
             self._rests_until = monotonic() + min(LONGEST_REST, REST * (monotonic() - began))
         self._had_many = is_many
         return len(messages)
 
-    def _put(self, messages: Sequence[Tile]) -> None:
+    def _parts(self, messages: Sequence[Tile]) -> Iterator[Sequence[Tile]]:
+        """The messages, divided where a feed stands: from there on it takes them, too."""
+        cuts = sorted(stands for stands in set(map(self._stands, self._feeds)) if stands > self._offset)
+        first = 0
+        for cut in cuts:
+            number = bisect_right(messages, cut, key=lambda message: message.after)
+            if first < number:
+                yield messages[first:number]
+                first = number
+        if first < len(messages):
+            yield messages[first:]
+
+    def _put(self, messages: Sequence[Tile]) -> bool:
         """Writes the newest of each tile in these messages, and how far they go. Where the store is not as it was left,
-        as one that was emptied, all is read again instead."""
-        if not messages:
-            return
-        if not all(feed.look() for feed in self._feeds):
-            self._begin()
-            return
+        as one that was emptied, nothing is written, and all is read again."""
+        self._has_begun = all(feed.look() for feed in self._feeds)
+        if not self._has_begun:
+            return False
         newest: dict[int, dict[bytes, bytes]] = {each.tag: {} for each in self._shared}
         after = self._offset
         for message in messages:
+            if message.after != after + 1:  # the topic has deleted what was not read
+                self._lose(now())
             after = message.after
             if message.since > EVER_BEFORE:
                 self._lose(message.since)
@@ -234,7 +259,7 @@ class Streaming:
             found = read_message(message.content)
             if found.feed in newest:
                 newest[found.feed].update(zip(found.places, found.tiles, strict=True))
-        feeds = {feed.kept: feed for feed in self._feeds}
+        feeds = {feed.kept: feed for feed in self._feeds if self._stands(feed) <= self._offset}
         for each in self._shared:
             own = [feeds[kept] for kept in each.members if kept in feeds]
             tiles = opened(each, newest[each.tag]) if own and newest[each.tag] else None
@@ -242,6 +267,7 @@ class Streaming:
                 feed.put(self.job.tiles, tiles, after)
                 self.report.tiles += len(newest[each.tag])
         self._offset = after
+        return True
 
     def _tell(self, *, is_through: bool) -> None:
         """Stores the progress of every group-by, once a second."""
@@ -286,7 +312,8 @@ class Streaming:
         with self._tried("sending on"):
             for forwarder in self._forwarders:
                 forwarder.check()
-        write_status(self.job.folder, self.report)
+        with self._tried("status"):
+            write_status(self.job.folder, self.report)
 
     def _look(self) -> None:
         """Starts the job again where it has ended."""
@@ -349,7 +376,7 @@ class Streaming:
         running = self.running
         if running is None or running.has_ended:
             return
-        request = running.jobs.stop(running.id, f"{self.job.state}/{self.job.identity}")
+        request = running.jobs.stop(running.id, self.job.saved)
         until = monotonic() + STOPPED_WITHIN
         while running.jobs.stopped(running.id, request) is None:
             if monotonic() > until:

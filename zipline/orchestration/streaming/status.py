@@ -16,13 +16,13 @@ from zipline.clock import SECOND, monotonic, now
 from zipline.engines.flink.rest import Checkpoint
 from zipline.errors import UsageError, ZiplineError
 from zipline.project import EMBEDDED, Project
-from zipline.registry.process import Process, is_dead, this_process
+from zipline.registry.process import Process, is_dead, is_here, this_process
 from zipline.values import dataclass
 
 FILE = "status.json"
 STOPPED = "stopped"
 FRESH = 15 * SECOND
-"""How old what is told may be of a process that lives."""
+"""How old what is told may be of a process that lives, where that is another machine's."""
 
 
 @dataclass
@@ -58,7 +58,8 @@ class Status(msgspec.Struct):
 
     @property
     def is_alive(self) -> bool:
-        return self.report.state != STOPPED and not is_dead(self.process) and now() - self.at < FRESH
+        is_told = is_here(self.process) or now() - self.at < FRESH  # while a job is started nothing is
+        return self.report.state != STOPPED and not is_dead(self.process) and is_told
 
 
 def write_status(folder: Path, report: Report) -> None:

@@ -8,6 +8,8 @@ public final class Tile {
     final Spec spec;
     final long[] words;
     final Ir[] irs;
+    /** When it took an event last, in milliseconds; 0 before the first. */
+    long touched;
 
     Tile(Spec spec) {
         this(spec, new long[spec.words], new Ir[spec.reductions.length]);
@@ -52,6 +54,14 @@ public final class Tile {
         return out.taken();
     }
 
+    public long touched() {
+        return touched;
+    }
+
+    public void touch(long now) {
+        touched = now;
+    }
+
     /** Adds all that another tile of the place has taken. */
     void merge(Tile other) {
         if (words[Spec.START] == Long.MIN_VALUE) {
@@ -71,6 +81,7 @@ public final class Tile {
         for (int n = 0; n < irs.length; n++) {
             made.irs[n] = irs[n].copied();
         }
+        made.touched = touched;
         return made;
     }
 

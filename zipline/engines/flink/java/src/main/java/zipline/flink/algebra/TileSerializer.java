@@ -9,7 +9,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * Tiles of one group-by as state: their words and their intermediate results, whole. What is kept of the group-by belongs to
+ * Tiles of one group-by as state: when they were touched, their words and their intermediate results, whole. What is kept of the group-by belongs to
  * the serializer, not to each tile, and so to its snapshot: a job takes over no state of another definition.
  */
 public final class TileSerializer extends TypeSerializer<Tile> {
@@ -18,12 +18,8 @@ public final class TileSerializer extends TypeSerializer<Tile> {
     private final String text;
     private transient Spec spec;
 
-    TileSerializer(String text) {
+    public TileSerializer(String text) {
         this.text = text;
-    }
-
-    String text() {
-        return text;
     }
 
     private Spec spec() {
@@ -65,6 +61,7 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     @Override
     public void serialize(Tile tile, DataOutputView target) throws IOException {
+        target.writeLong(tile.touched);
         for (long word : tile.words) {
             target.writeLong(word);
         }
@@ -80,6 +77,7 @@ public final class TileSerializer extends TypeSerializer<Tile> {
     @Override
     public Tile deserialize(DataInputView source) throws IOException {
         Tile tile = createInstance();
+        tile.touched = source.readLong();
         for (int n = 0; n < tile.words.length; n++) {
             tile.words[n] = source.readLong();
         }
@@ -98,7 +96,7 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     @Override
     public void copy(DataInputView source, DataOutputView target) throws IOException {
-        move(source, target, Long.BYTES * spec().words);
+        move(source, target, Long.BYTES * (1 + spec().words));
         if (spec().reductions.length > 0) {
             int length = source.readInt();
             target.writeInt(length);
@@ -130,7 +128,7 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     /** What is kept of the group-by, as text in UTF-8 behind its size. */
     public static final class Snapshot implements TypeSerializerSnapshot<Tile> {
-        private static final int VERSION = 1;
+        private static final int VERSION = 2;
         private String text;
 
         public Snapshot() {}

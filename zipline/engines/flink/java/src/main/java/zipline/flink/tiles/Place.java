@@ -9,7 +9,8 @@ final class Place {
 
     void bytes(byte[] place) {
         bytes = place;
-        hash = Arrays.hashCode(place);
+        int found = Arrays.hashCode(place) * 0x9E3779B9; // of texts of digits the lower bits are much the same
+        hash = found ^ found >>> 16;
     }
 
     byte[] bytes() {

@@ -9,44 +9,47 @@ import org.apache.flink.api.common.operators.ProcessingTimeService;
 import org.apache.flink.api.connector.sink2.Sink;
 import org.apache.flink.api.connector.sink2.SinkWriter;
 import org.apache.flink.api.connector.sink2.WriterInitContext;
-import org.apache.flink.table.data.RowData;
+import org.apache.flink.api.java.tuple.Tuple2;
 import zipline.flink.algebra.Tile;
-import zipline.flink.algebra.TileSerializer;
 
 /**
- * Sends the newest partial of every tile that changed, once in {@code flush} milliseconds and before every checkpoint.
+ * Sends the newest partial of every tile that changed, once in {@code flush} milliseconds and before every checkpoint; less
+ * often while so many change that it is more than {@link #PER_MILLISECOND}.
  *
  * <p>A tile is sent whole, so sending it again changes nothing: after a restart from a checkpoint what is replayed is
  * sent again, and the last message is the right one. Between two sendings a tile that changes a thousand times is
- * written as bytes once: the row has the live partial, which is encoded when it is sent.
+ * written as bytes once: what is given is the live tile, which is encoded when it is sent.
  *
  * <p>All messages go to one partition, so that their order is that of the changes, whichever subtask a key moves to.
  */
-final class TileSink implements Sink<RowData> {
+final class TileSink implements Sink<Tuple2<byte[], Tile>> {
     private static final long serialVersionUID = 1L;
     /** Tiles that are gathered before they are sent, however little time has passed. */
     static final int MOST_TILES = 20_000;
+    /** Tiles that are sent in a millisecond: under load, each less often. */
+    static final int PER_MILLISECOND = 10;
+    /** Milliseconds for which tiles are gathered at most. */
+    static final long LONGEST = 1000;
 
     private final Properties client;
     private final String topic;
     private final long feed;
     private final long flush;
-    private final TileSerializer tiles;
 
-    TileSink(Properties client, String topic, long feed, long flush, TileSerializer tiles) {
+    TileSink(Properties client, String topic, long feed, long flush) {
         this.client = client;
         this.topic = topic;
         this.feed = feed;
         this.flush = flush;
-        this.tiles = tiles;
     }
 
     @Override
-    public SinkWriter<RowData> createWriter(WriterInitContext context) {
+    public SinkWriter<Tuple2<byte[], Tile>> createWriter(WriterInitContext context) {
         return new Writer(this, Connections.to(client), context.getProcessingTimeService());
     }
 
-    private static final class Writer implements SinkWriter<RowData>, ProcessingTimeService.ProcessingTimeCallback {
+    private static final class Writer
+            implements SinkWriter<Tuple2<byte[], Tile>>, ProcessingTimeService.ProcessingTimeCallback {
         private final TileSink sink;
         private final Connections.Connection connection;
         private final ProcessingTimeService time;
@@ -61,11 +64,10 @@ final class TileSink implements Sink<RowData> {
         }
 
         @Override
-        public void write(RowData row, Context context) throws IOException {
-            Tile tile = row.<Tile>getRawValue(1).toObject(sink.tiles);
-            asked.bytes(row.getBinary(0));
-            if (changed.replace(asked, tile) == null) {
-                changed.put(asked.kept(), tile);
+        public void write(Tuple2<byte[], Tile> row, Context context) throws IOException {
+            asked.bytes(row.f0);
+            if (changed.replace(asked, row.f1) == null) {
+                changed.put(asked.kept(), row.f1);
                 if (changed.size() >= MOST_TILES) {
                     send();
                 }
@@ -74,8 +76,9 @@ final class TileSink implements Sink<RowData> {
 
         @Override
         public void onProcessingTime(long now) throws IOException {
+            long gathered = changed.size() / PER_MILLISECOND;
             send();
-            time.registerTimer(now + sink.flush, this);
+            time.registerTimer(now + Math.max(sink.flush, Math.min(gathered, LONGEST)), this);
         }
 
         @Override

@@ -1,25 +1,37 @@
 package zipline.flink.tiles;
 
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
 import java.util.stream.Collectors;
+import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.api.java.typeutils.TupleTypeInfo;
 import org.apache.flink.configuration.ConfigOption;
 import org.apache.flink.configuration.ConfigOptions;
+import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.DataStreamSink;
+import org.apache.flink.table.api.ValidationException;
 import org.apache.flink.table.connector.ChangelogMode;
+import org.apache.flink.table.connector.ProviderContext;
+import org.apache.flink.table.connector.sink.DataStreamSinkProvider;
 import org.apache.flink.table.connector.sink.DynamicTableSink;
-import org.apache.flink.table.connector.sink.SinkV2Provider;
+import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.factories.DynamicTableSinkFactory;
 import org.apache.flink.table.factories.FactoryUtil;
-import org.apache.flink.table.types.logical.RawType;
-import org.apache.flink.types.RowKind;
+import org.apache.flink.table.types.logical.LogicalType;
+import org.apache.flink.table.types.logical.LogicalTypeRoot;
+import org.apache.flink.table.types.logical.RowType;
 import zipline.flink.algebra.Tile;
 import zipline.flink.algebra.TileSerializer;
 
 /**
- * The connector {@code zipline-tiles}: a table of two columns, the place (BYTES, the primary key) and its partial (RAW
- * of {@link Tile}), of which the newest of every place is sent to a topic, many in a message. See {@link TileSink}.
+ * The connector {@code zipline-tiles}: a table of events, with the place where each belongs (BYTES), its weight (INT, -1 of a
+ * reversal), when it happened and when it was known (BIGINT, microseconds), and the columns of {@code tile}. The tiles of
+ * the places take them (see {@link TileProcess}), and the newest of each is sent to a topic (see {@link TileSink}).
  */
 public final class TileSinkFactory implements DynamicTableSinkFactory {
     static final ConfigOption<String> SERVERS =
@@ -28,10 +40,20 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
             ConfigOptions.key("topic").stringType().noDefaultValue().withDescription("where tiles are sent");
     static final ConfigOption<Long> FEED =
             ConfigOptions.key("feed").longType().noDefaultValue().withDescription("the tag of the group-by's blocks");
+    static final ConfigOption<String> TILE = ConfigOptions.key("tile")
+            .stringType()
+            .noDefaultValue()
+            .withDescription("what is kept of the events of a place, as JSON");
+    static final ConfigOption<Duration> KEPT = ConfigOptions.key("kept")
+            .durationType()
+            .noDefaultValue()
+            .withDescription("for how long a tile is kept after its last event");
     static final ConfigOption<Duration> FLUSH =
             ConfigOptions.key("flush").durationType().defaultValue(Duration.ofMillis(50))
                     .withDescription("for how long changes of a tile are gathered before it is sent");
     private static final String CLIENT = "properties.";
+    private static final List<LogicalTypeRoot> LEADING = List.of(
+            LogicalTypeRoot.VARBINARY, LogicalTypeRoot.INTEGER, LogicalTypeRoot.BIGINT, LogicalTypeRoot.BIGINT);
 
     @Override
     public String factoryIdentifier() {
@@ -40,7 +62,7 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
 
     @Override
     public Set<ConfigOption<?>> requiredOptions() {
-        return Set.of(SERVERS, TOPIC, FEED);
+        return Set.of(SERVERS, TOPIC, FEED, TILE, KEPT);
     }
 
     @Override
@@ -56,13 +78,17 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
         var client = new Properties();
         client.putAll(clientSettings(context.getCatalogTable().getOptions()));
         client.put("bootstrap.servers", options.get(SERVERS));
-        var columns = context.getPhysicalRowDataType().getLogicalType().getChildren();
-        if (columns.size() != 2 || !(columns.get(1) instanceof RawType)) {
-            throw new IllegalArgumentException("a table of tiles has two columns: the place and its partial");
+        var row = (RowType) context.getPhysicalRowDataType().getLogicalType();
+        var leading = row.getChildren().stream().limit(TileProcess.LEADING).map(LogicalType::getTypeRoot).toList();
+        if (!leading.equals(LEADING)) {
+            throw new ValidationException("the columns of a table of tiles begin with " + LEADING + ", not " + leading);
         }
-        var tiles = (TileSerializer) ((RawType<?>) columns.get(1)).getTypeSerializer();
+        var tiles = new TileSerializer(options.get(TILE));
         return new Table(
-                new TileSink(client, options.get(TOPIC), options.get(FEED), options.get(FLUSH).toMillis(), tiles));
+                context.getObjectIdentifier().getObjectName(),
+                tiles,
+                new TileProcess(tiles, options.get(KEPT).toMillis(), row),
+                new TileSink(client, options.get(TOPIC), options.get(FEED), options.get(FLUSH).toMillis()));
     }
 
     private static Map<String, String> clientSettings(Map<String, String> options) {
@@ -71,23 +97,31 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
                 .collect(Collectors.toMap(each -> each.getKey().substring(CLIENT.length()), Map.Entry::getValue));
     }
 
-    private record Table(TileSink sink) implements DynamicTableSink {
+    private record Table(String name, TileSerializer tiles, TileProcess process, TileSink sink)
+            implements DynamicTableSink {
         @Override
         public ChangelogMode getChangelogMode(ChangelogMode requested) {
-            return ChangelogMode.newBuilder()
-                    .addContainedKind(RowKind.INSERT)
-                    .addContainedKind(RowKind.UPDATE_AFTER)
-                    .build();
+            return ChangelogMode.insertOnly();
         }
 
         @Override
         public SinkRuntimeProvider getSinkRuntimeProvider(Context context) {
-            return SinkV2Provider.of(sink);
+            return (DataStreamSinkProvider) this::sent;
+        }
+
+        private DataStreamSink<?> sent(ProviderContext ids, DataStream<RowData> rows) {
+            var type = new TupleTypeInfo<Tuple2<byte[], Tile>>(
+                    PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO, new TileType(tiles));
+            var made = rows.keyBy(TileProcess.places(), Types.STRING).process(process, type).name(name);
+            ids.generateUid("tiles").ifPresent(made::uid);
+            var sent = made.sinkTo(sink).name(name + " sent");
+            ids.generateUid("sent").ifPresent(sent::uid);
+            return sent;
         }
 
         @Override
         public DynamicTableSink copy() {
-            return new Table(sink);
+            return new Table(name, tiles, process, sink);
         }
 
         @Override
