@@ -21,6 +21,7 @@ public final class Checkpointed {
         settings.setString("restart-strategy.fixed-delay.delay", "10 ms");
         settings.setString("pipeline.object-reuse", args[1]);
         settings.setString("execution.checkpointing.dir", Path.of(args[2]).toUri().toString());
+        settings.setString("state.backend.type", args[3]);
         FailOnce.checkpoints = Path.of(args[2]);
         TableEnvironment tables = TableEnvironment.create(
                 EnvironmentSettings.newInstance().inStreamingMode().withConfiguration(settings).build());

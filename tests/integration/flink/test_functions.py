@@ -17,6 +17,7 @@ from tests.integration.servers.kafka import kafka_servers  # noqa: F401 (a fixtu
 from tests.integration.streaming.jobs import make_topic
 from training.broker import program
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
+from zipline.algebra.layout import EVENTS as EVENTS_AT
 from zipline.clock import to_datetime
 from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.sharing import Shared
@@ -58,8 +59,13 @@ def kept() -> Kept:
     return Kept(plan_group_by(GroupBy(["k"], [source], wanted, name="g"), lambda _: schema))
 
 
-@pytest.mark.parametrize("reuse", ["true", "false"])
-def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, kafka_servers: str, reuse: str) -> None:  # noqa: F811
+@pytest.mark.parametrize(("reuse", "state"), [("true", "hashmap"), ("false", "hashmap"), ("true", "rocksdb")])
+def test_tiles_outlive_a_failure_of_the_job(
+    tmp_path: Path,
+    kafka_servers: str,  # noqa: F811
+    reuse: str,
+    state: str,
+) -> None:
     group_by, topic = kept(), f"tiles-{uuid.uuid4().hex[:8]}"
     make_topic(kafka_servers, topic, 1)
     source = f"""
@@ -90,7 +96,7 @@ def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, kafka_servers: str, 
         INSERT INTO tiles SELECT place, 1, t, CAST(NULL AS BIGINT), {names} FROM placed
         ;
     """
-    failed, seen = run(tmp_path, re.sub(r"(?m)^ +;$", ";", script), reuse)
+    failed, seen = run(tmp_path, re.sub(r"(?m)^ +;$", ";", script), reuse, state)
     found = tiles_of(Brokers(kafka_servers), topic)
     assert failed >= FAILS_AT, "it failed"
     assert EVENTS < seen < EVENTS + failed, "it went on from a checkpoint"
@@ -102,7 +108,36 @@ def test_tiles_outlive_a_failure_of_the_job(tmp_path: Path, kafka_servers: str, 
         key = of.keys[of.key[place]]
         name = key + (0).to_bytes(4, "big") + (0).to_bytes(8, "big")
         own = [row for row in rows if write([row["k"]]) == key]
-        compare(group_by, of, place, own, found[name], f"in Flink, reuse {reuse}")
+        compare(group_by, of, place, own, found[name], f"in Flink, reuse {reuse}, {state}")
+
+
+def test_a_tile_is_forgotten_when_nothing_was_added_to_it_for_long(tmp_path: Path, kafka_servers: str) -> None:  # noqa: F811
+    source = EventSource("events", topic=Topic("t"), query=Query(["k", "n"], time="t"))
+    wanted = GroupBy(["k"], [source], [Aggregation("n", Operation.COUNT)], name="g")
+    schema = {"k": BIGINT, "n": BIGINT, "t": TIMESTAMP}
+    counted, topic = Kept(plan_group_by(wanted, lambda _: schema)), f"tiles-{uuid.uuid4().hex[:8]}"
+    make_topic(kafka_servers, topic, 1)
+    script = f"""{FUNCTIONS}
+CREATE TEMPORARY TABLE events (i BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1', -- of each subtask
+    'fields.i.kind' = 'sequence', 'fields.i.start' = '1', 'fields.i.end' = '24')
+;
+CREATE TEMPORARY TABLE tiles (place BYTES, weight INT, t BIGINT, known BIGINT, n BIGINT) WITH (
+    'connector' = 'zipline-tiles', 'servers' = '{kafka_servers}', 'topic' = '{topic}', 'feed' = '7',
+    'kept' = '5 s', 'tile' = '{Shared((counted,)).spec}')
+;
+INSERT INTO tiles SELECT zipline_place({counted.tile}, CAST(0 AS BIGINT), CAST(0 AS BIGINT),
+    CASE WHEN i IN (1, 2, 24) THEN CAST(0 AS BIGINT) ELSE CAST(1 AS BIGINT) END), 1, CAST(0 AS BIGINT),
+    CAST(NULL AS BIGINT), i FROM events
+;
+"""
+    run(tmp_path, script, "true", "hashmap")
+    found = tiles_of(Brokers(kafka_servers), topic)
+    write = key_writer([BIGINT])
+    counts = []
+    for key in (0, 1):
+        (content,) = (tile for place, tile in found.items() if place.startswith(write([key]) or b""))
+        counts.append(int.from_bytes(content[EVENTS_AT * 8 : EVENTS_AT * 8 + 8], "little"))
+    assert counts == [1, 21], "the first two of one are ten seconds old, the others never more than one or two apart"
 
 
 def event(n: int) -> drawn.Row:
@@ -127,7 +162,7 @@ def tiles_of(brokers: Brokers, topic: str) -> dict[bytes, bytes]:
     return found
 
 
-def run(folder: Path, script: str, reuse: str) -> tuple[int, int]:
+def run(folder: Path, script: str, reuse: str, state: str) -> tuple[int, int]:
     """How many rows a job had seen when it failed, and in the end."""
     path = folder / "script.sql"
     path.write_text(script)
@@ -136,7 +171,7 @@ def run(folder: Path, script: str, reuse: str) -> tuple[int, int]:
     subprocess.run([compiler, "-cp", class_path(), "-d", folder, source], check=True)
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir()
-    command = flink_command("Checkpointed", str(path), reuse, str(checkpoints))
+    command = flink_command("Checkpointed", str(path), reuse, str(checkpoints), state)
     command[2] += f":{folder}"
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import zipline
 from zipline.algebra.columnar import hashing, kernel, order
 from zipline.algebra.columnar.parallel import balanced, slices
 from zipline.algebra.columnar.rehearsal import SCENES, rehearse
@@ -52,6 +55,25 @@ def test_a_scene_alone_is_warmed_up_and_remembered(tmp_path: Path, monkeypatch: 
     for _ in range(2):
         kernel.warm_up(lambda done, total: reported.append((done, total)), ["hashes of keys"])
     assert reported == [(1, 1)]
+
+
+def test_equal_sources_in_another_place_are_not_compiled_again(tmp_path: Path) -> None:
+    code = """
+from numba.core import event
+from zipline.algebra.columnar.rehearsal import rehearse
+with event.install_recorder("numba:compile") as recorder:
+    rehearse("hashes of keys")
+print(len(recorder.buffer))
+"""
+    shutil.copytree(Path(zipline.__file__).parent, tmp_path / "zipline", ignore=shutil.ignore_patterns("java", "*.jar"))
+    places = {**os.environ, "ZIPLINE_KERNEL_CACHE": str(tmp_path / "cache"), "ZIPLINE_KERNELS_QUIET": "1"}
+    counts = []
+    for path in (Path(zipline.__file__).parents[1], tmp_path):
+        environment = {**places, "PYTHONPATH": str(path)}
+        command = [sys.executable, "-c", code]
+        counts.append(int(subprocess.check_output(command, env=environment, cwd=path, text=True)))
+    assert counts[0] > 0
+    assert counts[1] == 0
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -1,8 +1,8 @@
 """How kernels are compiled: by Numba, without the interpreter lock, and cached between runs.
 
 The cache lies in the user's cache folder (ZIPLINE_KERNEL_CACHE overrides it), in a folder named by the sources of the
-kernels: Numba itself does not see that a function called from another file has changed. Whoever has to wait for a
-compilation is told so on stderr, once per process; `warm_up` compiles everything ahead.
+kernels: Numba itself does not see that a function called from another file has changed (`cached`). Whoever has to wait
+for a compilation is told so on stderr, once per process; `warm_up` compiles everything ahead.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ZERO = np.int64(0)
 """A literal is a type of its own to Numba: whatever it is given to would be compiled once more."""
 
 NOTICE = "compiling kernels, once per machine (a few seconds for each kind of operation) ..."
+_LOCATORS = "zipline.algebra.columnar.cached.CachedKernel,InTreeCacheLocator,UserWideCacheLocator"
+"""Where Numba looks for what it has compiled, the first of these that can be written."""
 PATIENCE = 1.0
 """Seconds of compilation before the notice."""
 
@@ -48,9 +50,9 @@ def cache_folder() -> str:
 def _sources() -> list[bytes]:
     here = Path(__file__).parent
     if not here.is_dir():
-        from zipline.algebra.columnar.archived import sources
+        from zipline.algebra.columnar.cached import archived_sources
 
-        return sources()
+        return archived_sources()
     paths = [*sorted(here.glob("*.py")), here.parent / "moments.py", here.parent / "compiled.py"]
     return [path.read_bytes() for path in paths]
 
@@ -58,14 +60,11 @@ def _sources() -> list[bytes]:
 def kernel(function: Function) -> Function:
     """The function, compiled for the types of its first call."""
     config = numba.config
-    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
-    config.CACHE_DIR = cache_folder()
-    if not Path(__file__).is_file():
-        config.CACHE_LOCATOR_CLASSES = "zipline.algebra.columnar.archived.ArchivedKernel"
+    before, config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES, _LOCATORS
     try:
         compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
-        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
+        config.CACHE_LOCATOR_CLASSES = before
     return cast(Function, compiled)
 
 
