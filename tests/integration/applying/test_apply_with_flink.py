@@ -123,9 +123,12 @@ def test_jobs_on_a_cluster_are_brought_to_what_is_declared(tmp_path: Path, kafka
         produce(project, [bought(9, "ann", 9.0)])
         with fetching(project) as fetch:
             until(lambda: fetch("ann")["sum_1h"] == 19.0 and fetch("ann")["sum_3d"] == 19.0)
+        (status,) = alive(project).values()
+        os.kill(status.process.pid, signal.SIGKILL)
+        until(lambda: not alive(project))
         change(project, "online=True", "online=False")
         (tmp_path / "configs" / "shop" / "visits.py").unlink()
-        apply(project)
+        assert "has ended on its cluster" in apply(project).stdout, "nobody here keeps it going"
         assert set(cluster.states().values()) == {"FINISHED"}
 
 

@@ -25,7 +25,7 @@ from zipline.orchestration.events.opening import Wanted, open_stream
 from zipline.orchestration.events.standing import FLINK, engine_of
 from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.jobs import StreamJob, forget_jobs, state_of
-from zipline.orchestration.streaming.status import end_job
+from zipline.orchestration.streaming.status import end_job, is_kept_by
 from zipline.orchestration.upload_runs import run_upload
 from zipline.project import Project
 from zipline.stores.contract import Store
@@ -145,7 +145,7 @@ def _start(steps: Steps, project: Project, store: Store, tell: Tell, within: flo
     for job in dict.fromkeys([*steps.starts, *steps.waits]):
         process = started.get(job.version)
         spaces = [space_of(project, kept) for kept in job.feeds]
-        while not _is_there(store, spaces, project):
+        while not (_is_there(store, spaces, project) and (process is None or is_kept_by(job.folder, process.pid))):
             if process is not None and process.poll() is not None:
                 raise EngineError(
                     f"the process that keeps the job {job.name} going has ended: {_last_line(_log(job))}",

@@ -85,6 +85,12 @@ def statuses(project: Project) -> Iterator[tuple[str, Status]]:
         yield from alive or [max(versions, key=lambda each: each[1].at)]
 
 
+def is_kept_by(folder: Path, pid: int) -> bool:
+    """Whether it was a process of this machine that told last of the job with a folder."""
+    file = folder / FILE
+    return file.exists() and _told(file).process.pid == pid
+
+
 def status_of(project: Project, job: str | None) -> tuple[str, Status]:
     """That of a job, by its name with or without its version; it need not be named where there is one. UsageError names
     those that there are."""
