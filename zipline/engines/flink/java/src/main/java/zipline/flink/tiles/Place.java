@@ -2,26 +2,15 @@ package zipline.flink.tiles;
 
 import java.util.Arrays;
 
-/** Bytes as the key of a map; one that is asked with is filled anew for every question. */
+/** Where a tile belongs, as bytes that are a key. */
 final class Place {
-    private byte[] bytes;
-    private int hash;
+    final byte[] bytes;
+    private final int hash;
 
-    void bytes(byte[] place) {
-        bytes = place;
-        int found = Arrays.hashCode(place) * 0x9E3779B9; // of texts of digits the lower bits are much the same
-        hash = found ^ found >>> 16;
-    }
-
-    byte[] bytes() {
-        return bytes;
-    }
-
-    Place kept() {
-        var kept = new Place();
-        kept.bytes = bytes;
-        kept.hash = hash;
-        return kept;
+    Place(byte[] bytes) {
+        this.bytes = bytes;
+        int found = Arrays.hashCode(bytes) * 0x9E3779B9; // of texts of digits the lower bits are much the same
+        this.hash = found ^ found >>> 16;
     }
 
     @Override

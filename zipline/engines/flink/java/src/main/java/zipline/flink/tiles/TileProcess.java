@@ -1,10 +1,8 @@
 package zipline.flink.tiles;
 
-import java.nio.charset.StandardCharsets;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
-import org.apache.flink.api.java.functions.KeySelector;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.table.data.RowData;
@@ -21,7 +19,7 @@ import zipline.flink.algebra.TileSerializer;
  * <p>A tile is forgotten {@code kept} milliseconds after its last event, by a timer. (State with a time to live is looked
  * through with every event: that took a quarter of the job's time.)
  */
-final class TileProcess extends KeyedProcessFunction<String, RowData, Tuple2<byte[], Tile>> {
+final class TileProcess extends KeyedProcessFunction<Place, RowData, Tuple2<Place, Tile>> {
     private static final long serialVersionUID = 1L;
     /** Columns of a row before those of the table: the place, the weight, when it happened, when it was known. */
     static final int LEADING = 4;
@@ -40,18 +38,13 @@ final class TileProcess extends KeyedProcessFunction<String, RowData, Tuple2<byt
         }
     }
 
-    /** The place as text of a character for each byte: bytes themselves are no key. */
-    static KeySelector<RowData, String> places() {
-        return row -> new String(row.getBinary(0), StandardCharsets.ISO_8859_1);
-    }
-
     @Override
     public void open(OpenContext context) {
         state = getRuntimeContext().getState(new ValueStateDescriptor<>("tile", tiles));
     }
 
     @Override
-    public void processElement(RowData row, Context context, Collector<Tuple2<byte[], Tile>> out) throws Exception {
+    public void processElement(RowData row, Context context, Collector<Tuple2<Place, Tile>> out) throws Exception {
         long now = context.timerService().currentProcessingTime();
         Tile tile = state.value();
         if (tile == null) {
@@ -65,11 +58,11 @@ final class TileProcess extends KeyedProcessFunction<String, RowData, Tuple2<byt
         tile.take(row.getInt(1), row.getLong(2), row.isNullAt(3) ? null : row.getLong(3), values);
         tile.touch(now);
         state.update(tile);
-        out.collect(Tuple2.of(row.getBinary(0), tile));
+        out.collect(Tuple2.of(context.getCurrentKey(), tile));
     }
 
     @Override
-    public void onTimer(long time, OnTimerContext context, Collector<Tuple2<byte[], Tile>> out) throws Exception {
+    public void onTimer(long time, OnTimerContext context, Collector<Tuple2<Place, Tile>> out) throws Exception {
         Tile tile = state.value();
         if (tile != null && tile.touched() + kept > time) {
             context.timerService().registerProcessingTimeTimer(tile.touched() + kept);

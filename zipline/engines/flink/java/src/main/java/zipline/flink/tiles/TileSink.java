@@ -22,7 +22,7 @@ import zipline.flink.algebra.Tile;
  *
  * <p>All messages go to one partition, so that their order is that of the changes, whichever subtask a key moves to.
  */
-final class TileSink implements Sink<Tuple2<byte[], Tile>> {
+final class TileSink implements Sink<Tuple2<Place, Tile>> {
     private static final long serialVersionUID = 1L;
     /** Tiles that are gathered before they are sent, however little time has passed. */
     static final int MOST_TILES = 20_000;
@@ -44,17 +44,16 @@ final class TileSink implements Sink<Tuple2<byte[], Tile>> {
     }
 
     @Override
-    public SinkWriter<Tuple2<byte[], Tile>> createWriter(WriterInitContext context) {
+    public SinkWriter<Tuple2<Place, Tile>> createWriter(WriterInitContext context) {
         return new Writer(this, Connections.to(client), context.getProcessingTimeService());
     }
 
     private static final class Writer
-            implements SinkWriter<Tuple2<byte[], Tile>>, ProcessingTimeService.ProcessingTimeCallback {
+            implements SinkWriter<Tuple2<Place, Tile>>, ProcessingTimeService.ProcessingTimeCallback {
         private final TileSink sink;
         private final Connections.Connection connection;
         private final ProcessingTimeService time;
         private final Map<Place, Tile> changed = new LinkedHashMap<>();
-        private final Place asked = new Place();
 
         Writer(TileSink sink, Connections.Connection connection, ProcessingTimeService time) {
             this.sink = sink;
@@ -64,13 +63,10 @@ final class TileSink implements Sink<Tuple2<byte[], Tile>> {
         }
 
         @Override
-        public void write(Tuple2<byte[], Tile> row, Context context) throws IOException {
-            asked.bytes(row.f0);
-            if (changed.replace(asked, row.f1) == null) {
-                changed.put(asked.kept(), row.f1);
-                if (changed.size() >= MOST_TILES) {
-                    send();
-                }
+        public void write(Tuple2<Place, Tile> row, Context context) throws IOException {
+            changed.put(row.f0, row.f1);
+            if (changed.size() >= MOST_TILES) {
+                send();
             }
         }
 
@@ -100,7 +96,7 @@ final class TileSink implements Sink<Tuple2<byte[], Tile>> {
             var tiles = new ArrayList<byte[]>(changed.size());
             int size = 0;
             for (var each : changed.entrySet()) {
-                byte[] place = each.getKey().bytes();
+                byte[] place = each.getKey().bytes;
                 byte[] tile = each.getValue().encoded();
                 if (size > 0 && size + place.length + tile.length > Message.LARGEST) {
                     connection.send(sink.topic, Message.of(sink.feed, places, tiles));

@@ -6,8 +6,6 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
 import java.util.stream.Collectors;
-import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
-import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.api.java.typeutils.TupleTypeInfo;
 import org.apache.flink.configuration.ConfigOption;
@@ -110,9 +108,9 @@ public final class TileSinkFactory implements DynamicTableSinkFactory {
         }
 
         private DataStreamSink<?> sent(ProviderContext ids, DataStream<RowData> rows) {
-            var type = new TupleTypeInfo<Tuple2<byte[], Tile>>(
-                    PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO, new TileType(tiles));
-            var made = rows.keyBy(TileProcess.places(), Types.STRING).process(process, type).name(name);
+            var place = new SerializedType<>(Place.class, PlaceSerializer.INSTANCE);
+            var type = new TupleTypeInfo<Tuple2<Place, Tile>>(place, new SerializedType<>(Tile.class, tiles));
+            var made = rows.keyBy(row -> new Place(row.getBinary(0)), place).process(process, type).name(name);
             ids.generateUid("tiles").ifPresent(made::uid);
             var sent = made.sinkTo(sink).name(name + " sent");
             ids.generateUid("sent").ifPresent(sent::uid);

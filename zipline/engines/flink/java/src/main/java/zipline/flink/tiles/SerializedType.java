@@ -3,17 +3,17 @@ package zipline.flink.tiles;
 import org.apache.flink.api.common.serialization.SerializerConfig;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
-import zipline.flink.algebra.Tile;
-import zipline.flink.algebra.TileSerializer;
 
-/** Tiles of one group-by as what goes from one operator to the next. */
-final class TileType extends TypeInformation<Tile> {
+/** A class with a serializer of its own, as what goes from one operator to the next or is a key. */
+final class SerializedType<T> extends TypeInformation<T> {
     private static final long serialVersionUID = 1L;
 
-    private final TileSerializer tiles;
+    private final Class<T> type;
+    private final TypeSerializer<T> serializer;
 
-    TileType(TileSerializer tiles) {
-        this.tiles = tiles;
+    SerializedType(Class<T> type, TypeSerializer<T> serializer) {
+        this.type = type;
+        this.serializer = serializer;
     }
 
     @Override
@@ -37,37 +37,37 @@ final class TileType extends TypeInformation<Tile> {
     }
 
     @Override
-    public Class<Tile> getTypeClass() {
-        return Tile.class;
+    public Class<T> getTypeClass() {
+        return type;
     }
 
     @Override
     public boolean isKeyType() {
-        return false;
+        return true;
     }
 
     @Override
-    public TypeSerializer<Tile> createSerializer(SerializerConfig config) {
-        return tiles;
+    public TypeSerializer<T> createSerializer(SerializerConfig config) {
+        return serializer.duplicate();
     }
 
     @Override
     public String toString() {
-        return "Tile";
+        return type.getSimpleName();
     }
 
     @Override
     public boolean equals(Object other) {
-        return other instanceof TileType type && tiles.equals(type.tiles);
+        return other instanceof SerializedType<?> given && type == given.type && serializer.equals(given.serializer);
     }
 
     @Override
     public int hashCode() {
-        return tiles.hashCode();
+        return type.hashCode() ^ serializer.hashCode();
     }
 
     @Override
     public boolean canEqual(Object other) {
-        return other instanceof TileType;
+        return other instanceof SerializedType;
     }
 }
