@@ -76,6 +76,36 @@ print(len(recorder.buffer))
     assert counts[1] == 0
 
 
+def test_processes_that_compile_one_kernel_for_different_types_at_once_keep_both_apart(tmp_path: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from zipline.algebra.columnar.kernel import kernel
+from zipline.algebra.columnar import cached, kernel as module
+import numba.core.caching as caching, time
+before = caching.IndexDataCacheFile._save_index
+def slowly(self, overloads):
+    time.sleep(1.0)  # both have looked at which numbers are taken
+    before(self, overloads)
+caching.IndexDataCacheFile._save_index = slowly
+sys.path.insert(0, sys.argv[1])
+from doubled import doubled
+print(doubled(np.dtype(sys.argv[2]).type(2.5)))
+"""
+    (tmp_path / "doubled.py").write_text(
+        "from zipline.algebra.columnar.kernel import kernel\n\n@kernel\ndef doubled(x):\n    return x + x\n"
+    )
+    environment = {**os.environ, "ZIPLINE_KERNEL_CACHE": str(tmp_path / "cache"), "ZIPLINE_KERNELS_QUIET": "1"}
+
+    def started(kind: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, str(tmp_path), kind]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    for _ in range(2):  # the second time they find what was kept
+        both = [started(kind) for kind in ("int64", "float64")]
+        assert [process.communicate()[0].strip() for process in both] == ["4", "5.0"]
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_where_the_cache_cannot_be_written_warming_up_hurts_nobody(
     status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

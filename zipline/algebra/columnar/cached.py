@@ -7,11 +7,14 @@ else need be compared.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from zipline.algebra.columnar import kernel
@@ -19,9 +22,27 @@ from zipline.algebra.columnar import kernel
 
 def archived_sources() -> list[bytes]:
     """Those of the kernels where an archive has them, in the order in which folders do."""
-    columnar, algebra = files("zipline.algebra.columnar"), files("zipline.algebra")
+    columnar = files("zipline.algebra.columnar")
     own = sorted((each for each in columnar.iterdir() if each.name.endswith(".py")), key=lambda each: each.name)
-    return [each.read_bytes() for each in (*own, algebra / "moments.py", algebra / "compiled.py")]
+    more = (
+        files("zipline" if name.startswith("../") else "zipline.algebra") / Path(name).name
+        for name in kernel.COMPILED_IN
+    )
+    return [each.read_bytes() for each in (*own, *more)]
+
+
+def save_alone(compiled: Any) -> None:
+    """Lets one process at a time keep what it has compiled of a kernel. Two that had compiled it for other types would
+    number their files alike, and the next one take either for the other."""
+    cache = compiled._cache
+    save = cache.save_overload
+
+    def saved(signature: Any, data: Any) -> None:
+        with suppress(OSError), Path(cache.cache_path, ".saving").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(signature, data)
+
+    cache.save_overload = saved
 
 
 class CachedKernel:

@@ -32,14 +32,16 @@ ZERO = np.int64(0)
 NOTICE = "compiling kernels, once per machine (a few seconds for each kind of operation) ..."
 _LOCATORS = "zipline.algebra.columnar.cached.CachedKernel,InTreeCacheLocator,UserWideCacheLocator"
 """Where Numba looks for what it has compiled, the first of these that can be written."""
+COMPILED_IN = ("moments.py", "compiled.py", "layout.py", "windows.py", "../clock.py")
+"""Of what else kernels are made, beside this folder: functions, and constants, which are compiled into them."""
 PATIENCE = 1.0
 """Seconds of compilation before the notice."""
 
 
 @cache
 def cache_folder() -> str:
-    """Where the compiled kernels of these sources lie."""
-    sources = hashlib.sha256()
+    """Where the compiled kernels of these sources lie, as this release of Numba compiles them."""
+    sources = hashlib.sha256(numba.__version__.encode())
     for text in _sources():
         sources.update(text)
     base = os.environ.get("ZIPLINE_KERNEL_CACHE")
@@ -53,7 +55,7 @@ def _sources() -> list[bytes]:
         from zipline.algebra.columnar.cached import archived_sources
 
         return archived_sources()
-    paths = [*sorted(here.glob("*.py")), here.parent / "moments.py", here.parent / "compiled.py"]
+    paths = [*sorted(here.glob("*.py")), *(here.parent / name for name in COMPILED_IN)]
     return [path.read_bytes() for path in paths]
 
 
@@ -65,6 +67,9 @@ def kernel(function: Function) -> Function:
         compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
         config.CACHE_LOCATOR_CLASSES = before
+    from zipline.algebra.columnar.cached import save_alone
+
+    save_alone(compiled)
     return cast(Function, compiled)
 
 

@@ -63,6 +63,8 @@ def defaults(flink: Flink, name: str, folder: str) -> dict[str, str]:
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
         **flink.settings,
+        # What a checkpoint has of a topic must be in the tiles that were sent before it, not on its way there.
+        "execution.checkpointing.unaligned.enabled": "false",
     }
 
 

@@ -422,7 +422,9 @@ def _column(source: Projection, name: str) -> str:
 
 
 def _is_key(sql: str, dtype: DataType) -> str:
-    """A NaN is null."""
+    """A NaN is null, and so is a day outside the years 1 to 9999, which casts may give: it has no place."""
+    if dtype == DATE:
+        return f"{sql} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
     return f"ABS({sql}) >= 0" if dtype.is_float else f"{sql} IS NOT NULL"
 
 

@@ -28,6 +28,10 @@ from zipline.values import dataclass
 
 _LONGEST_NAME = 60
 
+STATE = "state 2"
+"""The form of the job's state and its operators, which are Java: to be raised with every change of them. A job does not
+go on from the state of another form."""
+
 
 @dataclass(frozen=True, eq=False)
 class StreamJob:
@@ -54,7 +58,7 @@ class StreamJob:
         """Of what it computes, wherever it reads and writes."""
         nowhere = dict.fromkeys(self.sources.all_tables, "")
         found = statements(self.feeds, self.tables, Settings("", "", "", "", nowhere, nowhere, {}))
-        text = "\n".join([*found, str(self.project.flink.parallelism)])
+        text = "\n".join([STATE, *found, str(self.project.flink.parallelism)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

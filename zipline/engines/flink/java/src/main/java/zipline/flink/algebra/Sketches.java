@@ -150,7 +150,9 @@ final class Sketches {
                 out.sketch(QUANTILES, sketch.toByteArray());
                 return;
             }
-            Arrays.sort(few, 0, size);
+            if (stored) { // a snapshot is written beside the task, which may copy them
+                Arrays.sort(few, 0, size);
+            }
             out.tuple(size);
             for (int n = 0; n < size; n++) {
                 out.number(few[n]);

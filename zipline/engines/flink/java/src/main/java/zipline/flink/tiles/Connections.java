@@ -38,6 +38,7 @@ final class Connections {
             all.put("linger.ms", "0");
             all.put("batch.size", Integer.toString(1 << 20));
             all.put("max.request.size", Integer.toString(64 << 20));
+            all.put("buffer.memory", Integer.toString(128 << 20));
             all.putAll(settings);
             var loader = Thread.currentThread().getContextClassLoader();
             try {

@@ -74,7 +74,8 @@ final class TileSink implements Sink<Tuple2<Place, Tile>> {
         public void onProcessingTime(long now) throws IOException {
             long gathered = changed.size() / PER_MILLISECOND;
             send();
-            time.registerTimer(now + Math.max(sink.flush, Math.min(gathered, LONGEST)), this);
+            long after = Math.max(sink.flush, Math.min(gathered, LONGEST));
+            time.registerTimer(time.getCurrentProcessingTime() + after, this); // not since it was due
         }
 
         @Override
