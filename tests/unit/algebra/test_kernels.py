@@ -78,16 +78,18 @@ print(len(recorder.buffer))
 
 def test_processes_that_compile_one_kernel_for_different_types_at_once_keep_both_apart(tmp_path: Path) -> None:
     code = """
-import sys
+import sys, time
 import numpy as np
-from zipline.algebra.columnar.kernel import kernel
-from zipline.algebra.columnar import cached, kernel as module
-import numba.core.caching as caching, time
-before = caching.IndexDataCacheFile._save_index
-def slowly(self, overloads):
-    time.sleep(1.0)  # both have looked at which numbers are taken
-    before(self, overloads)
-caching.IndexDataCacheFile._save_index = slowly
+from numba.core.caching import IndexDataCacheFile as File
+def late(name, seconds):
+    before = getattr(File, name)
+    def slowly(*given):
+        time.sleep(seconds)
+        return before(*given)
+    setattr(File, name, slowly)
+# Both see that no number is taken; the index of one comes last, and the code of the other.
+late("_save_index", {"int64": 1.5, "float64": 3.0}[sys.argv[2]])
+late("_save_data", {"int64": 3.0, "float64": 0.0}[sys.argv[2]])
 sys.path.insert(0, sys.argv[1])
 from doubled import doubled
 print(doubled(np.dtype(sys.argv[2]).type(2.5)))
