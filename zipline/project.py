@@ -67,8 +67,9 @@ from zipline.values import dataclass
 FILE = "zipline.toml"
 EMBEDDED = ".zipline"
 ENGINES = ("local", "flink")
-PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 """For streams."""
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+"""Of brokers, in any case of letters."""
 STORES = ("lmdb", "redis", "cassandra", "memory")
 
 _DEFAULTS: dict[str, dict[str, str]] = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tests.integration.servers.flink import flink_command
+from tests.integration.servers.kafka import kafka_servers  # noqa: F401 (a fixture)
 
 Replay = Callable[[Sequence[str]], list[list[str]]]
 

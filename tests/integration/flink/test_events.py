@@ -14,7 +14,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.integration.servers.flink import run_java
-from tests.integration.servers.kafka import kafka_servers  # noqa: F401 (a fixture)
 from tests.unit.events.event_cases import (
     CHANGES,
     COLUMNS,
@@ -181,7 +180,7 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ran(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:  # noqa: F811
+def ran(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """One process runs both scripts: it takes longer to start than to do it."""
     kafka = f"'connector' = 'kafka', 'properties.bootstrap.servers' = '{kafka_servers}'"
     events, changes = made(kafka_servers, SENT, "-good", "-bad"), made(kafka_servers, SENT_CHANGES, "-found")

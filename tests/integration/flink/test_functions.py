@@ -13,7 +13,6 @@ import pytest
 from tests.integration.flink import drawn
 from tests.integration.flink.test_partials import compare, expected
 from tests.integration.servers.flink import class_path, flink_command
-from tests.integration.servers.kafka import kafka_servers  # noqa: F401 (a fixture)
 from tests.integration.streaming.jobs import make_topic
 from training.broker import program
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
@@ -62,7 +61,7 @@ def kept() -> Kept:
 @pytest.mark.parametrize(("reuse", "state"), [("true", "hashmap"), ("false", "hashmap"), ("true", "rocksdb")])
 def test_tiles_outlive_a_failure_of_the_job(
     tmp_path: Path,
-    kafka_servers: str,  # noqa: F811
+    kafka_servers: str,
     reuse: str,
     state: str,
 ) -> None:
@@ -111,7 +110,7 @@ def test_tiles_outlive_a_failure_of_the_job(
         compare(group_by, of, place, own, found[name], f"in Flink, reuse {reuse}, {state}")
 
 
-def test_a_tile_is_forgotten_when_nothing_was_added_to_it_for_long(tmp_path: Path, kafka_servers: str) -> None:  # noqa: F811
+def test_a_tile_is_forgotten_when_nothing_was_added_to_it_for_long(tmp_path: Path, kafka_servers: str) -> None:
     source = EventSource("events", topic=Topic("t"), query=Query(["k", "n"], time="t"))
     wanted = GroupBy(["k"], [source], [Aggregation("n", Operation.COUNT)], name="g")
     schema = {"k": BIGINT, "n": BIGINT, "t": TIMESTAMP}

@@ -6,10 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.integration.servers.cassandra import (  # noqa: F401 (a fixture)
-    LOGIN,
-    cassandra_address,
-)
+from tests.integration.servers.cassandra import LOGIN
 from tests.integration.streaming.jobs import (
     QUICK,
     bought,
@@ -25,7 +22,7 @@ from tests.integration.streaming.jobs import (
 def test_events_are_in_the_next_fetch_once_though_job_and_writer_are_killed(
     tmp_path: Path,
     kafka_servers: str,
-    cassandra_address: str,  # noqa: F811
+    cassandra_address: str,
 ) -> None:
     url = f"cassandra://{cassandra_address}/streamed?local_dc=datacenter1"
     login = "".join(f'{name} = "{value}"\n' for name, value in LOGIN.items())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 
+from zipline.clock import monotonic
 from zipline.errors import EngineError
 from zipline.values import dataclass
 
@@ -65,13 +67,19 @@ class Jobs:
         reasons = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
         return (reasons or lines)[-1 if reasons else 0]
 
-    def stop(self, job: str, folder: str) -> str:
-        """Asks for a savepoint and then for the end; gives the request's id, which `stopped` takes."""
+    def stop(self, job: str, folder: str, within: float) -> None:
+        """Ends a job with a savepoint below a folder; EngineError where that fails, or takes longer than `within`
+        seconds."""
+        until = monotonic() + within
         asked = {"targetDirectory": folder, "drain": False}
-        return str(self._ask(f"/jobs/{job}/stop", asked)["request-id"])
+        request = str(self._ask(f"/jobs/{job}/stop", asked)["request-id"])
+        while self._saved(job, request) is None:
+            if monotonic() > until:
+                raise EngineError(f"the savepoint took longer than {within:.0f} s", hint="look at its cluster")
+            time.sleep(0.1)
 
-    def stopped(self, job: str, request: str) -> str | None:
-        """Where the savepoint lies; None while it is being written. EngineError where it failed."""
+    def _saved(self, job: str, request: str) -> str | None:
+        """Where the savepoint lies; None while it is being written."""
         found = self._get(f"/jobs/{job}/savepoints/{request}")
         if found["status"]["id"] != "COMPLETED":
             return None

@@ -18,6 +18,7 @@ from zipline.plan.online import SERVED
 from zipline.project import Project
 from zipline.registry import Registry
 from zipline.stores.contract import Generation, Place, Store
+from zipline.stores.opening import space_of
 from zipline.stores.tiles import PROGRESS, Progress
 from zipline.tables.catalog import Catalog
 from zipline.values import dataclass
@@ -112,11 +113,10 @@ def steps_to(
     held = {holder.name for holder in registry.locks.held() if holder.is_alive}
     new = [each for each in state.streamed if each.space not in made.spaces.values()]
     unserved = {version.name for version in new}
-    spaces = {version.name: version.space for version in state.versions}
 
     def is_waited_for(job: StreamJob) -> bool:
-        names = {kept.group_by.name for kept in job.feeds}
-        return bool(names & unserved) or any(engine_of(store, spaces[name]) != FLINK for name in names)
+        is_new = any(kept.group_by.name in unserved for kept in job.feeds)
+        return is_new or any(engine_of(store, space_of(project, kept)) != FLINK for kept in job.feeds)
 
     ends = {
         name: status.report.job

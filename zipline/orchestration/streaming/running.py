@@ -13,7 +13,6 @@ writes all that its own job made of them when the other one has gone.
 from __future__ import annotations
 
 import threading
-import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -376,12 +375,7 @@ class Streaming:
         running = self.running
         if running is None or running.has_ended:
             return
-        request = running.jobs.stop(running.id, self.job.saved)
-        until = monotonic() + STOPPED_WITHIN
-        while running.jobs.stopped(running.id, request) is None:
-            if monotonic() > until:
-                raise EngineError(f"the savepoint took longer than {STOPPED_WITHIN:.0f} s")
-            time.sleep(0.1)
+        running.jobs.stop(running.id, self.job.saved, STOPPED_WITHIN)
 
     def _count(self) -> None:
         """Messages that were put aside since their topics were made."""
