@@ -130,7 +130,7 @@ def embedded(
     rows = decoded(found.tables[name].intake, log, records, dead).rows
     for kept in found.group_bys:
         Feed(kept, store, space(kept), lambda: NOON).take(name, name, rows, {"0": len(messages)})
-    lines = [msgspec.json.decode(line) for line in dead.path.read_bytes().splitlines()]
+    lines = [msgspec.json.decode(line) for line in dead.path.read_bytes().splitlines()] if dead.path.exists() else []
     return sorted((each["offset"], each["reason"]) for each in lines), store
 
 
@@ -205,3 +205,16 @@ def change(number: int, before: dict[str, Any] | None, after: dict[str, Any] | N
     op = "c" if before is None else "d" if after is None else "u"
     micros = NOON + number * 1_000_000
     return msgspec.json.encode({"op": op, "before": row(before), "after": row(after), "source": {"ts_us": micros}})
+
+
+def test_a_day_that_no_key_can_be_has_no_tile_and_stops_nobody(tmp_path: Path, kafka_servers: str) -> None:
+    name = "computed_days"
+    select = {"user": "CAST(CAST(at AS TIMESTAMP) AS DATE)", "a": "n", "b": "m"}
+    source = EventSource(name, topic=Topic(name, lateness=EVER), query=Query(select=select, time="t"))
+    found, feeds = planned(name, [source])
+    days = ["2024-03-05T11:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:30:00-05:00"]
+    messages = [msgspec.json.encode(event(number, {"at": day})) for number, day in enumerate(days)]
+    _, store, report = ran(found, {name: messages}, kafka_servers, tmp_path)
+    _, expected = embedded(found, name, messages[:1], tmp_path)
+    assert tiles(store, feeds[0]) == tiles(expected, feeds[0])
+    assert report.tiles == 1

@@ -19,6 +19,7 @@ from zipline.orchestration.events.kafka_client import KafkaUnreachableError
 from zipline.orchestration.events.logs import JournalLog
 from zipline.orchestration.events.posting import EventLog
 from zipline.orchestration.events.sources import journal_of
+from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.forwarding import Forwarder
 from zipline.orchestration.streaming.outboxes import Outbox, Relay, Sent
 from zipline.project import Brokers
@@ -164,3 +165,7 @@ def test_dead_letters_are_sent_again_once_as_they_came(
     found = read(kafka_servers, topic, 0) + read(kafka_servers, topic, 1)
     sent = [(b"{", came // 1000), (b'{"user": 7}', came // 1000), (b"{", came // 1000)]
     assert sorted(found, key=str) == sorted(sent, key=str)
+    admin = Admin(project.brokers)
+    first = next((topic, number) for number in (0, 1) if read(kafka_servers, topic, number))
+    assert (admin.came(first, 0) or 0) > came + 1_000_000, "of what is lost their time says nothing"
+    admin.close()
