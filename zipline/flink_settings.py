@@ -16,6 +16,13 @@ DEFAULTS = {
     "checkpoint": "5s",
     "flush": "50ms",
 }
+FIXED = {
+    "execution.checkpointing.mode": "EXACTLY_ONCE",
+    # What a checkpoint has of a topic must be in the tiles that were sent before it, not on its way there.
+    "execution.checkpointing.unaligned.enabled": "false",
+    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+}
+"""Settings of a job without which its values are not right; any other value of theirs is refused."""
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000}
 _DURATION = re.compile(r"(\d+)\s*(ms|s|m)")
 _MEMORY = re.compile(r"\d+[mg]", re.IGNORECASE)
@@ -54,6 +61,9 @@ def parsed(given: Mapping[str, str], settings: Mapping[str, str]) -> Flink:
         raise WrongFlink(f"{given['parallelism']!r} is no parallelism", "parallelism", "a whole number from 1 on")
     if not _MEMORY.fullmatch(given["memory"]):
         raise WrongFlink(f"{given['memory']!r} is no size of a JVM's heap", "memory", "512m", "2g")
+    for name, value in FIXED.items():
+        if settings.get(name, value).upper() != value.upper():
+            raise WrongFlink(f"tiles are right only where {name} is {value}, not {settings[name]!r}", "settings")
     return Flink(
         cluster=cluster,
         parallelism=int(given["parallelism"]),

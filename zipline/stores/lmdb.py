@@ -197,7 +197,7 @@ class LmdbStore:
         earlier = transactions.get(place)
         if earlier is not None:
             earlier.abort()
-        transaction = transactions[place] = environment.begin(buffers=True)
+        transaction = transactions[place] = environment.begin()  # of what is short a copy costs less than a view
         return transaction.get
 
     def _of_thread(self, name: str) -> dict[Place, Any]:

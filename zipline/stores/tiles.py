@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,18 +60,18 @@ def fine(day: int, t: int) -> bytes:
     return _PLACE.pack(day // DAY, t // HOUR)
 
 
-def all_coarse(days: NDArray[np.int64]) -> bytes:
-    """`coarse` of each day, one behind the other."""
+def all_coarse(days: NDArray[np.int64]) -> NDArray[Any]:
+    """`coarse` of each day, as rows."""
     return _placed(days, np.full(len(days), COARSE))
 
 
-def all_fine(days: NDArray[np.int64], times: NDArray[np.int64]) -> bytes:
-    """`fine` of each day and time, one behind the other."""
+def all_fine(days: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[Any]:
+    """`fine` of each day and time, as rows."""
     return _placed(days, times // HOUR)
 
 
-def _placed(days: NDArray[np.int64], hours: NDArray[np.int64]) -> bytes:
-    found: bytes = np.stack([days // DAY, hours], axis=1).astype(">i4").tobytes()
+def _placed(days: NDArray[np.int64], hours: NDArray[np.int64]) -> NDArray[Any]:
+    found: NDArray[Any] = np.stack([days // DAY, hours], axis=1).astype(">i4")
     return found
 
 

@@ -17,6 +17,7 @@ from tests.integration.streaming.jobs import make_topic
 from training.broker import program
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.algebra.layout import EVENTS as EVENTS_AT
+from zipline.byte_strings import listed
 from zipline.clock import to_datetime
 from zipline.engines.flink.messages import read_message
 from zipline.engines.flink.sharing import Shared
@@ -155,7 +156,7 @@ def tiles_of(brokers: Brokers, topic: str) -> dict[bytes, bytes]:
         for tile in reader.read(100, 1.0):
             message, at = read_message(tile.content), tile.after
             assert message.feed == 7
-            found.update(zip(message.places, message.tiles, strict=True))
+            found.update(zip(listed(message.places), listed(message.tiles), strict=True))
     reader.close()
     admin.close()
     return found

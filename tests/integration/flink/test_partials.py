@@ -23,6 +23,7 @@ from zipline.algebra.layout import FIRST_STATE, WORD, WORDS, State
 from zipline.algebra.signed import LARGEST
 from zipline.algebra.values import door
 from zipline.algebra.windows import floor
+from zipline.byte_strings import of_values
 from zipline.clock import DAY
 from zipline.engines.flink.partials import contents
 from zipline.engines.flink.sharing import Shared
@@ -78,7 +79,7 @@ def record(found: Records, key: bytes, day: int, start: int) -> int:
 
 
 def compare(kept: Kept, found: Records, place: int, events: list[drawn.Row], blob: bytes, how: str) -> None:
-    words, irs = contents(Shared((kept,)), [blob])
+    words, irs = contents(Shared((kept,)), of_values([blob]))
     of = found.words[place]
     assert words[0, :FIRST_STATE].tolist() == of[:FIRST_STATE].tolist(), how
     for state in kept.layout.states:
@@ -177,7 +178,7 @@ def test_what_is_no_tile_is_refused() -> None:
     assert kept.reductions
     for blob in (b"", b"\0" * (size - 1), b"\0" * size, b"\0" * size + b"\xff" * len(kept.reductions) + b"\x80"):
         with pytest.raises(CodecError):
-            contents(Shared((kept,)), [blob])
+            contents(Shared((kept,)), of_values([blob]))
 
 
 LISTS = {
@@ -209,7 +210,7 @@ def test_what_is_too_much_to_be_exact_is_sketched_so_that_python_reads_it(replay
     kept, rows = drawn.of_lists(dtype, wanted, [values[n::7] for n in range(7)], is_signed=False)
     (answer,) = replay([drawn.told(Shared((kept,)), rows, 3)])
     for blob in answer:
-        _, ((unique, frequent, *ranked),) = contents(Shared((kept,)), [bytes.fromhex(blob)])
+        _, ((unique, frequent, *ranked),) = contents(Shared((kept,)), of_values([bytes.fromhex(blob)]))
         exact = kept.aggregators[0].empty()
         for value in values:
             exact.add(clean(value))
@@ -235,7 +236,7 @@ def test_of_more_changes_than_the_declared_size_nothing_is_stored_but_their_numb
     kept, events = drawn.of_lists(BIGINT, [Aggregation("c0", Operation.LAST)], lists, is_signed=True)
     (answer,) = replay([drawn.told(Shared((kept,)), events, 2)])
     for blob in answer:
-        _, ((found,),) = contents(Shared((kept,)), [bytes.fromhex(blob)])
+        _, ((found,),) = contents(Shared((kept,)), of_values([bytes.fromhex(blob)]))
         assert found == {(): rows} if rows > LARGEST else sum(found.values()) == rows
 
 

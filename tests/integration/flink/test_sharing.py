@@ -12,7 +12,8 @@ from tests.integration.flink import drawn
 from tests.integration.flink.conftest import Replay
 from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.algebra.codec import encode
-from zipline.engines.flink.messages import PLACE_SUFFIX
+from zipline.byte_strings import of_values
+from zipline.engines.flink.messages import PLACE_SUFFIX, Message
 from zipline.engines.flink.partials import opened
 from zipline.engines.flink.sharing import Shared, shared
 from zipline.plan.build import plan_group_by
@@ -22,6 +23,10 @@ from zipline.types import BIGINT, DOUBLE, STRING, TIMESTAMP, DataType
 SCHEMA: dict[str, DataType] = {"k": BIGINT, "s": STRING, "x": DOUBLE, "y": DOUBLE, "ds": STRING}
 SCHEMA |= {"t": TIMESTAMP, "known": TIMESTAMP}
 PLACE = b"key" + PLACE_SUFFIX.pack(1, 2)
+
+
+def tile(content: str) -> Message:
+    return Message(0, of_values([PLACE]), of_values([bytes.fromhex(content)]))
 
 
 @pytest.mark.parametrize("kind", ["events", "changes"])
@@ -45,8 +50,8 @@ def test_each_finds_its_own_in_the_tiles_of_all(replay: Replay, kind: str, seed:
         for kept in of.members:
             alone = next(answers)
             for one, other in zip(whole, alone, strict=True):
-                found = opened(of, {PLACE: bytes.fromhex(one)}).of(kept)
-                wanted = opened(Shared((kept,)), {PLACE: bytes.fromhex(other)})
+                found = opened(of, [tile(one)]).of(kept)
+                wanted = opened(Shared((kept,)), [tile(other)])
                 assert found.words.tolist() == wanted.words.tolist()
                 pairs = zip(found.irs, wanted.irs, strict=True)
                 for got, own in pairs:

@@ -17,8 +17,9 @@ from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
 from zipline.algebra.codec import CodecError
 from zipline.algebra.layout import EVENTS, EVER_BEFORE
 from zipline.algebra.windows import floor
+from zipline.byte_strings import listed, of_values
 from zipline.clock import DAY, MINUTE, SECOND, now, to_datetime
-from zipline.engines.flink.messages import PLACE_SUFFIX, read_message
+from zipline.engines.flink.messages import PLACE_SUFFIX, Message, read_message
 from zipline.engines.flink.partials import opened
 from zipline.engines.flink.sharing import Shared, Tiles
 from zipline.engines.local.records import read_available, records
@@ -74,7 +75,11 @@ def tiles(*events: tuple[int, int]) -> dict[bytes, bytes]:
 
 
 def sent(*events: tuple[int, int]) -> Tiles:
-    return opened(Shared((KEPT,)), tiles(*events))
+    return opened(Shared((KEPT,)), [message_of(tiles(*events))])
+
+
+def message_of(found: dict[bytes, bytes]) -> Message:
+    return Message(0, of_values(found), of_values(found.values()))
 
 
 def stored(store: MemoryStore) -> list[tuple[int, int, int]]:
@@ -339,7 +344,7 @@ def test_what_another_engine_wrote_is_whole_once_all_is_in_that_came_before_it_w
 def test_a_message_that_is_cut_off_is_an_error(cut: int) -> None:
     whole = message(7, [b"a", b"bc"], [b"1234", b""])
     found = read_message(whole)
-    assert (found.feed, found.places, found.tiles) == (7, [b"a", b"bc"], [b"1234", b""])
+    assert (found.feed, listed(found.places), listed(found.tiles)) == (7, [b"a", b"bc"], [b"1234", b""])
     if cut:
         with pytest.raises(DataError):
             read_message(whole[:cut] if cut < len(whole) else whole + b"x")
@@ -350,7 +355,19 @@ def test_a_message_that_is_cut_off_is_an_error(cut: int) -> None:
 def test_a_tile_of_another_length_is_an_error() -> None:
     ((place, tile),) = tiles((3, 1)).items()
     with pytest.raises(CodecError):
-        opened(Shared((KEPT,)), {place: tile[:-8]})
+        opened(Shared((KEPT,)), [message_of({place: tile[:-8]})])
+    with pytest.raises(CodecError):
+        opened(Shared((KEPT,)), [message_of({place[-11:]: tile})])
+
+
+def test_the_newest_of_a_place_is_the_last_that_came() -> None:
+    older, newer, other = tiles((3, 1)), tiles((3, 5)), tiles((9, 2))
+    sent = [message_of(older | other), message_of(newer), message_of({})]
+    found = opened(Shared((KEPT,)), sent)
+    expected = opened(Shared((KEPT,)), [message_of(newer | other)])
+    assert found.words.tolist() == expected.words.tolist()
+    assert (listed(found.keys), found.key.tolist()) == (listed(expected.keys), expected.key.tolist())
+    assert opened(Shared((KEPT,)), [message_of({})]).key.tolist() == []
 
 
 def message(feed: int, places: Sequence[bytes], values: Sequence[bytes]) -> bytes:

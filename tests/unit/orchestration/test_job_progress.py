@@ -36,6 +36,11 @@ class Brokers:
     def bounds(self, topics: Sequence[str]) -> Bounds:
         return {PLACE: (self.low, self.end_)}
 
+    id = "first"
+
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(topics, self.id)
+
     def end(self, topic: str) -> int:
         return len(self.lost)
 
@@ -186,6 +191,24 @@ def test_a_topic_that_was_made_anew_is_told_and_gone_on_with_from_its_beginning(
     brokers.reads_to(3)
     marks.look(posted=1 << 60)
     assert marks.reached(1) == Mark(1, NOW, 0)
+
+
+@pytest.mark.parametrize("fails", ["", "tell_lost"])
+def test_a_topic_that_was_made_anew_and_has_more_than_before_is_told(fails: str) -> None:
+    brokers = Brokers(end=9, committed=9)
+    marks = marks_of(brokers)
+    marks.begin()
+    marks.look(posted=1 << 60)
+    assert (brokers.lost, marks.reached(0)) == ([], Mark(0, NOW, 0))
+    brokers.id, brokers.end_ = "second", 20
+    if fails:
+        brokers.happens[fails] = unreachable
+        with pytest.raises(KafkaUnreachableError):
+            marks.look(posted=1 << 60)
+    for _ in range(3):
+        marks.look(posted=1 << 60)
+        assert brokers.lost == [NOW]
+    assert marks.reached(0) is None
 
 
 @pytest.mark.parametrize("is_followed", [True, False])

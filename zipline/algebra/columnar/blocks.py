@@ -14,6 +14,7 @@ from zipline.algebra.columnar import combining, sealing
 from zipline.algebra.columnar.kernel import kernel
 from zipline.algebra.contract import Aggregator
 from zipline.algebra.layout import HEADER, IR_BYTES, RECORDS, START, TAG, WIDTH, WORD, WORDS, Layout
+from zipline.byte_strings import pieces
 from zipline.values import dataclass
 
 Ints = NDArray[np.int64]
@@ -36,15 +37,16 @@ class Form:
 
     def written(self, words: Ints, irs: Irs) -> bytes:
         """The block of these records."""
-        return next(self.all_written(words, irs, np.array([0, len(words)])))
+        (block,) = self._some_written(words, irs, np.array([0, len(words)]))
+        return block
 
-    def all_written(self, words: Ints, irs: Irs, bounds: Ints) -> Iterator[bytes]:
-        """The blocks of records `bounds[n]:bounds[n + 1]`, one for each n."""
+    def all_written(self, words: Ints, irs: Irs, bounds: Ints) -> Iterator[list[bytes]]:
+        """The blocks of records `bounds[n]:bounds[n + 1]`, one for each n, some at a time."""
         for first in range(0, len(bounds) - 1, AT_ONCE):
-            yield from self._some_written(words, irs, bounds[first : first + AT_ONCE + 1])
+            yield self._some_written(words, irs, bounds[first : first + AT_ONCE + 1])
 
     def _some_written(self, words: Ints, irs: Irs, bounds: Ints) -> list[bytes]:
-        """The same, all laid out in one buffer."""
+        """All laid out in one buffer."""
         spans = pairwise(bounds.tolist() if self.aggregators else [])
         packed = [pack(self.fingerprint, self._stored(irs[first:last])) for first, last in spans]
         counts = np.diff(bounds)
@@ -59,8 +61,7 @@ class Form:
             begin = (end + -len(each) // WORD) * WORD
             out.view(np.uint8)[begin : begin + len(each)] = np.frombuffer(each, np.uint8)
         sealing.seal(out, ends)
-        whole = out.tobytes()
-        return [whole[begin * WORD : end * WORD] for begin, end in pairwise(places)]
+        return pieces(out.tobytes(), (ends * WORD).tolist())
 
     def _stored(self, irs: Irs) -> list[Any]:
         """The IRs of records one behind the other, as a store keeps them."""
@@ -75,22 +76,23 @@ class Form:
 
     def opened_alone(self, blocks: Sequence[Any], *, is_strict: bool = False) -> Opened:
         """The records of each block, or None. One of another definition has none, or with `is_strict` is an error."""
-        sizes = np.array([0 if block is None else len(block) for block in blocks], np.int64)
-        there = np.flatnonzero(sizes)
-        if any(block is not None and not len(block) for block in blocks) or (sizes[there] < HEADER * WORD).any():
+        present = [block for block in blocks if block is not None]
+        there = np.flatnonzero([block is not None for block in blocks])
+        sizes = np.fromiter(map(len, present), np.int64, len(present))
+        if (sizes < HEADER * WORD).any():
             raise CodecError("a stored block is too short")
-        whole = b"".join([block for block in blocks if block is not None])
-        begins = np.cumsum(sizes[there]) - sizes[there]
-        if (sizes[there] % WORD).any():
+        whole = b"".join(present)
+        begins = np.cumsum(sizes) - sizes
+        if (sizes % WORD).any():
             raise CodecError("a stored block has not the length that it says")
         words, at = np.frombuffer(whole, np.int64), begins // WORD
         own = words[at + TAG] == self.tag
         if is_strict and not own.all():
             raise CodecError("a stored block belongs to another definition", hint="upload again")
-        there, begins, at = there[own], begins[own], at[own]
+        there, begins, at, sizes = there[own], begins[own], at[own], sizes[own]
         counts, irs = words[at + RECORDS], words[at + IR_BYTES]
-        longest = sizes[there] // WORD
-        if ((counts < 0) | (irs < 0) | (counts > longest) | (irs > sizes[there])).any() or (
+        longest = sizes // WORD
+        if ((counts < 0) | (irs < 0) | (counts > longest) | (irs > sizes)).any() or (
             HEADER + counts * self.layout.words + -(-irs // WORD) != longest
         ).any():
             raise CodecError("a stored block has not the length that it says")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from itertools import accumulate, pairwise
 
 import numpy as np
+import pyarrow as pa
 
+from zipline.byte_strings import of_lengths
 from zipline.errors import DataError
 from zipline.values import dataclass
 
@@ -18,11 +19,11 @@ _HEADER = struct.Struct("<qqq")
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """Whole tiles of one group-by: each place once, and the partial that it has."""
+    """Whole tiles of one group-by: places, and the partial that each of them has (`zipline.byte_strings`)."""
 
     feed: int
-    places: list[bytes]
-    tiles: list[bytes]
+    places: pa.Array
+    tiles: pa.Array
 
 
 def read_message(content: bytes) -> Message:
@@ -38,6 +39,5 @@ def read_message(content: bytes) -> Message:
     lengths = np.frombuffer(content, "<i4", 2 * count, _HEADER.size)
     if (lengths < 0).any() or begin + int(lengths.sum(dtype=np.int64)) != len(content):
         raise DataError("a message of tiles has not the length that it says")
-    ends = list(accumulate(lengths.tolist(), initial=begin))
-    parts = [content[first:last] for first, last in pairwise(ends)]
-    return Message(feed, parts[:count], parts[count:])
+    places = of_lengths(lengths[:count], content, begin)
+    return Message(feed, places, of_lengths(lengths[count:], content, begin + int(lengths[:count].sum(dtype=np.int64))))

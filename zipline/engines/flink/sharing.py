@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.blocks import Irs
@@ -38,11 +39,11 @@ class _Part(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Tiles in the order of their places: `keys` are distinct, `key` the number of each one's, `day` when it became
-    available, `words` a row for each, and `irs` a list for each, or none where no IR is kept."""
+    """Tiles in the order of their places: `keys` are distinct (`zipline.byte_strings`), `key` the number of each one's,
+    `day` when it became available, `words` a row for each, and `irs` a list for each, or none where no IR is kept."""
 
     shared: Shared
-    keys: Sequence[bytes]
+    keys: pa.Array
     key: NDArray[np.int64]
     day: NDArray[np.int64]
     words: NDArray[np.int64]

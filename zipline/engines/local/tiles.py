@@ -11,12 +11,14 @@ batches are whole or not at all, nothing is counted twice after a crash.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from zipline import byte_strings
 from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.layout import EVENTS, EVER_BEFORE, START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
@@ -24,7 +26,7 @@ from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, Records, read_available, records
 from zipline.plan.online import Kept
 from zipline.stores.contract import Item, Place, Store
-from zipline.stores.tiles import PROGRESS, SUFFIX, Progress, all_coarse, all_fine
+from zipline.stores.tiles import PROGRESS, Progress, all_coarse, all_fine
 from zipline.tables.catalog import open_catalog
 
 Ints = NDArray[np.int64]
@@ -53,19 +55,22 @@ class TileWriter:
             if also:
                 self._store.put_tiles(self._space, also)
             return 0
-        self._write(found.keys, found.key, found.group, Tiles(found.words, found.irs, found.key), also)
+        self._write(
+            byte_strings.of_values(found.keys), found.key, found.group, Tiles(found.words, found.irs, found.key), also
+        )
         return int(sum(each.rows for each in rows.readings))
 
-    def replace(self, keys: Sequence[bytes], key: Ints, day: Ints, words: Ints, irs: Irs, also: Sequence[Item]) -> None:
+    def replace(self, keys: pa.Array, key: Ints, day: Ints, words: Ints, irs: Irs, also: Sequence[Item]) -> None:
         """Puts whole tiles of the finest level in the place of those there, each once.
 
-        They are in the order of (key, day, start); `key` is the number of each one's key. Where no row is ever taken
-        back, one that holds fewer events than that which is there is an older one, and is left out.
+        They are in the order of (key, day, start); `key` is the number of each one's key (`zipline.byte_strings`).
+        Where no row is ever taken back, one that holds fewer events than that which is there is an older one, and is
+        left out.
         """
         self._write(keys, key, day, Tiles(words, irs, key), also, is_whole=True)
 
     def _write(
-        self, keys: Sequence[bytes], key: Ints, day: Ints, new: Tiles, also: Sequence[Item], *, is_whole: bool = False
+        self, keys: pa.Array, key: Ints, day: Ints, new: Tiles, also: Sequence[Item], *, is_whole: bool = False
     ) -> None:
         """Takes tiles of the finest level into their chunks, in the order of (key, day, start), and all above anew."""
         hours = floor(new.words[:, START], HOUR)
@@ -80,10 +85,10 @@ class TileWriter:
         top = changed.at(np.flatnonzero(changed.words[:, WIDTH] == TILE_LEVELS[_HOURLY - 1]))
         hourly = Tiles(*self._form.merged(_as_tiles(top.words, HOUR), top.irs, above[top.chunk]))
         done = self._merged(names_above, hourly, TILE_LEVELS[_HOURLY:], is_whole=True)
-        items = [*self._items(names, changed), *self._items(names_above, done)]
-        self._store.put_tiles(self._space, [*items, *also])
+        items = [*self._items(names, changed), *self._items(names_above, done), *also]
+        self._store.put_tiles(self._space, items)
         if self._own is not None:
-            self._own.update(name for name, _ in items)
+            self._own.update(names, names_above)
 
     def _merged(self, names: list[bytes], new: Tiles, levels: Sequence[int], *, is_whole: bool) -> Tiles:
         """Chunks with these tiles of their finest level taken in, or in place of those there, and all above anew."""
@@ -113,7 +118,8 @@ class TileWriter:
 
     def _items(self, names: list[bytes], tiles: Tiles) -> Iterator[Item]:
         bounds = np.searchsorted(tiles.chunk, np.arange(len(names) + 1))
-        return zip(names, self._form.all_written(tiles.words, tiles.irs, bounds), strict=True)
+        blocks = chain.from_iterable(self._form.all_written(tiles.words, tiles.irs, bounds))
+        return zip(names, blocks, strict=True)
 
     def _stored(self, names: list[bytes]) -> list[Any]:
         if self._own is None:
@@ -154,9 +160,9 @@ def with_tiles_from(end: int, kept: Kept, found: Records) -> Records:
 _HOURLY = TILE_LEVELS.index(HOUR)
 
 
-def _named(keys: Sequence[bytes], key: Ints, suffixes: bytes) -> list[bytes]:
+def _named(keys: pa.Array, key: Ints, places: NDArray[Any]) -> list[bytes]:
     """The names of chunks: of each its key, and what stands behind it."""
-    return [keys[k] + suffixes[n * SUFFIX : (n + 1) * SUFFIX] for n, k in enumerate(key.tolist())]
+    return byte_strings.listed(byte_strings.joined(keys.take(pa.array(key)), byte_strings.of_rows(places)))
 
 
 def _together(tiles: Sequence[Tiles]) -> Tiles:

@@ -8,6 +8,7 @@ come: those of the next two days lie in it as tiles, of all levels, for a query 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +65,8 @@ def _partials(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:
         return np.where(t < end, cuts[np.searchsorted(cuts, t, side="right") - 1], floor(t, kept.tile))
 
     found = with_tiles_from(end, kept, records(kept, rows, start_of, 0))
-    return zip(found.keys, kept.form.all_written(found.words, found.irs, found.bounds), strict=True)
+    blocks = chain.from_iterable(kept.form.all_written(found.words, found.irs, found.bounds))
+    return zip(found.keys, blocks, strict=True)
 
 
 def _values(kept: Kept, catalog: Catalog, end: int) -> Iterator[Item]:

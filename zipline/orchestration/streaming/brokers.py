@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -121,6 +121,14 @@ class Admin:
                 raise KafkaUnreachableError(f"there is no topic {topic!r} on the brokers any more")
         return {(topic, n): self._watermarks(topic, n) for topic in topics for n in known[topic]}
 
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Of topics what they are to the brokers: one that is made anew is another one."""
+        if not topics:
+            return {}
+        asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=TIMEOUT)
+        found = {topic: result_of(_unread(topic), each, TIMEOUT) for topic, each in asked.items()}
+        return {topic: str(each.topic_id) for topic, each in found.items()}
+
     def end(self, topic: str) -> int:
         """Where a topic of one partition ends."""
         return self._watermarks(topic, 0)[1]
@@ -217,7 +225,7 @@ class TileReader:
             {
                 **settings_of(brokers),
                 **READING,
-                "fetch.wait.max.ms": 10,
+                "fetch.wait.max.ms": 200,
                 "fetch.message.max.bytes": 4 << 20,
                 "fetch.max.bytes": LARGEST,
                 "message.max.bytes": LARGEST,

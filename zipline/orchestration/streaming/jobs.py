@@ -28,7 +28,7 @@ from zipline.values import dataclass
 
 _LONGEST_NAME = 60
 
-STATE = "state 2"
+STATE = "state 3"
 """The form of the job's state and its operators, which are Java: to be raised with every change of them. A job does not
 go on from the state of another form."""
 

@@ -14,8 +14,8 @@ that came before the first message that (2) has not reached.
 tiles, before a mark is noted and before a job begins behind what is gone: so whoever reads the tiles knows it before
 they are told to be complete, and again whenever they are read again. How far the job had got at each look is kept by
 the brokers: what is deleted of all behind that counts as lost, though the job may have read it in between. A topic
-that ends before that was made anew, or may have been if the brokers know nothing of it any more: then all that came
-until now counts as lost.
+that has another id than at the last look, or ends before that, was made anew, or may have been if the brokers know
+nothing of it any more: then all that came until now counts as lost.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class JobProgress:
         self._marks: deque[Mark] = deque()
         self._known: Offsets = {}
         """How far the job had got when it was looked last, or further where it is told that something is lost."""
+        self._ids: dict[str, str] = {}
+        """Those that the topics had."""
         self._kept = -KEPT_EVERY
         self.lag: int | None = None
 
@@ -100,15 +102,18 @@ class JobProgress:
 
     def look_for_lost(self) -> bool:
         """Tells what is gone that the job had not read; whether there is something."""
-        bounds = self._admin.bounds(self._topics)
+        ids, bounds = self._admin.ids(self._topics), self._admin.bounds(self._topics)
         gone = {place: bound for place, bound in bounds.items() if self._known.get(place, 0) < bound[0]}
-        anew = {place: bound for place, bound in bounds.items() if self._known.get(place, 0) > bound[1]}
+        changed = {topic for topic, found in ids.items() if self._ids.get(topic, found) != found}
+        ended = {topic for (topic, number), (_, end) in bounds.items() if self._known.get((topic, number), 0) > end}
+        anew = {place: bound for place, bound in bounds.items() if place[0] in changed | ended}
         if gone:
             self._tell(self._admin.begins(gone, are_unread=True))
         if anew:
             self._tell(now())
         if gone or anew:
             self._keep({**self._known, **{place: low for place, (low, _) in (gone | anew).items()}})
+        self._ids = ids
         return bool(gone or anew)
 
     def _tell(self, since: int) -> None:

@@ -22,7 +22,7 @@ from functools import partial
 from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import monotonic, now
 from zipline.engines.flink.launching import Running, ended, start
-from zipline.engines.flink.messages import read_message
+from zipline.engines.flink.messages import Message, read_message
 from zipline.engines.flink.partials import opened
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
 from zipline.engines.flink.sharing import shared
@@ -46,8 +46,8 @@ MANY = 4096
 """Tiles that are written at once under load, time after time: then throughput counts more than how soon each is
 there."""
 REST, LONGEST_REST = 3.0, 1.0
-"""How long tiles gather after such a write, in times that it took and in seconds: of each that changes meanwhile only
-the newest is written, and a job of this machine has its processors."""
+"""How long tiles gather after such a write, in times that it took and in seconds, if all that came were of one place:
+of each that changes meanwhile only the newest is written. The fewer of those that came were written, the longer."""
 STOPPED_WITHIN = 60.0
 """Seconds for a savepoint."""
 
@@ -70,6 +70,8 @@ class Streaming:
         self._offset = 0
         self._until = 0
         self._rests_until = 0.0
+        self._came = 0
+        """Tiles in the messages that are taken in."""
         self._had_many = False
         self._ends_job = False
         self._checked = monotonic()
@@ -218,13 +220,15 @@ class Streaming:
             self._begin()
         self._stopped.wait(self._rests_until - monotonic())
         messages = self._reader.read(MOST, WAITED)
-        began, before = monotonic(), self.report.tiles
+        began, before, self._came = monotonic(), self.report.tiles, 0
         for some in self._parts(messages):
             if not self._put(some):
                 break
-        is_many = self.report.tiles - before >= MANY
+        written = self.report.tiles - before
+        is_many = written >= MANY
         if is_many and self._had_many and len(messages) < MOST:
-            self._rests_until = monotonic() + min(LONGEST_REST, REST * (monotonic() - began))
+            rest = min(LONGEST_REST, REST * (monotonic() - began))
+            self._rests_until = monotonic() + rest * (1 - written / self._came)
         self._had_many = is_many
         return len(messages)
 
@@ -246,7 +250,7 @@ class Streaming:
         self._has_begun = all(feed.look() for feed in self._feeds)
         if not self._has_begun:
             return False
-        newest: dict[int, dict[bytes, bytes]] = {each.tag: {} for each in self._shared}
+        came: dict[int, list[Message]] = {each.tag: [] for each in self._shared}
         after = self._offset
         for message in messages:
             if message.after != after + 1:  # the topic has deleted what was not read
@@ -256,15 +260,16 @@ class Streaming:
                 self._lose(message.since)
                 continue
             found = read_message(message.content)
-            if found.feed in newest:
-                newest[found.feed].update(zip(found.places, found.tiles, strict=True))
+            if found.feed in came:
+                came[found.feed].append(found)
         feeds = {feed.kept: feed for feed in self._feeds if self._stands(feed) <= self._offset}
         for each in self._shared:
             own = [feeds[kept] for kept in each.members if kept in feeds]
-            tiles = opened(each, newest[each.tag]) if own and newest[each.tag] else None
+            tiles = opened(each, came[each.tag]) if own and came[each.tag] else None
             for feed in own:
                 feed.put(self.job.tiles, tiles, after)
-                self.report.tiles += len(newest[each.tag])
+                self.report.tiles += 0 if tiles is None else len(tiles.key)
+                self._came += sum(len(message.places) for message in came[each.tag])
         self._offset = after
         return True
 

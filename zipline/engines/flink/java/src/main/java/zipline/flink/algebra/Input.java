@@ -100,11 +100,15 @@ final class Input {
     }
 
     long word() {
-        long value = 0;
-        for (int shift = 0; shift < 64; shift += 8) {
-            value |= (bytes[position++] & 0xFFL) << shift;
-        }
+        long value = (long) Output.WORDS.get(bytes, position);
+        position += 8;
         return value;
+    }
+
+    void all(long[] words) {
+        for (int n = 0; n < words.length; n++) {
+            words[n] = word();
+        }
     }
 
     private void skip() {

@@ -1,11 +1,15 @@
 package zipline.flink.algebra;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /** Bytes that grow by values, each as the codec writes it. */
 final class Output {
+    static final VarHandle WORDS = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
     private static final double MOST_WHOLE = 1L << 40;
 
     private byte[] bytes;
@@ -13,6 +17,11 @@ final class Output {
 
     Output(int capacity) {
         bytes = new byte[capacity];
+    }
+
+    /** All of it; nothing may be written afterwards. */
+    byte[] whole() {
+        return size == bytes.length ? bytes : taken();
     }
 
     byte[] taken() {
@@ -37,8 +46,15 @@ final class Output {
     /** Eight bytes, the lowest first. */
     void word(long value) {
         room(8);
-        for (int shift = 0; shift < 64; shift += 8) {
-            bytes[size++] = (byte) (value >>> shift);
+        WORDS.set(bytes, size, value);
+        size += 8;
+    }
+
+    void all(long[] words) {
+        room(8 * words.length);
+        for (long word : words) {
+            WORDS.set(bytes, size, word);
+            size += 8;
         }
     }
 

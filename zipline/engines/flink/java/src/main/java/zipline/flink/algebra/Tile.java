@@ -5,19 +5,23 @@ package zipline.flink.algebra;
  * intermediate results that have no fixed size.
  */
 public final class Tile {
+    private static final Ir[] NONE = {};
+
     final Spec spec;
     final long[] words;
     final Ir[] irs;
-    /** When it took an event last, in milliseconds; 0 before the first. */
-    long touched;
 
     Tile(Spec spec) {
-        this(spec, new long[spec.words], new Ir[spec.reductions.length]);
+        this(spec, new long[spec.words], irs(spec));
         words[Spec.WIDTH] = spec.width;
         for (int n = 0; n < irs.length; n++) {
             irs[n] = spec.reductions[n].empty();
         }
         words[Spec.START] = Long.MIN_VALUE;
+    }
+
+    private static Ir[] irs(Spec spec) {
+        return spec.reductions.length == 0 ? NONE : new Ir[spec.reductions.length];
     }
 
     private Tile(Spec spec, long[] words, Ir[] irs) {
@@ -47,19 +51,9 @@ public final class Tile {
     /** The record as little-endian words, and the intermediate results as a store keeps them, one behind the other. */
     public byte[] encoded() {
         Output out = new Output(8 * words.length + (irs.length == 0 ? 0 : 256));
-        for (long word : words) {
-            out.word(word);
-        }
+        out.all(words);
         write(out, true);
-        return out.taken();
-    }
-
-    public long touched() {
-        return touched;
-    }
-
-    public void touch(long now) {
-        touched = now;
+        return out.whole();
     }
 
     /** Adds all that another tile of the place has taken. */
@@ -77,11 +71,10 @@ public final class Tile {
     }
 
     Tile copied() {
-        Tile made = new Tile(spec, words.clone(), new Ir[irs.length]);
+        Tile made = new Tile(spec, words.clone(), irs(spec));
         for (int n = 0; n < irs.length; n++) {
             made.irs[n] = irs[n].copied();
         }
-        made.touched = touched;
         return made;
     }
 

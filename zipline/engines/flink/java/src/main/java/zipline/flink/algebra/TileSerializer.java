@@ -9,8 +9,8 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * Tiles of one group-by as state: when they were touched, their words and their intermediate results, whole. What is kept of the group-by belongs to
- * the serializer, not to each tile, and so to its snapshot: a job takes over no state of another definition.
+ * Tiles of one group-by as state: their words and their intermediate results, whole. What is kept of the group-by belongs
+ * to the serializer, not to each tile, and so to its snapshot: a job takes over no state of another definition.
  */
 public final class TileSerializer extends TypeSerializer<Tile> {
     private static final long serialVersionUID = 1;
@@ -61,10 +61,9 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     @Override
     public void serialize(Tile tile, DataOutputView target) throws IOException {
-        target.writeLong(tile.touched);
-        for (long word : tile.words) {
-            target.writeLong(word);
-        }
+        Output words = new Output(8 * tile.words.length);
+        words.all(tile.words);
+        target.write(words.whole());
         if (tile.irs.length > 0) {
             Output out = new Output(256);
             tile.write(out, false);
@@ -77,10 +76,9 @@ public final class TileSerializer extends TypeSerializer<Tile> {
     @Override
     public Tile deserialize(DataInputView source) throws IOException {
         Tile tile = createInstance();
-        tile.touched = source.readLong();
-        for (int n = 0; n < tile.words.length; n++) {
-            tile.words[n] = source.readLong();
-        }
+        byte[] words = new byte[8 * tile.words.length];
+        source.readFully(words);
+        new Input(words).all(tile.words);
         if (tile.irs.length > 0) {
             byte[] content = new byte[source.readInt()];
             source.readFully(content);
@@ -96,7 +94,7 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     @Override
     public void copy(DataInputView source, DataOutputView target) throws IOException {
-        move(source, target, Long.BYTES * (1 + spec().words));
+        move(source, target, Long.BYTES * spec().words);
         if (spec().reductions.length > 0) {
             int length = source.readInt();
             target.writeInt(length);
@@ -128,7 +126,7 @@ public final class TileSerializer extends TypeSerializer<Tile> {
 
     /** What is kept of the group-by, as text in UTF-8 behind its size. */
     public static final class Snapshot implements TypeSerializerSnapshot<Tile> {
-        private static final int VERSION = 2;
+        private static final int VERSION = 3;
         private String text;
 
         public Snapshot() {}

@@ -7,10 +7,15 @@ import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** Places as their bytes behind their number, written at once: checkpoints of many keys are mostly these. */
+/**
+ * Places as their bytes behind their number. Checkpoints of many keys are mostly these, so it takes two calls: an int is
+ * written byte by byte.
+ */
 final class PlaceSerializer extends TypeSerializerSingleton<Place> {
     static final PlaceSerializer INSTANCE = new PlaceSerializer();
     private static final long serialVersionUID = 1L;
+    /** Stands for a number of bytes that takes more than one. */
+    private static final int LONG = 0xFF;
 
     private PlaceSerializer() {}
 
@@ -41,13 +46,18 @@ final class PlaceSerializer extends TypeSerializerSingleton<Place> {
 
     @Override
     public void serialize(Place place, DataOutputView target) throws IOException {
-        target.writeInt(place.bytes.length);
+        int length = place.bytes.length;
+        target.writeByte(Math.min(length, LONG));
+        if (length >= LONG) {
+            target.writeInt(length);
+        }
         target.write(place.bytes);
     }
 
     @Override
     public Place deserialize(DataInputView source) throws IOException {
-        byte[] bytes = new byte[source.readInt()];
+        int length = source.readUnsignedByte();
+        byte[] bytes = new byte[length < LONG ? length : source.readInt()];
         source.readFully(bytes);
         return new Place(bytes);
     }

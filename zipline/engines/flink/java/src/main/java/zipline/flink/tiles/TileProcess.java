@@ -1,6 +1,8 @@
 package zipline.flink.tiles;
 
+import java.time.Duration;
 import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.state.StateTtlConfig;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.java.tuple.Tuple2;
@@ -16,13 +18,17 @@ import zipline.flink.algebra.TileSerializer;
  * and the columns. What is given on is the tile as it lies in the state, so that it costs nothing and changes with the
  * next event: whoever takes it encodes it before that, or later and has more. Operators that do not reuse objects copy it.
  *
- * <p>A tile is forgotten {@code kept} milliseconds after its last event, by a timer. (State with a time to live is looked
- * through with every event: that took a quarter of the job's time.)
+ * <p>A tile is forgotten {@code kept} milliseconds after its last event. On the heap those that are over are looked for by
+ * and by, {@link #LOOKED_AT} with every access, so that there are never much more than twice as many as are not over yet.
+ * (Timers cost every new tile more than that, and every checkpoint a third more; the default, five tiles with every
+ * access, took a quarter of the job's time.)
  */
 final class TileProcess extends KeyedProcessFunction<Place, RowData, Tuple2<Place, Tile>> {
     private static final long serialVersionUID = 1L;
     /** Columns of a row before those of the table: the place, the weight, when it happened, when it was known. */
     static final int LEADING = 4;
+    /** Tiles that are looked at with every access to one. */
+    private static final int LOOKED_AT = 1;
 
     private final TileSerializer tiles;
     private final long kept;
@@ -40,34 +46,28 @@ final class TileProcess extends KeyedProcessFunction<Place, RowData, Tuple2<Plac
 
     @Override
     public void open(OpenContext context) {
-        state = getRuntimeContext().getState(new ValueStateDescriptor<>("tile", tiles));
+        var ages = StateTtlConfig.newBuilder(Duration.ofMillis(kept))
+                .setUpdateType(StateTtlConfig.UpdateType.OnCreateAndWrite)
+                .setStateVisibility(StateTtlConfig.StateVisibility.NeverReturnExpired)
+                .cleanupIncrementally(LOOKED_AT, false)
+                .build();
+        var tile = new ValueStateDescriptor<>("tile", tiles);
+        tile.enableTimeToLive(ages);
+        state = getRuntimeContext().getState(tile);
     }
 
     @Override
     public void processElement(RowData row, Context context, Collector<Tuple2<Place, Tile>> out) throws Exception {
-        long now = context.timerService().currentProcessingTime();
         Tile tile = state.value();
         if (tile == null) {
             tile = tiles.createInstance();
-            context.timerService().registerProcessingTimeTimer(now + kept);
         }
         Object[] values = new Object[columns.length];
         for (int n = 0; n < values.length; n++) {
             values[n] = columns[n].getFieldOrNull(row);
         }
         tile.take(row.getInt(1), row.getLong(2), row.isNullAt(3) ? null : row.getLong(3), values);
-        tile.touch(now);
         state.update(tile);
         out.collect(Tuple2.of(context.getCurrentKey(), tile));
-    }
-
-    @Override
-    public void onTimer(long time, OnTimerContext context, Collector<Tuple2<Place, Tile>> out) throws Exception {
-        Tile tile = state.value();
-        if (tile != null && tile.touched() + kept > time) {
-            context.timerService().registerProcessingTimeTimer(tile.touched() + kept);
-        } else {
-            state.clear();
-        }
     }
 }
