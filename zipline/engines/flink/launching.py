@@ -24,9 +24,6 @@ from zipline.values import dataclass
 _OPENED = ("java.base/java.util=ALL-UNNAMED", "java.base/java.lang=ALL-UNNAMED", "java.base/java.nio=ALL-UNNAMED")
 """Packages of the JDK that Flink's serializers look into."""
 
-_BEHIND = ("nice", "-n", "5")
-"""A job of this machine has many threads; who puts its tiles into the store, and who serves them, go first."""
-
 
 @dataclass(frozen=True, eq=False)
 class Running:
@@ -161,10 +158,9 @@ def _command(memory: str, folder: Path, log: Path, arguments: Sequence[str]) -> 
     logging = folder / "log4j2.properties"
     logging.write_text(_LOGGING.format(log=log))
     return [
-        *_BEHIND,
         java_binary(),
         f"-Xmx{memory}",
-        "-XX:+UseParallelGC",
+        "-XX:+UseG1GC",
         *(f"--add-opens={package}" for package in _OPENED),
         f"-Dlog4j2.configurationFile={logging.as_uri()}",
         "-cp",
