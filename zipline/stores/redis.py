@@ -5,28 +5,34 @@
     <space>:alive:<generation>          as long as somebody is at that upload
     <space>:<generation>:keys           a list of the generation's keys, so that it can be dropped without looking
     <space>:<generation>:<key>          a value of an upload
-    <space>::<key>                      tiles, which expire by themselves
+    <space>::<key>                      tiles; what is older than TILES_KEPT goes when an upload is published
 
 A fetch is one MGET, whatever it reads. A reader looks for a new generation once a second; what is replaced stays for
 the grace, which is longer. Readers wait for half a second at most, and spare a server that fails (`sparing`); writers,
 for whom nobody waits, are patient. A listing that is damaged makes its space unavailable, and the next upload begins a
 new one.
+
+A batch of tiles is one MSET: a time to live for each would cost the server four times as much. Old ones are found by
+looking through all keys, some at a time.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
 import msgspec
 import redis
 
-from zipline.clock import SECOND, monotonic, now
+from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
 from zipline.stores.sparing import Sparing
+from zipline.stores.tiles import day_of
 from zipline.stores.uploads import Ascending, batches, decoded, encoded, readable, succeeded
 
 LOOK_AGAIN = 1.0
@@ -39,12 +45,11 @@ TIMEOUT = 0.5
 """Seconds in which the server answers a reader, else it is unavailable: less than what callers of a fetch wait."""
 PATIENCE = 5.0
 """Seconds in which it answers a writer."""
-_PUT = """
-for number = 1, #KEYS do
-    redis.call('SET', KEYS[number], ARGV[number + 1], 'EX', ARGV[1])
-end
-"""
-"""All or none, as a transaction, for half of what one costs: the command that fails for want of memory is the first."""
+LOOKED_AT = 1_000
+"""Keys that the server looks through at once for old tiles."""
+
+_ESCAPED = re.compile(r"([*?\[\]^\\-])")
+"""What has a meaning in a pattern of Redis."""
 
 
 class RedisStore:
@@ -57,7 +62,6 @@ class RedisStore:
         login = {"username": username, "password": password}
         given = {name: value for name, value in login.items() if value}
         self._client, self._patient = _client(url, timeout, given), _client(url, max(timeout, PATIENCE), given)
-        self._put = self._patient.register_script(_PUT)
         self._sparing = Sparing()
         self._listings: dict[str, tuple[float, list[Generation]]] = {}
         self._lock = threading.Lock()
@@ -95,6 +99,7 @@ class RedisStore:
                 pipeline.delete(f"{space}:generations", *(f"{space}:alive:{name}" for name in left))
                 pipeline.execute()
             self.sweep(space)
+            self._drop_tiles(space, None)
         with self._lock:
             self._listings.pop(space, None)
 
@@ -102,14 +107,29 @@ class RedisStore:
         return _Upload(self, self._patient, space, end, fingerprint)
 
     def put_tiles(self, space: str, items: Sequence[Item]) -> None:
-        if items:
-            names = _names(Place(space), [key for key, _ in items])
-            with _told():
-                self._put(keys=names, args=[TILES_KEPT // SECOND, *(value for _, value in items)])
+        if not items:
+            return
+        names = _names(Place(space), [key for key, _ in items])
+        with _told():
+            self._patient.execute_command("MSET", *chain.from_iterable(zip(names, (v for _, v in items), strict=True)))
 
     def close(self) -> None:
         self._client.close()
         self._patient.close()
+
+    def _drop_tiles(self, space: str, before: int | None) -> None:
+        """Deletes tiles that became available before that day; None are all."""
+        begin = f"{space}::"
+        some: list[bytes] = []
+        for name in self._patient.scan_iter(match=_ESCAPED.sub(r"\\\1", begin) + "*", count=LOOKED_AT):
+            day = day_of(name[len(begin.encode()) :])
+            if before is None or (day is not None and day < before):
+                some.append(name)
+            if len(some) == AT_ONCE:
+                self._patient.unlink(*some)
+                some.clear()
+        if some:
+            self._patient.unlink(*some)
 
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that is written, and drops those that have not been for the grace."""
@@ -122,6 +142,8 @@ class RedisStore:
             self._listings.pop(space, None)
         for each in dropped:
             self.drop(space, each.name)
+        with suppress(redis.RedisError):  # the next upload tries it again
+            self._drop_tiles(space, min(each.end for each in listing) - TILES_KEPT)
 
     def drop(self, space: str, name: str) -> None:
         """Deletes what a generation has."""

@@ -14,9 +14,12 @@ from tests.integration.stores.opened import END, read, upload
 from zipline.breaker import PAUSE
 from zipline.clock import DAY
 from zipline.ports import free_port
-from zipline.stores.contract import DamagedError, Place, StoreError
+from zipline.stores.contract import TILES_KEPT, DamagedError, Place, StoreError
+from zipline.stores.keys import key_writer
 from zipline.stores.redis import RedisStore
 from zipline.stores.sparing import TOLERATED
+from zipline.stores.tiles import POSITION, PROGRESS, coarse, fine, seen
+from zipline.types import STRING
 
 
 @pytest.fixture
@@ -70,10 +73,22 @@ def test_what_a_killed_upload_has_left_is_swept_by_the_next(redis_url: str, clie
     store.close()
 
 
-def test_tiles_expire_by_themselves(redis_url: str, client: Any) -> None:
+@pytest.mark.parametrize("space", ["carriers", "a[b-c]*?^\\d"])
+def test_old_tiles_go_with_an_upload_and_all_with_their_space(space: str, redis_url: str, client: Any) -> None:
     store = RedisStore(redis_url)
-    store.put_tiles("carriers", [(b"a", b"1")])
-    assert 3 * 86_400 < client.ttl("carriers::a") <= 4 * 86_400
+    key = key_writer([STRING])(["AA"])
+    assert key is not None
+    old, kept = key + coarse(END - TILES_KEPT - DAY), key + fine(END - TILES_KEPT, END - TILES_KEPT)
+    others = [PROGRESS, POSITION, seen(0, b"bucket"), kept]
+    for name in (space, "abcd"):  # which the other would be as a pattern
+        store.put_tiles(name, [(each, b"1") for each in (old, *others)])
+    assert client.ttl(f"{space}::".encode() + kept) == -1
+    upload(store, {b"a": b"1"}, END, space=space)
+    assert store.get([(Place(space), [old, *others])]) == [[None, *[b"1"] * len(others)]]
+    assert store.get([(Place("abcd"), [old, *others])]) == [[b"1"] * (len(others) + 1)]
+    store.remove(space)
+    assert list(client.scan_iter("abcd*", count=1000)) != []
+    assert [name for name in client.scan_iter(count=1000) if name.startswith(space.encode() + b"::")] == []
     store.close()
 
 
