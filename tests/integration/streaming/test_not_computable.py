@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.streaming.streamed import EVER, letters, ran, space
 from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, Query, Topic
-from zipline.clock import to_micros
+from zipline.clock import DAY, now, to_micros
 from zipline.orchestration.events.decoding import DeadLetters, decoded
 from zipline.orchestration.events.logs import CHANGES, Record
 from zipline.orchestration.events.logs import EVENTS as EVENTS_FORM
@@ -121,7 +121,7 @@ def tiles(store: MemoryStore, kept: Kept) -> dict[bytes, bytes]:
 
 
 def embedded(
-    found: EventSources, name: str, messages: Sequence[bytes], folder: Path, form: str = EVENTS_FORM
+    found: EventSources, name: str, messages: Sequence[bytes], folder: Path, form: str = EVENTS_FORM, at: int = NOON
 ) -> tuple[Any, MemoryStore]:
     """(the dead letters, the store) of the embedded stream."""
     dead, store = DeadLetters(folder / "dead"), MemoryStore()
@@ -129,7 +129,7 @@ def embedded(
     records = [Record("0", number + 1, None, (text,)) for number, text in enumerate(messages)]
     rows = decoded(found.tables[name].intake, log, records, dead).rows
     for kept in found.group_bys:
-        Feed(kept, store, space(kept), lambda: NOON).take(name, name, rows, {"0": len(messages)})
+        Feed(kept, store, space(kept), lambda: at).take(name, name, rows, {"0": len(messages)})
     lines = [msgspec.json.decode(line) for line in dead.path.read_bytes().splitlines()] if dead.path.exists() else []
     return sorted((each["offset"], each["reason"]) for each in lines), store
 
@@ -197,13 +197,32 @@ def test_a_change_is_taken_whole_or_not_at_all(tmp_path: Path, kafka_servers: st
     assert tiles(store, feeds[0])
 
 
-def change(number: int, before: dict[str, Any] | None, after: dict[str, Any] | None) -> bytes:
+def test_a_change_that_is_late_is_put_aside_whole_and_counted(tmp_path: Path, kafka_servers: str) -> None:
+    name, at = "computed_late", now()
+    query = Query(
+        select={"user": "user", "a": "n", "b": "m"}, time="CAST(at AS TIMESTAMP)", mutation_time="t", is_before="gone"
+    )
+    source = EntitySource("dump", mutations=name, topic=Topic(name, format=CHANGES, lateness="1d"), query=query)
+    found, feeds = planned(name, [source])
+    row: dict[str, Any] = {"user": "ann"}
+    sides = [(None, row), (row, {"user": "bob"}), (row, None)]
+    in_time = [change(number, *each, at - DAY // 2) for number, each in enumerate(sides)]
+    late = [change(number, *each, at - 3 * DAY) for number, each in enumerate(sides)]
+    messages = [each for pair in zip(late, in_time, strict=True) for each in pair]
+    _, store, report = ran(found, {name: messages}, kafka_servers, tmp_path)
+    assert (report.late, report.dead) == ({name: 3}, {name: 0})
+    _, expected = embedded(found, name, in_time, tmp_path, CHANGES, at)
+    assert tiles(store, feeds[0]) == tiles(expected, feeds[0])
+    assert tiles(store, feeds[0])
+
+
+def change(number: int, before: dict[str, Any] | None, after: dict[str, Any] | None, at: int = NOON) -> bytes:
     def row(given: dict[str, Any] | None) -> dict[str, Any] | None:
         said = ("t", "gone")
         return None if given is None else {k: v for k, v in event(number, given).items() if k not in said}
 
     op = "c" if before is None else "d" if after is None else "u"
-    micros = NOON + number * 1_000_000
+    micros = at + number * 1_000_000
     return msgspec.json.encode({"op": op, "before": row(before), "after": row(after), "source": {"ts_us": micros}})
 
 
