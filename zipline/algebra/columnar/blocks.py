@@ -119,23 +119,24 @@ class Form:
 
     def merged(self, words: Ints, irs: Irs, groups: Ints) -> tuple[Ints, Irs, Ints]:
         """Records of one group, start and width as one each: (words, IRs, groups), in this order."""
-        order = np.lexsort((words[:, START], words[:, WIDTH], groups))
-        words, groups = words[order], groups[order]
-        fresh = np.ones(len(words), np.bool_)
-        fresh[1:] = (np.diff(groups) != 0) | (np.diff(words[:, START]) != 0) | (np.diff(words[:, WIDTH]) != 0)
-        firsts = np.flatnonzero(fresh)
-        offsets = np.append(firsts, len(words))
+        words, groups = np.ascontiguousarray(words), np.ascontiguousarray(groups)
+        offsets = np.empty(len(words) + 1, np.int64)
+        count = _runs(words, groups, offsets)
+        if count < 0:
+            order = np.lexsort((words[:, START], words[:, WIDTH], groups))
+            words, groups = words[order], groups[order]
+            irs = [irs[record] for record in order.tolist()] if irs else irs
+            count = _runs(words, groups, offsets)
+        offsets = offsets[: count + 1]
+        firsts = offsets[:-1]
         out = np.zeros((len(firsts), self.layout.words), np.int64)
         out[:, START], out[:, WIDTH] = words[firsts, START], words[firsts, WIDTH]
-        words = np.ascontiguousarray(words)
         flat = words.reshape(-1)
         combining.combine(flat, flat.view(np.float64), offsets, self._states, out, out.view(np.float64))
         found: Irs = []
         if self.aggregators:
-            ordered = [irs[record] for record in order.tolist()]
-            bounds = offsets.tolist()
-            for first, last in pairwise(bounds):
-                columns = zip(*ordered[first:last], strict=True)
+            for first, last in pairwise(offsets.tolist()):
+                columns = zip(*irs[first:last], strict=True)
                 found.append([a.merge_all(column) for a, column in zip(self.aggregators, columns, strict=True)])
         return out, found, groups[firsts]
 
@@ -143,6 +144,28 @@ class Form:
     def _states(self) -> Ints:
         rows = [(_KINDS[s.kind], s.at, s.count, int(s.is_float)) for s in self.layout.states]
         return np.array(rows, np.int64).reshape(-1, 4)
+
+
+@kernel
+def _runs(words: Any, groups: Any, offsets: Any) -> Any:
+    """Writes where records begin that have another group, width or start than the one before, and behind these how many
+    records there are; gives how many begin. -1 where they are not in this order."""
+    count = 0
+    for record in range(len(words)):
+        step = np.int64(1)
+        if record:
+            step = groups[record] - groups[record - 1]
+            if step == 0:
+                step = words[record, WIDTH] - words[record - 1, WIDTH]
+            if step == 0:
+                step = words[record, START] - words[record - 1, START]
+        if step < 0:
+            return -1
+        if step > 0:
+            offsets[count] = record
+            count += 1
+    offsets[count] = len(words)
+    return count
 
 
 @kernel

@@ -30,8 +30,9 @@ def combine(words: Any, floats: Any, offsets: Any, states: Any, out: Any, out_fl
 
     `words` are all records, one behind the other; `states` are (kind, at, count at, is float).
     """
+    every = np.arange(offsets[-1]) * out.shape[1]
     for run in range(len(offsets) - 1):
-        records = np.arange(offsets[run], offsets[run + 1]) * out.shape[1]
+        records = every[offsets[run] : offsets[run + 1]]
         for record in records:
             out[run, EVENTS] += words[record + EVENTS]
         for number in range(len(states)):
