@@ -25,7 +25,8 @@ from zipline.values import dataclass
 GRACE = 60.0
 """Seconds for which a generation stays readable that is no longer current."""
 TILES_KEPT = 4 * DAY
-"""Microseconds for which tiles are kept: an upload serves two days, and may come late."""
+"""Microseconds for which tiles are kept at least: an upload serves two days, and may come late. Older ones go by
+themselves (Cassandra) or with the next upload."""
 LONGEST_KEY = 480
 """Bytes of the longest key that every store takes."""
 

@@ -32,7 +32,7 @@ import redis
 from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
 from zipline.stores.sparing import Sparing
-from zipline.stores.tiles import day_of
+from zipline.stores.tiles import POSITION, PROGRESS, day_of
 from zipline.stores.uploads import Ascending, batches, decoded, encoded, readable, succeeded
 
 LOOK_AGAIN = 1.0
@@ -120,6 +120,8 @@ class RedisStore:
     def _drop_tiles(self, space: str, before: int | None) -> None:
         """Deletes tiles that became available before that day; None are all."""
         begin = f"{space}::"
+        if not self._patient.exists(*_names(Place(space), [PROGRESS, POSITION])):  # whoever writes tiles writes these
+            return
         some: list[bytes] = []
         for name in self._patient.scan_iter(match=_ESCAPED.sub(r"\\\1", begin) + "*", count=LOOKED_AT):
             day = day_of(name[len(begin.encode()) :])
@@ -132,7 +134,8 @@ class RedisStore:
             self._patient.unlink(*some)
 
     def published(self, space: str, generation: Generation) -> None:
-        """Makes a generation current that is written, and drops those that have not been for the grace."""
+        """Makes a generation current that is written, and drops those that have not been for the grace, and old
+        tiles."""
         listing, dropped = succeeded(readable(lambda: self._read_listing(space)), generation, self._grace)
         with self._patient.pipeline(transaction=True) as pipeline:
             pipeline.set(f"{space}:generations", encoded(listing))
@@ -223,8 +226,9 @@ class _Upload:
     def publish(self) -> Generation:
         with _told():
             done = Generation(self._name, self._end, self._fingerprint, self._rows, self._size, now())
-            self._store.published(self._space, done)
+            # From here on it may be the current one; if it is not, the next upload sweeps it.
             self._is_published = True
+            self._store.published(self._space, done)
             return done
 
     def _live(self) -> None:

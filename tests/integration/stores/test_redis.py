@@ -92,6 +92,23 @@ def test_old_tiles_go_with_an_upload_and_all_with_their_space(space: str, redis_
     store.close()
 
 
+def test_who_is_stopped_while_old_tiles_are_looked_for_has_published(redis_url: str, client: Any) -> None:
+    store = RedisStore(redis_url)
+    store.put_tiles("carriers", [(PROGRESS, b"1")])
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    store._patient.scan_iter = stopped
+    with pytest.raises(KeyboardInterrupt):
+        upload(store, {b"a": b"1"})
+    again = RedisStore(redis_url)
+    (generation,) = again.generations("carriers")
+    assert read(again, generation.name, b"a") == [b"1"]
+    for each in (store, again):
+        each.close()
+
+
 def test_a_url_of_something_else_is_a_store_error() -> None:
     with pytest.raises(StoreError, match="no URL of Redis"):
         RedisStore("http://127.0.0.1/")

@@ -211,6 +211,50 @@ def test_a_topic_that_was_made_anew_and_has_more_than_before_is_told(fails: str)
     assert marks.reached(0) is None
 
 
+def test_a_topic_that_was_made_anew_with_fewer_partitions_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers(end=9, committed=9)
+    other = ("bought", 1)
+    partitions = {PLACE, other}
+
+    def commit(group: str, offsets: Offsets) -> None:
+        if not partitions >= offsets.keys():
+            unreachable()
+        Brokers.commit(brokers, group, offsets)
+
+    monkeypatch.setattr(brokers, "bounds", lambda _: dict.fromkeys(partitions, (0, 9)))
+    monkeypatch.setattr(brokers, "commit", commit)
+    marks = marks_of(brokers)
+    marks.begin()
+    marks.look(posted=1 << 60)
+    partitions.remove(other)
+    brokers.id = "second"
+    for _ in range(3):
+        marks.look(posted=1 << 60)
+        assert brokers.lost == [NOW]
+
+
+def test_a_topic_that_is_made_anew_before_the_first_look_is_told_and_before_the_job_is_not() -> None:
+    brokers = Brokers(end=9)
+    marks = marks_of(brokers)
+    marks.begin(since=0)
+    brokers.id = "second"
+    marks.look(posted=1 << 60)
+    assert brokers.lost == [NOW]
+    brokers.id = "third"
+    marks.begin(since=0)
+    marks.look(posted=1 << 60)
+    assert brokers.lost == [NOW], "it is read from its beginning"
+
+
+def test_brokers_that_know_an_id_only_now_and_then_tell_of_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers(end=9, committed=9)
+    marks = marks_of(brokers)
+    for known in ({}, {"bought": "first"}, {}, {"bought": "first"}):
+        monkeypatch.setattr(brokers, "ids", lambda _, known=known: known)
+        marks.begin() if not brokers.groups.get("group.looked") else marks.look(posted=1 << 60)
+    assert brokers.lost == []
+
+
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_a_topic_that_the_brokers_know_nothing_of_may_have_been_made_anew(is_followed: bool) -> None:
     brokers = Brokers(end=9, committed=7)

@@ -34,6 +34,9 @@ LARGEST = 64 << 20
 _LOST = b"lost"
 """The key of messages among tiles that say since when nothing is missing in them; tiles have none."""
 
+_NO_ID = "A" * 22
+"""The id of a topic that has none: zero."""
+
 Place = tuple[str, int]
 """(topic, partition)"""
 Offsets = dict[Place, int]
@@ -122,12 +125,12 @@ class Admin:
         return {(topic, n): self._watermarks(topic, n) for topic in topics for n in known[topic]}
 
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
-        """Of topics what they are to the brokers: one that is made anew is another one."""
+        """Of topics what they are to the brokers: one that is made anew is another one. Old brokers know none."""
         if not topics:
             return {}
         asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=TIMEOUT)
         found = {topic: result_of(_unread(topic), each, TIMEOUT) for topic, each in asked.items()}
-        return {topic: str(each.topic_id) for topic, each in found.items()}
+        return {topic: str(each.topic_id) for topic, each in found.items() if str(each.topic_id) != _NO_ID}
 
     def end(self, topic: str) -> int:
         """Where a topic of one partition ends."""

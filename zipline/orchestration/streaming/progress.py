@@ -62,6 +62,7 @@ class JobProgress:
             gone = {place: offset for place, offset in self._known.items() if place not in reached}
             self._admin.commit(self._group, gone)  # the brokers have forgotten it
         else:
+            self._ids = self._admin.ids(self._topics)
             self._admin.begin(self._group, self._topics, since)
             bounds = self._admin.bounds(self._topics)
             self._tell(self._admin.begins(bounds))
@@ -112,8 +113,9 @@ class JobProgress:
         if anew:
             self._tell(now())
         if gone or anew:
-            self._keep({**self._known, **{place: low for place, (low, _) in (gone | anew).items()}})
-        self._ids = ids
+            kept = {place: offset for place, offset in self._known.items() if place in bounds}
+            self._keep(kept | {place: low for place, (low, _) in (gone | anew).items()})
+        self._ids |= ids
         return bool(gone or anew)
 
     def _tell(self, since: int) -> None:

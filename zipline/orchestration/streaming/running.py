@@ -1,9 +1,9 @@
 """Who keeps a streaming job going: starts it, puts its tiles into the store, and starts it again where it ends.
 
-`Streaming.run` reads the topic of tiles and puts the newest of each into the store, group-by by group-by, each in one
-batch with how far was read. A thread beside it looks at the job once a second: until when all events are in the tiles,
-and whether the job goes on. A job that has ended is started again from its newest checkpoint; a store or broker that
-fails is tried again, and nothing is lost by it, for the topic of tiles waits.
+`Streaming.run` reads the topic of tiles and puts the newest of each into the store, group-by by group-by, and with the
+last of them how far was read. A thread beside it looks at the job once a second: until when all events are in the
+tiles, and whether the job goes on. A job that has ended is started again from its newest checkpoint; a store or broker
+that fails is tried again, and nothing is lost by it, for the topic of tiles waits.
 
 One process has a job: it holds its lock, and those of its group-bys' tiles. Where another version of the job writes the
 tiles of some (the definition of others was changed), the process may begin *beside* it: it waits for these tiles, and
@@ -260,7 +260,7 @@ class Streaming:
                 self._lose(message.since)
                 continue
             found = read_message(message.content)
-            if found.feed in came:
+            if found.feed in came and len(found.places):
                 came[found.feed].append(found)
         feeds = {feed.kept: feed for feed in self._feeds if self._stands(feed) <= self._offset}
         for each in self._shared:

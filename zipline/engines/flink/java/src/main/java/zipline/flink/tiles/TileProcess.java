@@ -19,15 +19,16 @@ import zipline.flink.algebra.TileSerializer;
  * next event: whoever takes it encodes it before that, or later and has more. Operators that do not reuse objects copy it.
  *
  * <p>A tile is forgotten {@code kept} milliseconds after its last event. On the heap those that are over are looked for by
- * and by, {@link #LOOKED_AT} with every access, so that there are never much more than twice as many as are not over yet.
- * (Timers cost every new tile more than that, and every checkpoint a third more; the default, five tiles with every
- * access, took a quarter of the job's time.)
+ * and by, a slot of the table with every access: while events keep coming there are never much more than twice as many
+ * as are not over yet, and after a peak what it left stays until as many events have come. (Timers cost every new tile
+ * more than that, and every checkpoint a third more; the default, five with every access, took a quarter of the job's
+ * time.)
  */
 final class TileProcess extends KeyedProcessFunction<Place, RowData, Tuple2<Place, Tile>> {
     private static final long serialVersionUID = 1L;
     /** Columns of a row before those of the table: the place, the weight, when it happened, when it was known. */
     static final int LEADING = 4;
-    /** Tiles that are looked at with every access to one. */
+    /** Slots of the table of tiles that are looked at with every access to one. */
     private static final int LOOKED_AT = 1;
 
     private final TileSerializer tiles;
