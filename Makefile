@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-# On Flink the conformance suite is one streaming job, for which its tests are called twice: in one process.
+# Jobs of Flink, of which each is a JVM, killed and started again: apart, by test-stream.
+STREAM_TESTS := tests/integration/streaming tests/integration/flink tests/integration/applying/test_apply_with_flink.py tests/conformance/test_expressions_on_flink.py
 # On Spark: the conformance suite, and what else there is of it. They have Pythons of their own, for a JVM stays in them.
 SPARK_TESTS := tests/integration/spark tests/conformance/test_expressions_on_spark.py
 # What starts clusters and servers of its own, or takes minutes: one after another, by test-spark.
@@ -12,7 +13,7 @@ SPARK_ALONE := $(addprefix tests/integration/spark/test_,$(addsuffix .py,backfil
 
 FLINK := zipline/engines/flink/zipline-flink.jar
 
-.PHONY: demo demo-stream flink test test-spark test-torch bench bench-feast bench-online bench-soak bench-spark bench-stream lint setup clean
+.PHONY: demo demo-stream flink test test-stream test-spark test-torch bench bench-feast bench-online bench-soak bench-spark bench-stream lint setup clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zipline demo
@@ -21,11 +22,18 @@ demo: $(VENV)/.demo
 demo-stream: $(VENV)/.dev $(FLINK)
 	$(BIN)/zipline demo --stream
 
-# JVMs of the first part live for seconds: half of their time would go to a compiler whose code is never worth it.
+# JVMs of all but Spark live for seconds: half of their time would go to a compiler whose code is never worth it.
+SHORT := JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.dev lint $(FLINK)
-	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(SPARK_TESTS) $(TORCH_TESTS))
-	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 ZIPLINE_ENGINES=flink $(BIN)/python -m pytest tests/conformance -k flink --ignore=tests/conformance/test_expressions_on_flink.py
-	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration/spark tests/conformance -k spark $(addprefix --ignore=,$(SPARK_ALONE))
+	$(SHORT) $(BIN)/python -m pytest $(PARALLEL) $(addprefix --ignore=,$(SPARK_TESTS) $(STREAM_TESTS) $(TORCH_TESTS))
+	ZIPLINE_ENGINES=spark $(BIN)/python -m pytest $(PARALLEL) tests/integration/spark tests/conformance -k spark $(addprefix --ignore=,$(SPARK_ALONE))
+
+# The conformance suite is one streaming job, for which its tests are called twice: in one process.
+test-stream: $(VENV)/.dev $(FLINK)
+	$(SHORT) $(BIN)/python -m pytest $(PARALLEL) $(STREAM_TESTS)
+	$(SHORT) ZIPLINE_ENGINES=flink $(BIN)/python -m pytest tests/conformance -k flink --ignore=tests/conformance/test_expressions_on_flink.py
 
 test-spark: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPARK_ALONE)
