@@ -6,6 +6,7 @@ written something. Whatever is read in between is whole days.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -67,7 +68,9 @@ def wait_for_a_write(root: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def stored(root: Path) -> set[Path]:
-    return set((root / ".zipline").rglob("*.parquet")) if (root / ".zipline").exists() else set()
+    """Those that are seen while others are written and taken away."""
+    found = (Path(folder, name) for folder, _, names in os.walk(root / ".zipline") for name in names)
+    return {path for path in found if path.suffix == ".parquet"}
 
 
 def assert_readable(root: Path) -> None:
