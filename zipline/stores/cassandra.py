@@ -104,6 +104,8 @@ QUERIES = (STATE, NEWEST_STATE, REPLACE, REMOVE, VALUE, PUT, DELETE, CHUNKS, PUT
 class CassandraStore:
     """See `Store`. `url` is cassandra://host:port,host:port/keyspace?local_dc=name."""
 
+    writers = 2
+
     def __init__(
         self, url: str, *, username: str = "", password: str = "", grace: float = GRACE, timeout: float = TIMEOUT
     ) -> None:

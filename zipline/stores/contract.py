@@ -91,6 +91,9 @@ class Upload(Protocol):
 class Store(Protocol):
     """See the module. Thread-safe but for `close`."""
 
+    writers: int
+    """Threads that get through most tiles: more than one where the work of writing is another process's."""
+
     def current(self, space: str) -> Generation | None:
         """The generation that fetches are to read; None before the first."""
         ...

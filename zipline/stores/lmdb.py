@@ -58,6 +58,8 @@ AT_ONCE = 50_000
 class LmdbStore:
     """See `Store`. One object for a folder in each process."""
 
+    writers = 1  # the binding lets go of Python's lock for every item, and waits for it beside another thread
+
     def __init__(self, folder: str | Path, grace: float = GRACE) -> None:
         self._folder = Path(folder)
         self._grace = grace

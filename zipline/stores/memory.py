@@ -15,6 +15,8 @@ from zipline.stores.uploads import succeeded
 class MemoryStore:
     """See `Store`."""
 
+    writers = 1
+
     def __init__(self, grace: float = GRACE) -> None:
         self._grace = grace
         self._lock = threading.Lock()

@@ -55,6 +55,8 @@ _ESCAPED = re.compile(r"([*?\[\]^\\-])")
 class RedisStore:
     """See `Store`. `url` is redis://host:port/number, or rediss:// with TLS."""
 
+    writers = 2
+
     def __init__(
         self, url: str, *, username: str = "", password: str = "", grace: float = GRACE, timeout: float = TIMEOUT
     ) -> None:

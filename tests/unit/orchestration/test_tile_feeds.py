@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import time
 from collections.abc import Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,10 +56,15 @@ ANN = key_writer([STRING])(["ann"]) or b""
 
 def rows(*events: tuple[int, int]) -> pa.Table:
     """(minute of the day, n) of one key."""
-    times = [to_datetime(END + minute * MINUTE) for minute, _ in events]
+    return rows_of_keys(*(("ann", *event) for event in events))
+
+
+def rows_of_keys(*events: tuple[str, int, int]) -> pa.Table:
+    """(key, minute of the day, n)."""
+    times = [to_datetime(END + minute * MINUTE) for _, minute, _ in events]
     columns = {
-        "key": ["ann"] * len(events),
-        "n": [n for _, n in events],
+        "key": [key for key, _, _ in events],
+        "n": [n for _, _, n in events],
         "t": pa.array(times, pa.timestamp("us", "UTC")),
     }
     strings = {name: pa.nulls(len(events), pa.string()) for name in ("id", "text")}
@@ -66,7 +73,11 @@ def rows(*events: tuple[int, int]) -> pa.Table:
 
 def tiles(*events: tuple[int, int]) -> dict[bytes, bytes]:
     """What a job sends of these events."""
-    available = read_available(KEPT, open_catalog({"events": rows(*events)}), only="events")
+    return tiles_of(rows(*events))
+
+
+def tiles_of(arrived: pa.Table) -> dict[bytes, bytes]:
+    available = read_available(KEPT, open_catalog({"events": arrived}), only="events")
     found = records(KEPT, available, lambda t: floor(t, KEPT.tile), KEPT.tile, floor(available.available, DAY))
     return {
         found.keys[key] + PLACE_SUFFIX.pack(day // DAY, words[0]): words.tobytes()
@@ -129,30 +140,84 @@ def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> No
     assert Feed(KEPT, store, "space", lambda: END).position("log") == {"0": 2}
 
 
-def test_of_many_tiles_the_position_is_in_the_last_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+EIGHT = [f"key{number}" for number in range(8)]
+
+
+def of_eight(times: int) -> Tiles:
+    """Of eight keys a tile with so many events."""
+    found = tiles_of(rows_of_keys(*((key, 7, n) for key in EIGHT for n in range(times))))
+    return opened(Shared((KEPT,)), [message_of(found)])
+
+
+def counts_of_eight(store: MemoryStore) -> list[int]:
+    """Of each of the eight keys the events in its tile, 0 where there is none."""
+    names = [(key_writer([STRING])([key]) or b"") + fine(END, END) for key in EIGHT]
+    found = KEPT.form.opened_alone(store.get([(Place("space"), names)])[0])
+    return [int(found.words[first, EVENTS]) if first < last else 0 for first, last in pairwise(found.offsets.tolist())]
+
+
+def test_parts_have_all_tiles_of_their_keys() -> None:
+    hot = [("key3", minute, 1) for minute in range(5)]
+    found = opened(Shared((KEPT,)), [message_of(tiles_of(rows_of_keys(*((key, 7, 1) for key in EIGHT), *hot)))])
+    parts = found.parts(2)
+    assert [part.key.tolist() for part in parts] == [[0, 1], [2], [3] * 6 + [4], [5, 6], [7]]
+    assert np.array_equal(np.concatenate([part.words for part in parts]), found.words)
+    assert np.array_equal(np.concatenate([part.day for part in parts]), found.day)
+    assert [len(part.key) for part in found.parts(100)] == [13]
+
+
+@pytest.mark.parametrize("writers", [1, 2, 3])
+def test_of_many_tiles_the_position_is_in_the_last_batch(writers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(MemoryStore):
-        left = 1
+        asked = iter(range(100))
+        answers = 1
 
         def put_tiles(self, space: str, items: Sequence[Item]) -> None:
-            if not self.left:
+            if next(self.asked) >= self.answers:
                 raise StoreError("no answer")
-            self.left -= 1
             super().put_tiles(space, items)
 
     monkeypatch.setattr(feeds, "AT_ONCE", 2)
-    events = [(number, 7 * number) for number in range(1, 6)]
-    whole, store = MemoryStore(), Failing()
-    TileFeed(KEPT, whole, "space").put("tiles", sent(*events), 3)
+    store = Failing()
+    store.writers = writers
     feed = TileFeed(KEPT, store, "space")
     with pytest.raises(StoreError):
-        feed.put("tiles", sent(*events), 3)
-    assert len(stored(store)) < len(stored(whole))
-    store.left = 9
+        feed.put("tiles", of_eight(times=2), 3)
+    assert sorted(counts_of_eight(store)) == [0] * 6 + [2] * 2
+    store.answers = 99
     assert not feed.look()
     assert feed.position("tiles") == {}, "what was written is written again"
-    feed.put("tiles", sent(*events), 3)
+    feed.put("tiles", of_eight(times=2), 3)
     assert TileFeed(KEPT, store, "space").position("tiles") == {"0": 3}
-    assert stored(store) == stored(whole)
+    assert counts_of_eight(store) == [2] * 8
+
+
+def test_when_a_batch_fails_no_other_is_being_written_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(MemoryStore):
+        writers = 2
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun: list[int] = []
+            self.ended: list[int] = []
+
+        def put_tiles(self, space: str, items: Sequence[Item]) -> None:
+            number = len(self.begun)
+            self.begun.append(number)
+            try:
+                if number == 1:
+                    raise StoreError("no answer")
+                time.sleep(0.2)
+                super().put_tiles(space, items)
+            finally:
+                self.ended.append(number)
+
+    monkeypatch.setattr(feeds, "AT_ONCE", 1)
+    store = Slow()
+    feed = TileFeed(KEPT, store, "space")
+    with pytest.raises(StoreError):
+        feed.put("tiles", of_eight(times=1), 3)
+    assert sorted(store.ended) == store.begun != list(range(8))
 
 
 class Messages:

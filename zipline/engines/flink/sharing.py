@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Iterable
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,14 @@ class Tiles(NamedTuple):
         part = self.shared.part(kept)
         irs = [[each[number] for number in part.irs] for each in self.irs] if part.irs else []
         return self._replace(words=np.ascontiguousarray(self.words[:, part.words]), irs=irs)
+
+    def parts(self, most: int) -> list[Tiles]:
+        """The same in parts of about so many tiles; all of a key are in one part."""
+        bounds = np.unique([0, *np.searchsorted(self.key, self.key[most::most]), len(self.key)]).tolist()
+        return [self._at(slice(first, last)) for first, last in pairwise(bounds)]
+
+    def _at(self, part: slice) -> Tiles:
+        return self._replace(key=self.key[part], day=self.day[part], words=self.words[part], irs=self.irs[part])
 
 
 @dataclass(frozen=True, eq=False)

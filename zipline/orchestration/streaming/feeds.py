@@ -1,15 +1,20 @@
 """The tiles of one group-by, fed with whole tiles: what a streaming job sends of them.
 
 A tile is put in the place of the one that is there, so it may come again, and a message may be read again: many are
-written in several batches, so that no store is busy with one for long. How far the messages have been read stands
-beside the tiles all the same, and is in the last of the batches (`zipline.orchestration.events.standing`): a store that
-is lost takes it with it, and is filled anew from what messages there are.
+written in several batches, so that no store is busy with one for long, each of other keys, so that some can be written
+side by side. How far the messages have been read stands beside the tiles all the same, and is in the last of the
+batches (`zipline.orchestration.events.standing`): a store that is lost takes it with it, and is filled anew from what
+messages there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 from zipline.engines.flink.sharing import Tiles
 from zipline.orchestration.events import standing
+from zipline.stores.contract import Item
 
 AT_ONCE = 8192
 """Tiles of a batch."""
@@ -37,10 +42,20 @@ class TileFeed(standing.Tiles):
         if tiles is None:
             self._logs = logs
             return
-        own = tiles.of(self.kept)
+        *parts, last = tiles.of(self.kept).parts(AT_ONCE)
         with self._writing(logs) as also:
-            for first in range(0, len(own.key), AT_ONCE):
-                part = slice(first, first + AT_ONCE)
-                is_last = first + AT_ONCE >= len(own.key)
-                items = also if is_last else ()
-                self._writer.replace(own.keys, own.key[part], own.day[part], own.words[part], own.irs[part], items)
+            self._write(parts)
+            self._replace(last, also)
+
+    def _write(self, parts: Sequence[Tiles]) -> None:
+        """All of them, or, when one fails, some: then none is being written any more."""
+        if self._store.writers == 1 or len(parts) <= 1:
+            for part in parts:
+                self._replace(part)
+            return
+        with ThreadPoolExecutor(self._store.writers) as threads:
+            for _ in threads.map(self._replace, parts):
+                pass
+
+    def _replace(self, part: Tiles, also: Sequence[Item] = ()) -> None:
+        self._writer.replace(part.keys, part.key, part.day, part.words, part.irs, also)
