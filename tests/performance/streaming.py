@@ -5,6 +5,9 @@
 Both read the same topic with the same format, send bad and late messages to the same topics, and keep the same four
 aggregates of a tile; the named alternative is what an experienced person would write by hand, SUM, COUNT, MIN and MAX
 by key and tile, and it writes nothing. Ours ends when the last tile is in the store.
+
+What Redis leaves of two cores is shown, too: the black hole beside a loop that computes nothing, and only gets and sets
+values of the size that chunks of tiles have here, by the client that we use.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from confluent_kafka import Producer
+from redis import Redis
 
 from tests.integration.servers.kafka import running_kafka
 from tests.integration.servers.redis import running_redis
@@ -53,6 +57,8 @@ features = GroupBy(
 )
 """
 ROUNDS = 2
+BATCH, CHUNK = 16_384, bytes(211)
+"""Values that are got and set at once, and one of them: as large as chunks of the group-by are on average."""
 SPAN = 20 * MINUTE
 """Of event time, in which the events lie."""
 
@@ -151,6 +157,9 @@ def main(events: int) -> None:
                     seconds, behind, tiles = ours(servers, topic, online)
                     shown = f"{keys:>9,} keys  {store:<10} {events / seconds:>9,.0f}/s  {hole / seconds:>4.0%}"
                     print(f"{shown}  {tiles:,} tiles, the last {behind:.1f} s behind the job", flush=True)
+                beside, values = _hole_beside_redis(servers, topic)
+                shown = f"{keys:>9,} keys  black hole {events / beside:>9,.0f}/s  {hole / beside:>4.0%}"
+                print(f"{shown}  beside Redis, {values:,} values got and set", flush=True)
 
 
 def took(told: str) -> float:
@@ -161,6 +170,20 @@ def took(told: str) -> float:
 def _hole(servers: str, topic: str) -> float:
     with prepared(servers, topic, "") as job, open_streaming(job):  # which makes the topics
         return took(ended(job.settings(), plain(job), job.folder, "3g"))
+
+
+def _hole_beside_redis(servers: str, topic: str) -> tuple[float, int]:
+    """(seconds that the black hole takes beside a loop of gets and sets, how many values these are meanwhile)."""
+    with running_redis() as (url, _), ThreadPoolExecutor(1) as beside, closing(Redis.from_url(url)) as client:
+        job = beside.submit(_hole, servers, topic)
+        asked: list[float] = []
+        while not job.done():
+            keys = [b"bench.events.features@0123456789ab::key%016d" % (len(asked) * BATCH + n) for n in range(BATCH)]
+            client.execute_command("MGET", *keys)
+            client.execute_command("MSET", *(each for key in keys for each in (key, CHUNK)))
+            asked.append(time.monotonic())
+        seconds = job.result()
+        return seconds, BATCH * sum(at > asked[-1] - seconds for at in asked)
 
 
 def ours(servers: str, topic: str, online: str, **more: Any) -> tuple[float, float, int]:
