@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -52,8 +53,9 @@ def _double(value: int | None) -> float | None:
     return None if value is None else value / 2
 
 
-def _tags(value: int | None) -> list[int | None] | None:
-    return None if value is None else [value, None, 0]
+def _tags(value: int | None) -> list[float] | None:
+    """What comes out as [value, None, 0]."""
+    return None if value is None else [float(value), math.nan, -0.0]
 
 
 SNAPSHOT = dump(("2024-03-04", "ann", 1, JAN), ("2024-03-04", "ann", 2, FEB), ("2024-03-04", "bob", 5, JAN))

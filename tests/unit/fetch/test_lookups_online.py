@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +149,9 @@ def test_a_row_of_nested_values_comes_back_as_it_was_and_ties_by_their_parts() -
     some, more, none = [{"a": 1, "b": [("x", None)]}], [{"a": 1, "b": [("x", -0.5)]}, None], [{"a": None, "b": []}]
     platform.publish("log", events(*((at, "ann", 0, "", tags) for tags in (some, more, none, [], None))))
     assert values(platform) == [[{"a": 1, "b": {"x": -0.5}}, None]]
+    unset = [{"a": 2, "b": [("x", math.nan), ("y", -0.0)]}]
+    platform.publish("log", events(("2024-03-05T10:30:00Z", "ann", 0, "", unset)))
+    assert str(values(platform)) == "[[{'a': 2, 'b': {'x': None, 'y': 0.0}}]]"
 
 
 def test_rows_that_a_condition_refuses_are_no_rows_and_derivations_see_what_is_looked_up() -> None:

@@ -65,9 +65,38 @@ def validity(column: pa.Array | pa.ChunkedArray) -> Bools | None:
 
 
 def clean_floats(column: pa.Array) -> pa.Array:
-    """A float column with NaN as null and no negative zero; any other column as it is."""
-    if not pa.types.is_floating(column.type):
+    """Floats with NaN as null and no negative zero, within lists, structs and the values of maps too; all else as it
+    is."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return _clean(column)
+    if not _has_floats(kind):
         return column
+    if pa.types.is_struct(kind):
+        parts = [clean_floats(column.field(number)) for number in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=pc.is_null(column))
+    entries = column.values
+    if pa.types.is_map(kind):
+        entries = pa.StructArray.from_arrays(
+            [entries.field(0), clean_floats(entries.field(1))], fields=[kind.key_field, kind.item_field]
+        )
+    else:
+        entries = clean_floats(entries)
+    return pa.Array.from_buffers(kind, len(column), column.buffers()[:2], offset=column.offset, children=[entries])
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    """Whether a nested type has floats that `clean_floats` looks at."""
+    if pa.types.is_struct(kind):
+        return any(_has_floats(field.type) for field in kind)
+    if pa.types.is_map(kind):
+        return _has_floats(kind.item_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _has_floats(kind.value_type)
+    return bool(pa.types.is_floating(kind))
+
+
+def _clean(column: pa.Array) -> pa.Array:
     raw = np.asarray(pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)) + column.type.to_pandas_dtype()(0.0)
     absent = np.isnan(raw)
     valid = validity(column)

@@ -366,7 +366,7 @@ def _hidden(rows: Rows, codes: Codes, delayed: bool) -> Codes:
 
 
 def cleaned(column: pa.Array) -> pa.Array:
-    """A looked-up column, NaN as null."""
+    """A looked-up column, NaN as null, within nested values too."""
     return clean_floats(column)
 
 
