@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,6 +49,52 @@ def test_a_server_that_is_not_there_is_a_store_error_and_its_return_is_seen() ->
         with pytest.raises(StoreError, match="Redis: "):
             read(store, current.name, b"a")
     store.close()
+
+
+@pytest.fixture
+def tiled(redis_url: str, client: Any) -> Iterator[RedisStore]:
+    """A store with tiles 0 to 99 of a space, each its number, of which this thread has read one."""
+    store = RedisStore(redis_url)
+    store.put_tiles("carriers", [(b"%d" % n, b"%d" % n) for n in range(100)])
+    assert tile(store, 7) == b"7"
+    yield store
+    store.close()
+
+
+def tile(store: RedisStore, number: int) -> Any:
+    return store.get([(Place("carriers"), [b"%d" % number])])[0][0]
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_made_anew_unseen(tiled: RedisStore, client: Any) -> None:
+    for number in range(3):
+        readers = [each["id"] for each in client.client_list() if each["cmd"] == "mget"]
+        assert [client.client_kill_filter(_id=each) for each in readers] == [1]
+        assert tile(tiled, number) == b"%d" % number
+
+
+def test_an_answer_that_nobody_took_is_not_that_of_the_next_question(
+    tiled: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(redis.Connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tile(tiled, 1)
+    assert [tile(tiled, number) for number in (2, 3)] == [b"2", b"3"]
+
+
+def test_threads_and_processes_have_connections_of_their_own(
+    tiled: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [number % 100 for number in range(2000)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(partial(tile, tiled), asked)) == [b"%d" % number for number in asked]
+    of_parent = tiled._reader()
+    assert tiled._reader() is of_parent
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert tiled._reader() is not of_parent
 
 
 def test_a_generation_that_is_dropped_leaves_nothing(redis_url: str, client: Any) -> None:
