@@ -102,7 +102,7 @@ QUERIES = (STATE, NEWEST_STATE, REPLACE, REMOVE, VALUE, PUT, DELETE, CHUNKS, PUT
 
 
 class CassandraStore:
-    """See `Store`. `url` is cassandra://host:port,host:port/keyspace?local_dc=name."""
+    """See `Store`. `url` is cassandra://host:port,host:port/keyspace?local_dc=name&ssl=true."""
 
     writers = 2
 

@@ -4,6 +4,10 @@ The URL is cassandra://host:port,host:port/keyspace?local_dc=name. One host that
 of the others, sends each statement to a replica of its key, and comes back by itself to a host that was down. Without
 `local_dc` the data centre is that of the hosts named.
 
+With `ssl=true` all connections are encrypted, and nodes show certificates of an authority that this machine trusts, or
+of those in the file `ssl_ca_certs`, for the addresses by which they are known: with `ssl_check_hostname=false` for any.
+`ssl_certfile` and `ssl_keyfile` are shown to a cluster that asks for them. (The names are those of a URL of Redis.)
+
 Nothing waits without end: a statement that is not answered in its time is a StoreError, and so is a cluster that
 cannot be reached. After a failure to connect the same is said for a second without trying. What the driver logs goes to
 the logger `cassandra` and, unless somebody listens there, nowhere.
@@ -13,8 +17,9 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -40,7 +45,8 @@ CONNECT_AGAIN = 1.0
 AT_ONCE = 512
 """Statements on their way at one time."""
 RETRIES = 5
-EXPECTED = "cassandra://host:port,host:port/keyspace?local_dc=name"
+EXPECTED = "cassandra://host:port,host:port/keyspace?local_dc=name&ssl=true"
+OPTIONS = ("local_dc", "ssl", "ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 
 Statement: TypeAlias = tuple[Any, Sequence[Any]]
 """(a prepared statement or a batch, its parameters)"""
@@ -48,10 +54,34 @@ Statement: TypeAlias = tuple[Any, Sequence[Any]]
 logging.getLogger("cassandra").addHandler(logging.NullHandler())
 
 
+class Tls(NamedTuple):
+    """Files in PEM, where they are named: authorities, and the certificate and key to be shown."""
+
+    authorities: str = ""
+    certificate: str = ""
+    key: str = ""
+    checks_names: bool = True
+
+    def context(self) -> ssl.SSLContext:
+        """What connections are made with; StoreError where a file is none."""
+        try:
+            found = ssl.create_default_context(cafile=self.authorities or None)
+            if self.certificate:
+                found.load_cert_chain(self.certificate, self.key or None)
+        except OSError as wrong:  # what SSL raises is one
+            named = ", ".join(filter(None, self[:3]))
+            raise StoreError(
+                f"a file of the URL of the online store cannot be taken: {wrong}", hint=f"is it PEM? {named}"
+            ) from None
+        found.check_hostname = self.checks_names
+        return found
+
+
 class Address(NamedTuple):
     hosts: list[tuple[str, int]]
     keyspace: str
     local_dc: str
+    tls: Tls | None = None
 
 
 class Query(NamedTuple):
@@ -73,9 +103,32 @@ def address_of(url: str) -> Address:
         raise _wrong_url("username and password are settings of [online], no part of it")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,47}", keyspace):
         raise _wrong_url(f"{keyspace!r} is no name of a keyspace")
-    if unknown := sorted(options.keys() - {"local_dc"}):
-        raise _wrong_url(f"{unknown[0]!r} is no option")
-    return Address([_host(each) for each in parts.netloc.split(",")], keyspace, options.get("local_dc", ""))
+    if unknown := sorted(options.keys() - set(OPTIONS)):
+        raise _wrong_url(f"{unknown[0]!r} is no option: {', '.join(OPTIONS)} are")
+    hosts = [_host(each) for each in parts.netloc.split(",")]
+    return Address(hosts, keyspace, options.get("local_dc", ""), _tls(options))
+
+
+def _tls(options: Mapping[str, str]) -> Tls | None:
+    if not _is_true(options, "ssl", "false"):
+        if given := sorted(name for name in options if name.startswith("ssl_")):
+            raise _wrong_url(f"{given[0]!r} is for ssl=true")
+        return None
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise _wrong_url("'ssl_keyfile' is for an 'ssl_certfile'")
+    return Tls(
+        options.get("ssl_ca_certs", ""),
+        options.get("ssl_certfile", ""),
+        options.get("ssl_keyfile", ""),
+        _is_true(options, "ssl_check_hostname", "true"),
+    )
+
+
+def _is_true(options: Mapping[str, str], name: str, default: str) -> bool:
+    value = options.get(name, default)
+    if value not in ("true", "false"):
+        raise _wrong_url(f"{name}={value} is neither true nor false")
+    return value == "true"
 
 
 def _host(text: str) -> tuple[str, int]:
@@ -205,6 +258,7 @@ class CassandraSession:
         return Cluster(
             self._address.hosts,
             auth_provider=self._login,
+            ssl_context=None if self._address.tls is None else self._address.tls.context(),
             # The newest that Cassandra 3, 4 and 5 speak: negotiating costs connections.
             protocol_version=ProtocolVersion.V4,
             connect_timeout=CONNECT,

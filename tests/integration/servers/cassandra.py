@@ -22,6 +22,8 @@ from zipline.ports import await_listening, free_ports
 
 VERSION = "5.0.4"
 MISSING = "Cassandra is needed for this test: apt-get install -y maven openjdk-17-jdk-headless"
+PASSWORD = "of the tests"
+"""Of the key with which the node encrypts."""
 LOGIN = {"username": "cassandra", "password": "cassandra"}
 """Of the user that every new node has."""
 START_UP = 120.0
@@ -192,10 +194,26 @@ def _configure(folder: Path, port: int, storage_port: int) -> None:
         "memtable_offheap_space": "64MiB",
         "key_cache_size": "8MiB",
         "file_cache_size": "64MiB",
+        # On the one port, for those who ask for it.
+        "client_encryption_options": {
+            "enabled": True,
+            "optional": True,
+            "keystore": str(_keystore(folder)),
+            "keystore_password": PASSWORD,
+        },
     }
     # Every text of JSON is one of YAML.
     (folder / "cassandra.yaml").write_text(json.dumps(settings))
     (folder / "logback.xml").write_text(LOGGING)
+
+
+def _keystore(folder: Path) -> Path:
+    """The node's key, with a certificate for 127.0.0.1 that it has given itself."""
+    made = folder / "keystore.p12"
+    command = [_java().removesuffix("java") + "keytool", "-genkeypair", "-keystore", str(made), "-storepass", PASSWORD]
+    command += ["-keyalg", "RSA", "-dname", "CN=cassandra", "-ext", "san=ip:127.0.0.1", "-storetype", "PKCS12"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return made
 
 
 def _command(folder: Path, classpath: str, management_port: int) -> list[str]:

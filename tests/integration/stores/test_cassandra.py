@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +87,30 @@ def test_who_may_not_log_in_is_told_so(login: dict[str, str], cassandra_address:
     with pytest.raises(StoreError, match=r"(?i)authentication"):
         store.current("carriers")
     store.close()
+
+
+def encrypted(client: Any) -> int:
+    """Connections that are."""
+    return sum(row.ssl_enabled for row in client.execute("SELECT ssl_enabled FROM system_views.clients"))
+
+
+def test_connections_are_encrypted_to_who_shows_a_certificate_of_the_authority(
+    empty_cassandra: str, cassandra_address: str, cassandra_client: Any, tmp_path: Path
+) -> None:
+    host, port = cassandra_address.split(":")
+    authority = tmp_path / "authority.pem"
+    authority.write_text(ssl.get_server_certificate((host, int(port))))
+    assert encrypted(cassandra_client) == 0
+    url = f"{empty_cassandra}&ssl=true"
+    store = CassandraStore(f"{url}&ssl_ca_certs={authority}", **LOGIN, timeout=PATIENT)
+    upload(store, {b"a": b"1"})
+    assert encrypted(cassandra_client) >= 1
+    store.close()
+    for unknown in (url, f"{url}&ssl_check_hostname=false"):
+        store = CassandraStore(unknown, **LOGIN)
+        with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
+            store.current("carriers")
+        store.close()
 
 
 def test_a_data_centre_that_is_not_there_is_a_store_error(cassandra_address: str) -> None:
