@@ -1,9 +1,9 @@
 """How partials are laid out for the online store: fixed words for what a kernel merges, IRs for the rest.
 
-A *record* is the partial of one span of time: its start, its width, how many events it holds, then the words of every
-*state*. A word is eight bytes, an integer or the bits of a double. States are shared: COUNT, SUM and AVERAGE of one
-column are one `count` and one `total`. What has no fixed size (texts, lists, maps, sketches, buckets) is an IR of the
-algebra, written by its codec behind the records.
+A *record* is the partial of one span of time: its start, its width, how many events it holds (a reversal is -1), then
+the words of every *state*. A word is eight bytes, an integer or the bits of a double. States are shared: COUNT, SUM and
+AVERAGE of one column are one `count` and one `total`. What has no fixed size (texts, lists, maps, sketches, buckets) is
+an IR of the algebra, written by its codec behind the records.
 
 A *block* is what stands under one key: any number of records, the same for an upload (spans of all lengths, cut where a
 window may begin) and for tiles. Blocks begin with the tag of their schema and a checksum, so that one of another
@@ -33,6 +33,9 @@ START, WIDTH, EVENTS, FIRST_STATE = range(4)
 TAG, CHECKSUM, RECORDS, IR_BYTES, HEADER = range(5)
 """The words that every block begins with."""
 WORD = 8
+ROWS = ""
+"""Of the `count` of all rows, those that are taken back too, the column that is none: records have it where `events`
+may fall."""
 EVER_BEFORE = -(1 << 62)
 """Before all time: where the span begins that holds whatever is older than every window."""
 

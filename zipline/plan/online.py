@@ -11,7 +11,8 @@ the values that they had at the end of the uploaded day.
 Over entities everything is *signed*, upload and tiles alike: a reversal is a row that counts -1. Of the words of a
 record only those remain that take rows back without a trace (`layout.SIGNED`): counts and totals of integers. Totals of
 doubles are IRs, which are exact: a pair of doubles is not once something huge has come and gone. All that has no
-inverse, a lookup too, is an IR of the rows themselves (`zipline.algebra.signed`).
+inverse, a lookup too, is an IR of the rows themselves (`zipline.algebra.signed`). A word more says how many rows a
+record has taken either way: of two states of a tile the older is known by it.
 
 Of a lookup the row is kept whole, as one IR of which every column is a feature (`zipline.algebra.rows`): over events
 the latest row with its clocks.
@@ -26,12 +27,13 @@ from typing import Any, NamedTuple
 from zipline.algebra.columnar.blocks import Form
 from zipline.algebra.columnar.value_blocks import ValueForm
 from zipline.algebra.contract import Aggregator
-from zipline.algebra.layout import EVER_BEFORE, SIGNED, Kind, Layout, State, element_of, kinds_of
+from zipline.algebra.layout import EVENTS, EVER_BEFORE, ROWS, SIGNED, Kind, Layout, State, element_of, kinds_of
 from zipline.algebra.operations import aggregator
 from zipline.algebra.rows import Latest
 from zipline.algebra.windows import floor, hop, tile_hop
 from zipline.clock import DAY
 from zipline.plan.steps import Feature, GroupByPlan, Projection
+from zipline.types import BIGINT, DataType
 from zipline.values import dataclass
 
 SERVED = 2 * DAY
@@ -79,7 +81,7 @@ class Kept:
         """Of what is stored: the group-by's own, but of signed partials, and of those of lookups, one that no blocks of
         values have."""
         own = self.group_by.fingerprint
-        form = "signed" if self.is_signed else "latest" if self.has_tiles and self.group_by.lookup else None
+        form = "signed, with rows" if self.is_signed else "latest" if self.has_tiles and self.group_by.lookup else None
         return own if form is None else hashlib.sha256(f"{own} {form}".encode()).hexdigest()
 
     @property
@@ -109,11 +111,16 @@ class Kept:
     @cached_property
     def layout(self) -> Layout:
         """Of the words of a record."""
-        wanted = []
+        wanted: list[tuple[Kind, str, DataType]] = [("count", ROWS, BIGINT)] if self.is_signed else []
         for feature in self.fixed:
             kinds: tuple[Kind, ...] = ("count", *(self._kinds(feature) or ()))
             wanted += [(kind, feature.input, element_of(feature.input_type)) for kind in kinds]
         return Layout.of(wanted)
+
+    @property
+    def taken(self) -> int:
+        """The word of a record that says how many rows it has taken, which never falls."""
+        return self.layout.state("count", ROWS).at if self.is_signed else EVENTS
 
     @cached_property
     def reductions(self) -> tuple[Reduction, ...]:

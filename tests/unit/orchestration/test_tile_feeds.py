@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests.integration.events.streams import END, SCHEMA
-from zipline import Aggregation, EventSource, GroupBy, Operation, Query, Topic
+from zipline import Aggregation, EntitySource, EventSource, GroupBy, Operation, Query, Topic
 from zipline.algebra.codec import CodecError
 from zipline.algebra.layout import EVENTS, EVER_BEFORE
 from zipline.algebra.windows import floor
@@ -40,7 +40,7 @@ from zipline.stores.memory import MemoryStore
 from zipline.stores.opening import space_of
 from zipline.stores.tiles import PROGRESS, Progress, coarse, fine
 from zipline.tables.catalog import open_catalog
-from zipline.types import STRING
+from zipline.types import BIGINT, BOOLEAN, STRING, TIMESTAMP
 
 SOURCE = EventSource("events", topic=Topic("events"), query=Query(["key", "n"], time="t"))
 TOTALS = GroupBy(
@@ -76,9 +76,9 @@ def tiles(*events: tuple[int, int]) -> dict[bytes, bytes]:
     return tiles_of(rows(*events))
 
 
-def tiles_of(arrived: pa.Table) -> dict[bytes, bytes]:
-    available = read_available(KEPT, open_catalog({"events": arrived}), only="events")
-    found = records(KEPT, available, lambda t: floor(t, KEPT.tile), KEPT.tile, floor(available.available, DAY))
+def tiles_of(arrived: pa.Table, kept: Kept = KEPT, table: str = "events") -> dict[bytes, bytes]:
+    available = read_available(kept, open_catalog({table: arrived}), only=table)
+    found = records(kept, available, lambda t: floor(t, kept.tile), kept.tile, floor(available.available, DAY))
     return {
         found.keys[key] + PLACE_SUFFIX.pack(day // DAY, words[0]): words.tobytes()
         for key, day, words in zip(found.key.tolist(), found.group.tolist(), found.words, strict=True)
@@ -117,6 +117,54 @@ def test_a_tile_is_put_in_place_of_an_older_one_and_never_the_other_way() -> Non
     feed.put("tiles", sent((3, 1), (3, 5), (3, 6)), 3)
     assert [found for found in stored(store) if found[1] == 1] == [(3, 1, 3), (4, 1, 1)]
     assert feed.position("tiles") == {"0": 3}
+
+
+CHANGES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("n", pa.int64()),
+        ("t", pa.timestamp("us", "UTC")),
+        ("changed", pa.timestamp("us", "UTC")),
+        ("old", pa.bool_()),
+    ]
+)
+STATE = EntitySource(
+    "dump",
+    mutations="log",
+    topic=Topic("changes"),
+    query=Query(["key", "n"], time="t", mutation_time="changed", is_before="old"),
+)
+SIGNED = Kept(
+    plan_group_by(
+        GroupBy(["key"], [STATE], [Aggregation("n", Operation.SUM, windows=["1d"])], online=True, name="state"),
+        lambda _: {"key": STRING, "n": BIGINT, "t": TIMESTAMP, "changed": TIMESTAMP, "old": BOOLEAN, "ds": STRING},
+    )
+)
+
+
+def changed(*changes: tuple[str, int]) -> Tiles:
+    """What a job sends of changes of one moment: ("+", n) is a row, ("-", n) its reversal."""
+    at = to_datetime(END + 3 * MINUTE)
+    rows = [{"key": "ann", "n": n, "t": at, "changed": at, "old": way == "-"} for way, n in changes]
+    return opened(Shared((SIGNED,)), [message_of(tiles_of(pa.Table.from_pylist(rows, CHANGES), SIGNED, "log"))])
+
+
+def test_a_tile_of_changes_never_goes_back_though_its_count_does() -> None:
+    store = MemoryStore()
+    feed = TileFeed(SIGNED, store, "space")
+    moved = [("+", 5), ("+", 2), ("-", 5), ("-", 2)]
+    for number, (some, events, total) in enumerate(((2, 2, 7), (4, 0, 0), (1, 0, 0), (3, 0, 0), (2, 0, 0)), 1):
+        feed.put("tiles", changed(*moved[:some]), number)
+        (chunk,) = store.get([(Place("space"), [ANN + fine(END, END)])])[0]
+        words = SIGNED.form.opened_alone([chunk]).words[0]
+        low = words[SIGNED.layout.state("integers", "n").at]
+        assert (words[EVENTS], low) == (events, total), some
+    feed.put("tiles", changed(*moved, ("+", 9)), 6)
+    feed = TileFeed(SIGNED, store, "space")  # of another job, which begins with what the topic has
+    for number in range(1, 5):
+        feed.put("other", changed(*moved[:number]), number)
+    words = SIGNED.form.opened_alone(store.get([(Place("space"), [ANN + coarse(END)])])[0]).words
+    assert {tuple(row) for row in words[:, [EVENTS, SIGNED.taken]].tolist()} == {(1, 5)}
 
 
 def test_tiles_of_one_engine_are_made_anew_by_the_other_and_not_added_to() -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zipline.algebra.columnar.blocks import Irs
-from zipline.algebra.layout import FIRST_STATE, WORDS, Layout
+from zipline.algebra.layout import FIRST_STATE, ROWS, WORDS, Layout
 from zipline.expressions import Expression
 from zipline.plan.online import Kept
 from zipline.plan.steps import Projection
@@ -123,7 +123,10 @@ class Shared:
             "signed": self.first.is_signed,
             "width": self.first.tile,
             "columns": [str(dtype) for dtype in self.columns.values()],
-            "states": [{"kind": state.kind, "column": place[state.input]} for state in self.layout.states],
+            "states": [
+                {"kind": state.kind, "column": None if state.input == ROWS else place[state.input]}
+                for state in self.layout.states
+            ],
             "irs": [json.loads(each) for each in self.reductions],
         }
         return json.dumps(told, separators=(",", ":"))

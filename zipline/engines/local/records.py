@@ -22,7 +22,7 @@ from zipline.algebra.columnar.blocks import Irs
 from zipline.algebra.columnar.order import compress
 from zipline.algebra.columnar.series import Series, moments_of_runs
 from zipline.algebra.columnar.values import whole
-from zipline.algebra.layout import EVENTS, START, WIDTH, State
+from zipline.algebra.layout import EVENTS, ROWS, START, WIDTH, State
 from zipline.clock import DAY, day_text
 from zipline.engines.local import read
 from zipline.engines.local.keys import Codes, KeyIndex
@@ -218,6 +218,9 @@ def _words(kept: Kept, sources: tuple[Projection, ...], stream: Stream, starts: 
     words[:, EVENTS] = _counts(stream.offsets, stream.weight)
     types = {feature.input: feature.input_type for feature in kept.fixed}
     for state in kept.layout.states:
+        if state.input == ROWS:
+            words[:, state.at] = np.diff(stream.offsets)
+            continue
         series = stream.series(sources, state.input, types[state.input])
         _write(state, series, words, words.view(np.float64))
     return words

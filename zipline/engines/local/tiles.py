@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from zipline import byte_strings
 from zipline.algebra.columnar.blocks import Irs
-from zipline.algebra.layout import EVENTS, EVER_BEFORE, START, WIDTH
+from zipline.algebra.layout import EVER_BEFORE, START, WIDTH
 from zipline.algebra.windows import TILE_LEVELS, floor
 from zipline.clock import DAY, HOUR
 from zipline.engines.local.records import Available, Records, read_available, records
@@ -64,8 +64,7 @@ class TileWriter:
         """Puts whole tiles of the finest level in the place of those there, each once.
 
         They are in the order of (key, day, start); `key` is the number of each one's key (`zipline.byte_strings`).
-        Where no row is ever taken back, one that holds fewer events than that which is there is an older one, and is
-        left out.
+        One that has taken fewer rows than that which is there is an older one, and is left out.
         """
         self._write(keys, key, day, Tiles(words, irs, key), also, is_whole=True)
 
@@ -110,8 +109,8 @@ class TileWriter:
 
     def _newest(self, tiles: Tiles, old: int) -> Ints:
         """The places of the newest of each tile, of which the first `old` were there."""
-        counted = np.zeros(len(tiles.words), np.int64) if self._kept.is_signed else tiles.words[:, EVENTS]
-        order = np.lexsort((np.arange(len(tiles.words)) >= old, counted, tiles.words[:, START], tiles.chunk))
+        taken = tiles.words[:, self._kept.taken]
+        order = np.lexsort((np.arange(len(tiles.words)) >= old, taken, tiles.words[:, START], tiles.chunk))
         same = (np.diff(tiles.words[order, START]) == 0) & (np.diff(tiles.chunk[order]) == 0)
         newest: Ints = order[np.append(~same, True)]
         return newest

@@ -93,11 +93,6 @@ class Tiles:
         self._store.put_tiles(self.space, [(PROGRESS, nothing), *self._position_items(None)])
         return False
 
-    def _reset(self) -> None:
-        """Says that nothing is complete."""
-        with self._undone():
-            self._store.put_tiles(self.space, [(PROGRESS, Progress(EVER_BEFORE).written())])
-
     def lose(self, since: int) -> None:
         """Says that events are gone which nobody has read, all of which came before `since`."""
         self._since = max(self._since, since)

@@ -25,13 +25,6 @@ class TileFeed(standing.Tiles):
 
     engine = standing.FLINK
 
-    def begin(self, log: str) -> None:
-        """Before a log is read. Where another job wrote what is there, it holds the same tiles from their first states
-        on. Of events an older state is left out; of changes it is not known to be older, so nothing is complete until
-        all is read."""
-        if self.kept.is_signed and self._logs and log not in self._logs:
-            self._reset()
-
     def skip(self, log: str, offset: int) -> None:
         """What stands in a log before an offset cannot be had."""
         self._logs = {**self._logs, log: {"0": offset}}

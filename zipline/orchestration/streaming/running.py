@@ -163,7 +163,6 @@ class Streaming:
         """Reads the tiles from where the slowest of the feeds stands; until it is through, no progress is told."""
         for feed in self._feeds:
             feed.look()
-            feed.begin(self.job.tiles)
         self.report.until, self._until, self._began = None, 0, now()
         self._lose(EVER_BEFORE)
         self._offset, is_lost = self._reader.begin([self._stands(feed) for feed in self._feeds])

@@ -25,6 +25,8 @@ final class Spec {
     final String text;
     final long width;
     final int words;
+    /** The word that counts all rows, those taken back too, or 0 where there is none. */
+    final int rows;
     final Words[] states;
     final Reduction[] reductions;
 
@@ -35,6 +37,7 @@ final class Spec {
         Type[] types = list(found, "columns").stream().map(each -> Type.of((String) each)).toArray(Type[]::new);
         List<?> wanted = list(found, "states");
         words = FIRST_STATE + wanted.stream().mapToInt(each -> Words.SIZES[kind(each)]).sum();
+        rows = !wanted.isEmpty() && column(wanted.get(0)) == null ? FIRST_STATE : 0;
         states = states(wanted, types);
         boolean isSigned = (Boolean) found.get("signed");
         reductions = list(found, "irs").stream()
@@ -50,12 +53,15 @@ final class Spec {
     private static Words[] states(List<?> wanted, Type[] types) {
         List<Words> found = new ArrayList<>();
         for (int n = 0; n < wanted.size() && kind(wanted.get(n)) == Words.COUNT; n++) {
-            int column = integer((Map<?, ?>) wanted.get(n), "column");
+            Integer column = column(wanted.get(n));
+            if (column == null) {
+                continue;
+            }
             List<Integer> kinds = new ArrayList<>();
             List<Integer> places = new ArrayList<>();
             int at = FIRST_STATE;
             for (Object each : wanted) {
-                if (kind(each) != Words.COUNT && integer((Map<?, ?>) each, "column") == column) {
+                if (kind(each) != Words.COUNT && column.equals(column(each))) {
                     kinds.add(kind(each));
                     places.add(at);
                 }
@@ -84,6 +90,12 @@ final class Spec {
 
     private static int kind(Object state) {
         return Words.kind((String) ((Map<?, ?>) state).get("kind"));
+    }
+
+    /** Null of the count of all rows, which stands before all others. */
+    private static Integer column(Object state) {
+        var column = (Number) ((Map<?, ?>) state).get("column");
+        return column == null ? null : column.intValue();
     }
 
     private static int integer(Map<?, ?> from, String name) {

@@ -40,6 +40,9 @@ public final class Tile {
             words[Spec.START] = t - Math.floorMod(t, spec.width);
         }
         words[Spec.EVENTS] += weight;
+        if (spec.rows > 0) {
+            words[spec.rows]++;
+        }
         for (Words states : spec.states) {
             states.take(words, weight, t, since, columns);
         }
@@ -62,6 +65,9 @@ public final class Tile {
             words[Spec.START] = other.words[Spec.START];
         }
         words[Spec.EVENTS] += other.words[Spec.EVENTS];
+        if (spec.rows > 0) {
+            words[spec.rows] += other.words[spec.rows];
+        }
         for (Words states : spec.states) {
             states.merge(words, other.words);
         }
