@@ -140,7 +140,9 @@ class _Source:
             "kind": source.kind,
             "time": self.expression(source.time),
             "known_at": self.expression(source.known_at),
-            "event": [self.expression(source.event_id), self.select] if source.event_id else None,
+            "event": [self.expression(source.event_id), [self.column(name) for name in source.asked]]
+            if source.event_id
+            else None,
             "change": [self.expression(source.mutation_time), self.expression(source.is_before)],
             "where": _unordered(self.expression(condition) for condition in source.where),
             "partition": [source.partition, self._above(source.partition)],

@@ -36,7 +36,8 @@ def project_parent(
     _refuse_labels(subject, parent, query, needed or frozenset())
     if needed is not None:
         require(subject, parent.name, needed, selected)
-        selected = {name: text for name, text in selected.items() if name in needed}
+        if not query.event_id:
+            selected = {name: text for name, text in selected.items() if name in needed}
     is_partitioned = query.partition in columns
     bounded = not is_partitioned and bool(query.start or query.end)
     if bounded and query.partition != DAY_COLUMN:
@@ -63,6 +64,7 @@ def project_parent(
         start=None if as_conditions else query.start,
         end=None if as_conditions else query.end,
         parent=parent,
+        asked=tuple(selected),
     )
 
 

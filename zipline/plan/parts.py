@@ -35,6 +35,9 @@ class Projection:
     the source's select, needed or not: a reversal takes back a row that is equal in all of them. `mutation_time` and
     `is_before` say when a change was made and whether it took its row away; other kinds have neither. Changes that
     come by a topic too are `is_streamed`.
+
+    Events of a source with an `event_id` select all columns too: rows of one id are told apart by their values, in the
+    order in which the source selects them, which is that of `asked`.
     """
 
     table: str
@@ -54,6 +57,7 @@ class Projection:
     is_before: Expression | None = None
     mutations: Projection | None = None
     is_streamed: bool = False
+    asked: tuple[str, ...] = ()
 
     @cached_property
     def columns(self) -> Mapping[str, Expression]:
@@ -62,6 +66,11 @@ class Projection:
     @cached_property
     def column_types(self) -> Mapping[str, DataType]:
         return {name: dtype for (name, _), dtype in zip(self.select, self.types, strict=True)}
+
+    @property
+    def values(self) -> tuple[Expression, ...]:
+        """What tells rows of one event id apart, in order."""
+        return tuple(self.columns[name] for name in self.asked)
 
     @property
     def title(self) -> str:

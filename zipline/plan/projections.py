@@ -35,8 +35,9 @@ def project(
         selected.pop(query.partition, None)
     if needed is not None:
         require(subject, table, needed, selected)
-        # What a reversal takes back is told by all of the select.
-        selected = {name: text for name, text in selected.items() if has_mutations or name in needed}
+        # What a reversal takes back is told by all of the select, and which row of an event id is the event.
+        if not has_mutations and not query.event_id:
+            selected = {name: text for name, text in selected.items() if name in needed}
     scope = Scope(subject, table, columns, query)
     select, where = scope.select(selected), scope.where()
     entity = isinstance(source, EntitySource)
@@ -67,6 +68,7 @@ def project(
         start=query.start,
         end=query.end,
         made_by=_made_by(source),
+        asked=tuple(selected),
     )
 
 

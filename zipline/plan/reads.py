@@ -18,8 +18,8 @@ def read_key(source: Projection) -> tuple[Any, ...]:
     """Equal for sources that are read together."""
     instants = (source.time, source.known_at, source.mutation_time, source.is_before)
     clocks = tuple(e.text if e else None for e in instants)
-    # One event of several with an id is chosen by its values, so only sources of equal columns share that choice.
-    choice = (source.event_id.text, *((n, e.text) for n, e in source.select)) if source.event_id else None
+    # One event of several with an id is chosen by its values, so only sources that select the same share that choice.
+    choice = (source.event_id.text, *(e.text for e in source.values)) if source.event_id else None
     return (source.table, source.kind, *clocks, choice, source.partition, source.start, source.end)
 
 

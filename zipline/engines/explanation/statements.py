@@ -26,6 +26,7 @@ from zipline.engines.explanation.contract import (
     instant_text,
 )
 from zipline.engines.explanation.questions import MOST_SEEN, SAMPLE, Question
+from zipline.engines.local.statements import event_order
 from zipline.expressions import Expression
 from zipline.plan.steps import Projection
 from zipline.tables.columns import duckdb_type, literal, quoted
@@ -150,14 +151,9 @@ def _of_key(asked: Question, relation: str) -> str:
 
 
 def _first_of_event(source: Projection) -> str:
-    """True on the row that stands for its event: the least by (availability, t, values), one that can be seen first."""
-    assert source.event_id is not None
-    clocks = [f"({e.sql('duckdb')})" for e in (source.known_at, source.time) if e is not None]
-    unseen = " OR ".join(f"{clock} IS NULL" for clock in clocks) or "FALSE"
-    available = f"greatest({', '.join(clocks)})" if len(clocks) > 1 else clocks[0] if clocks else "NULL"
-    values = [e.sql("duckdb") for e in source.columns.values()]
-    order = ", ".join(f"{sql} NULLS LAST" for sql in (unseen, available, *reversed(clocks), *values))
-    return f"row_number() OVER (PARTITION BY {source.event_id.sql('duckdb')} ORDER BY {order}) = 1"
+    """True on the row that stands for its event."""
+    identity, order = event_order(source)
+    return f"row_number() OVER (PARTITION BY {identity} ORDER BY {order}) = 1"
 
 
 def _verdict(asked: Question, newest: str | None) -> str:

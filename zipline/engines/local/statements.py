@@ -14,7 +14,7 @@ from zipline.expressions.dialects import Dialect, identifier
 from zipline.expressions.nodes import Cast, Column, walk
 from zipline.plan.steps import Projection
 from zipline.tables.columns import quoted
-from zipline.types import TIMESTAMP
+from zipline.types import TIMESTAMP, MapType
 
 FIRST_INSTANT, LAST_INSTANT = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
@@ -79,9 +79,14 @@ def event_order(first: Projection, dialect: Dialect = "duckdb") -> tuple[str, st
     clocks = [f"({e.sql(dialect)})" for e in (first.known_at, first.time) if e is not None]
     unseen = " OR ".join(f"{clock} IS NULL" for clock in clocks) or "FALSE"
     available = f"greatest({', '.join(clocks)})" if len(clocks) > 1 else clocks[0] if clocks else "NULL"
-    values = [e.sql(dialect) for e in first.columns.values()]
+    values = [_sortable(e, dialect) for e in first.values]
     order = ", ".join(f"{sql} NULLS LAST" for sql in (unseen, available, *reversed(clocks), *values))
     return first.event_id.sql(dialect), order
+
+
+def _sortable(value: Expression, dialect: Dialect) -> str:
+    """SQL to order by: maps as lists of their entries, for Spark has no order of maps."""
+    return f"map_entries({value.sql(dialect)})" if isinstance(value.type, MapType) else value.sql(dialect)
 
 
 def within(first: Projection, partitions: tuple[str, str] | None) -> tuple[str | None, str | None]:
