@@ -10,18 +10,20 @@ from __future__ import annotations
 import datetime as dt
 import math
 import operator
+import struct
 from collections.abc import Callable
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
 from zipline.clock import to_datetime, to_micros
 from zipline.errors import DataError, ZiplineError
-from zipline.types import BINARY, BOOLEAN, DATE, NULL, STRING, TIMESTAMP, DataType, DecimalType
+from zipline.types import BINARY, BOOLEAN, DATE, FLOAT, INTEGERS, NULL, STRING, TIMESTAMP, DataType, DecimalType
 
 Door: TypeAlias = Callable[[Any], Any]
 """From a column's value to the clean value, None for null."""
 
 _WIDE = Context(prec=80)
+_SINGLE = struct.Struct("<f")
 
 
 def door(dtype: DataType) -> Door:
@@ -46,9 +48,9 @@ def shortest(value: Decimal) -> str:
 
 def _converter(dtype: DataType) -> Door:
     if dtype.is_integer:
-        return _integer
+        return _integer(7 + 8 * (2 ** INTEGERS.index(dtype) - 1))
     if dtype.is_float:
-        return _float
+        return _single if dtype == FLOAT else _float
     if isinstance(dtype, DecimalType):
         return _decimal(dtype.scale)
     return {BOOLEAN: _boolean, STRING: _text, BINARY: _binary, DATE: _date, TIMESTAMP: _instant, NULL: _null}.get(
@@ -56,21 +58,39 @@ def _converter(dtype: DataType) -> Door:
     )
 
 
-def _integer(value: Any) -> int:
-    return int(operator.index(value))
+def _integer(bits: int) -> Door:
+    """Integers of so many bits beside the sign."""
+    least, most = -(1 << bits), (1 << bits) - 1
+
+    def convert(value: Any) -> int:
+        number = int(operator.index(value))
+        if isinstance(value, bool) or not least <= number <= most:
+            raise TypeError
+        return number
+
+    return convert
 
 
 def _float(value: Any) -> float | None:
-    if isinstance(value, str | bytes):
+    if isinstance(value, str | bytes | bool):
         raise TypeError
     number = float(value)
+    if isinstance(value, int) and number != value:  # another number
+        raise ValueError
     return None if math.isnan(number) else number + 0.0
+
+
+def _single(value: Any) -> float | None:
+    number = _float(value)
+    return None if number is None else float(_SINGLE.unpack(_SINGLE.pack(number))[0])
 
 
 def _decimal(scale: int) -> Door:
     unit = Decimal(1).scaleb(-scale)
 
     def convert(value: Any) -> Decimal | None:
+        if isinstance(value, bool):
+            raise TypeError
         number = Decimal(value)
         return None if number.is_nan() else _WIDE.add(number.quantize(unit, context=_WIDE), Decimal(0))
 
@@ -78,9 +98,9 @@ def _decimal(scale: int) -> Door:
 
 
 def _boolean(value: Any) -> bool:
-    if value not in (True, False):
+    if not isinstance(value, bool):
         raise TypeError
-    return bool(value)
+    return value
 
 
 def _text(value: Any) -> str:

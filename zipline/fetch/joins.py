@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from zipline.algebra.nested import from_algebra
+from zipline.algebra.values import door
 from zipline.api import Join
 from zipline.clock import to_datetime, to_text
-from zipline.errors import UsageError, ZiplineError
+from zipline.errors import DataError, UsageError, ZiplineError
 from zipline.fetch.asked import Answered, Asked, Keys, Row, RowKeys
 from zipline.fetch.caching import Cached, FetchCache
 from zipline.fetch.external import Answer
@@ -105,6 +106,10 @@ class JoinFetch:
         # Features that only derivations of a part need are computed too, under names that no column has.
         self._shape = Shape(self.columns, names, types)
         self._is_plain = not self._shape.rest
+        derived = (each for part in self._parts for each in part.part.needed_derivations)
+        used = {name for each in (*plan.derivations, *derived) for name in each.expression.columns}
+        used |= {left for part in self._parts for left in part.part.left_keys} | set(dict(plan.contextual))
+        self._doors = [(name, dtype, door(dtype)) for name, dtype in self.given if name in used and dtype.is_ordered]
 
     @property
     def plan(self) -> JoinPlan:
@@ -187,6 +192,7 @@ class JoinFetch:
         result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
         if self._is_plain:
             return result
+        rows = [self._typed(number, row) for number, row in enumerate(rows)]
         for external, external_keys, told in zip(self._externals, outside, reply.externals, strict=True):
             found |= external.values(external_keys, told)
         for each in self._parts:
@@ -199,6 +205,17 @@ class JoinFetch:
         for derived in self._plan.derivations:
             found[derived.name] = _derived(derived, result, found, rows, {})
         return result
+
+    def _typed(self, number: int, row: Row) -> Row:
+        """A row with the values of its columns as those of their types; DataError names one that is another's."""
+        found = dict(row)
+        for name, dtype, clean in self._doors:
+            if name in found:
+                try:
+                    found[name] = from_algebra(clean(found[name]), dtype)
+                except DataError as wrong:
+                    raise DataError(f"rows[{number}].{name}: {wrong.what}") from None
+        return found
 
     def _begun(self, rows: Sequence[Row], q: int, is_now: bool) -> tuple[list[_Begun], list[Ask]]:
         """What is asked of each part, and all that is to be read."""

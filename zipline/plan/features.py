@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -64,9 +65,20 @@ def _check_default(group_by: GroupBy, aggregation: Aggregation, column: str, dty
     if aggregation.default is None:
         return
     try:
+        if _is_cut(aggregation.default, dtype):
+            raise OverflowError
         default_array(aggregation.default, dtype)
     except (pa.ArrowException, OverflowError):
         raise group_by.wrong(f"the default {aggregation.default!r} of {column} is no {dtype}") from None
+
+
+def _is_cut(value: Any, dtype: DataType) -> bool:
+    """Whether an integer is to be made of a number that is none, which Arrow does without a word."""
+    if isinstance(dtype, ArrayType) and isinstance(value, Sequence):
+        return any(_is_cut(each, dtype.element) for each in value)
+    if isinstance(dtype, MapType) and isinstance(value, Mapping):
+        return any(_is_cut(each, dtype.value) for each in value.values())
+    return dtype.is_integer and isinstance(value, float | Decimal) and value != value // 1
 
 
 def default_array(value: Any, dtype: DataType) -> pa.Array:

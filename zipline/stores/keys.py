@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from zipline.algebra.values import door, shortest
+from zipline.errors import DataError
 from zipline.stores.contract import LONGEST_KEY
 from zipline.types import BINARY, BOOLEAN, DATE, STRING, TIMESTAMP, DataType, DecimalType
 
@@ -37,9 +38,10 @@ KeyWriter = Callable[[Sequence[Any]], "bytes | None"]
 def key_writer(types: Sequence[DataType]) -> KeyWriter:
     """The function that writes keys of these types; None for a key that has a null part.
 
-    It takes values as Arrow's `to_pylist` gives them, and raises DataError for one that is not of its type.
+    It takes values as Arrow's `to_pylist` gives them, and raises DataError for one that is not of its type. A decimal
+    that its type cannot hold is nobody's, and is written as it is.
     """
-    parts = [(door(dtype), _writer(dtype)) for dtype in types]
+    parts = [(_number if isinstance(dtype, DecimalType) else door(dtype), _writer(dtype)) for dtype in types]
     if len(parts) == 1:
         clean, write = parts[0]
 
@@ -76,6 +78,17 @@ def _writer(dtype: DataType) -> Write:
     if isinstance(dtype, DecimalType):
         return _decimal
     return _WRITERS[dtype]
+
+
+def _number(value: Any) -> Decimal | None:
+    """A decimal as it is given, unrounded."""
+    try:
+        number = None if value is None else Decimal(repr(value) if isinstance(value, float) else value)
+    except (TypeError, ValueError, ArithmeticError):
+        number = Decimal("sNaN")
+    if isinstance(value, bool) or (number is not None and (number.is_snan() or number.is_infinite())):
+        raise DataError(f"{value!r} is not a decimal")
+    return None if number is None or number.is_nan() else number
 
 
 def _boolean(value: bool) -> bytes:

@@ -130,6 +130,23 @@ def test_values_are_those_of_all_events_whatever_is_killed(tmp_path: Path) -> No
         until(lambda: not status(project)["report"]["troubles"])
 
 
+def test_a_job_that_is_killed_before_it_runs_is_started_again(kafka_servers: str, tmp_path: Path) -> None:
+    project = make_streamed(tmp_path / "shop", kafka_servers, settings=QUICK)
+    keeper = Keeper(project)
+    try:
+        until(lambda: any(map(_is_job, virtual_machines(keeper.process.pid))), within=60)
+        keeper.kill_job()
+        until(lambda: "killed by signal 9" in status(project).get("report", {}).get("troubles", {}).get("job", ""))
+        until(lambda: status(project)["report"]["state"] == "running", within=180)
+        until(lambda: not status(project)["report"]["troubles"])
+    finally:
+        keeper.end()
+
+
+def _is_job(process: int) -> bool:
+    return b"zipline.flink.Main" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
 def _after(seconds: float, do: Callable[[], None]) -> None:
     time.sleep(seconds)
     do()

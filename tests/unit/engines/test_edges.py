@@ -18,6 +18,7 @@ from zipline import (
     backfill,
     training_set,
 )
+from zipline.errors import DefinitionError
 
 
 def at(text: str) -> dt.datetime:
@@ -142,3 +143,22 @@ def test_a_global_key_without_left_rows_has_no_rows():
     )
     rows = [{"k": 1, "x": 2, "t": "2024-01-01"}]
     assert backfill(joined, {"left": rows, "events": rows}).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "aggregation",
+    [
+        Aggregation("v", Operation.SUM, default=1.5),
+        Aggregation("v", Operation.COUNT, default=Decimal("0.5")),
+        Aggregation("v", Operation.LAST_K, k=2, default=[1, 1.5]),
+    ],
+)
+def test_a_default_that_would_be_cut_is_refused(aggregation):
+    with pytest.raises(DefinitionError, match=r"the default .*5.* is no "):
+        backfill(joined(of(aggregation)), {"events": EVENTS, "left": [{"k": "b", "t": at("2024-01-02")}]})
+
+
+def test_a_default_that_is_a_whole_number_is_one():
+    part = of(Aggregation("v", Operation.SUM, default=2.0))
+    row = backfill(joined(part), {"events": EVENTS, "left": [{"k": "b", "t": at("2024-01-02")}]}).to_pylist()[0]
+    assert row["part_v_sum"] == 2

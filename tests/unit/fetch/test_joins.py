@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from zipline import (
     Accuracy,
     Aggregation,
+    Contextual,
     Derivation,
     EntitySource,
     EventSource,
@@ -23,6 +25,7 @@ from zipline import (
     Query,
     Topic,
 )
+from zipline.errors import DataError
 
 NOON = "2024-03-01T12:00:00Z"
 MOVES = EventSource(table="moves", topic=Topic("moves"), query=Query(select={"a": "a", "v": "v"}, time="t"))
@@ -135,3 +138,46 @@ def test_a_fetch_of_the_last_minute_before_1970_has_windows_too() -> None:
     platform.upload("1969-12-30")
     platform.join(join)
     assert platform.fetch(join, [{"origin": "A"}], at=at).rows() == [{"sums_v_sum_1h": 5, "sums_v_sum_1d": 12}]
+
+
+def typed() -> LocalPlatform:
+    """With a column of the left that is a FLOAT, and contextual ones of several types."""
+    left = EventSource(table="rides", query=Query(select={"origin": "origin", "x": "x"}, time="t"))
+    join = Join(
+        name="x.rides",
+        left=left,
+        parts=[JoinPart(stats("x"), key_map={"origin": "a"})],
+        contextual=Contextual({"n": "INT", "at": "TIMESTAMP", "f": "FLOAT"}),
+        derivations=[Derivation("double", "x * 2"), Derivation("is_it", "x = 0.1"), Derivation("same", "f = x")],
+        online=True,
+    )
+    fields = [("origin", pa.string()), ("x", pa.float32()), ("t", pa.timestamp("us", "UTC"))]
+    rides = pa.table([["A"], [0.1], [dt.datetime(2024, 3, 1, 12, tzinfo=dt.timezone.utc)]], pa.schema(fields))
+    platform = LocalPlatform(join, tables=TABLES | {"rides": rides})
+    platform.upload("2024-02-29")
+    platform.join(join)
+    platform.advance(NOON)
+    return platform
+
+
+def test_values_of_a_request_are_of_the_types_of_their_columns() -> None:
+    platform = typed()
+    given = {"origin": "A", "x": 0.1, "n": 5, "at": "2024-01-01T00:00:00+05:00", "f": 0.1}
+    (row,) = platform.fetch("x.rides", [given]).rows()
+    (backfilled,) = platform.backfill("x.rides").to_pylist()
+    assert {name: row[name] for name in ("double", "is_it", "same")} == {
+        "double": backfilled["double"],
+        "is_it": False,
+        "same": True,
+    }
+    assert (row["n"], row["f"]) == (5, np.float32(0.1))
+    assert row["at"] == dt.datetime(2023, 12, 31, 19, tzinfo=dt.timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n", "5"), ("n", 2**31), ("n", True), ("n", 1.5), ("f", "x"), ("x", 1e39)]
+)
+def test_a_value_of_another_type_is_told_with_its_place(name: str, value: Any) -> None:
+    given = {"origin": "A", "x": 0.1, "n": 5, "at": "2024-01-01", "f": 0.1}
+    with pytest.raises(DataError, match=rf"rows\[1\]\.{name}: .* is not a value of type"):
+        typed().fetch("x.rides", [given, {**given, name: value}])

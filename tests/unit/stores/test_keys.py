@@ -15,7 +15,20 @@ from hypothesis import strategies as st
 from zipline.errors import DataError
 from zipline.stores.contract import LONGEST_KEY
 from zipline.stores.keys import key_writer
-from zipline.types import BIGINT, BINARY, BOOLEAN, DATE, DOUBLE, FLOAT, INT, STRING, TIMESTAMP, DecimalType
+from zipline.types import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    INT,
+    STRING,
+    TIMESTAMP,
+    TINYINT,
+    DataType,
+    DecimalType,
+)
 
 UTC = dt.timezone.utc
 
@@ -76,3 +89,35 @@ def test_bytes_are_equal_if_and_only_if_the_keys_are(keys: list[tuple[str, int, 
     write = key_writer([STRING, BIGINT, BINARY])
     for one, other in itertools.combinations(keys, 2):
         assert (write(one) == write(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (BIGINT, True),
+        (BIGINT, 1.0),
+        (BIGINT, 2**63),
+        (INT, -(2**31) - 1),
+        (TINYINT, 128),
+        (DOUBLE, False),
+        (DOUBLE, 2**53 + 1),
+        (FLOAT, 1e39),
+        (BOOLEAN, 1),
+        (DecimalType(10, 2), True),
+        (DecimalType(10, 2), "one"),
+        (DecimalType(10, 2), math.inf),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_not_the_key_that_it_could_be_made(dtype: DataType, value: Any) -> None:
+    with pytest.raises(DataError):
+        key_writer([dtype])([value])
+
+
+def test_a_decimal_beyond_the_scale_of_its_type_is_nobodys_key_and_not_its_neighbours() -> None:
+    write = key_writer([DecimalType(10, 2)])
+    assert write([Decimal("1.100")]) == write([Decimal("1.1")]) == write(["1.1"]) == write([1.1])
+    assert len({write([Decimal(text)]) for text in ("1.10", "1.101", "1.104", "1.11")}) == 4
+
+
+def test_a_single_is_the_key_of_what_its_column_holds() -> None:
+    assert key_writer([FLOAT])([0.1]) == key_writer([FLOAT])([0.10000000149011612])

@@ -65,6 +65,10 @@ def defaults(flink: Flink, name: str, folder: str) -> dict[str, str]:
     }
 
 
+class KilledError(EngineError):
+    """A JVM was ended by a signal before its job ran: there may be nothing wrong with the job."""
+
+
 def start(flink: Flink, settings: Mapping[str, str], statements: Sequence[str], folder: Path) -> Running:
     """Starts a job; EngineError where it cannot be planned or its JVM does not come up. `folder` is for its log."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +116,8 @@ def _local(flink: Flink, settings: Mapping[str, str], statements: Sequence[str],
         if line.startswith(b"JOB "):
             break
     if not line.startswith(b"JOB "):
-        process.wait()
+        if process.wait() < 0:
+            raise KilledError(f"the JVM was killed by signal {-process.returncode} while it began", hint=f"see {log}")
         raise _failed(errors.read_text("utf-8", "replace"), log)
     return Running(line.split()[1].decode(), Jobs(f"http://127.0.0.1:{port}"), log, process)
 

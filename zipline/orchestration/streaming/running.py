@@ -21,7 +21,7 @@ from functools import partial
 
 from zipline.algebra.layout import EVER_BEFORE
 from zipline.clock import monotonic, now
-from zipline.engines.flink.launching import Running, ended, start
+from zipline.engines.flink.launching import KilledError, Running, ended, start
 from zipline.engines.flink.messages import Message, read_message
 from zipline.engines.flink.partials import opened
 from zipline.engines.flink.rest import RUNNING, Jobs, UnknownJobError
@@ -84,7 +84,11 @@ class Streaming:
     def run(self) -> Report:
         """Keeps the job going until `stop`, which ends it with a savepoint."""
         write_status(self.job.folder, self.report)
-        self.running = self._started()
+        try:
+            self.running = self._started()
+        except KilledError as killed:  # it is started again as if it had run
+            self.report.troubles["job"] = killed.what
+            write_status(self.job.folder, self.report)
         watching = threading.Thread(target=self._watch, name="watching the job", daemon=True)
         watching.start()
         for forwarder in self._forwarders:
