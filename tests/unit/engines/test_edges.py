@@ -162,3 +162,14 @@ def test_a_default_that_is_a_whole_number_is_one():
     part = of(Aggregation("v", Operation.SUM, default=2.0))
     row = backfill(joined(part), {"events": EVENTS, "left": [{"k": "b", "t": at("2024-01-02")}]}).to_pylist()[0]
     assert row["part_v_sum"] == 2
+
+
+@pytest.mark.parametrize(("select", "expected"), [(["k", "a", "b"], (10, 2)), (["k", "b", "a"], (20, 1))])
+def test_of_rows_with_one_event_id_the_least_in_the_order_of_the_select_is_the_event(select, expected):
+    noon = at("2024-01-01T12:00")
+    events = [{"k": "x", "b": 1, "a": 20, "id": 7, "t": noon}, {"k": "x", "b": 2, "a": 10, "id": 7, "t": noon}]
+    source = EventSource("events", query=Query(select, time="t", event_id="id"))
+    parts = [GroupBy(["k"], [source], [Aggregation(name, Operation.SUM)], name=name) for name in "ba"]
+    join = Join(EventSource("left", query=Query(time="t")), list(map(JoinPart, parts)), name="joined")
+    row = backfill(join, {"events": events, "left": [{"k": "x", "t": at("2024-01-02")}]}).to_pylist()[0]
+    assert (row["a_a_sum"], row["b_b_sum"]) == expected
