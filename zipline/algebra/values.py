@@ -15,6 +15,8 @@ from collections.abc import Callable
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from zipline.clock import to_datetime, to_micros
 from zipline.errors import DataError, ZiplineError
 from zipline.types import BINARY, BOOLEAN, DATE, FLOAT, INTEGERS, NULL, STRING, TIMESTAMP, DataType, DecimalType
@@ -63,16 +65,18 @@ def _integer(bits: int) -> Door:
     least, most = -(1 << bits), (1 << bits) - 1
 
     def convert(value: Any) -> int:
-        number = int(operator.index(value))
-        if isinstance(value, bool) or not least <= number <= most:
+        if isinstance(value, bool | np.bool_):
             raise TypeError
+        number = int(operator.index(value))
+        if not least <= number <= most:
+            raise ValueError
         return number
 
     return convert
 
 
 def _float(value: Any) -> float | None:
-    if isinstance(value, str | bytes | bool):
+    if isinstance(value, str | bytes | bool | np.bool_):
         raise TypeError
     number = float(value)
     if isinstance(value, int) and number != value:  # another number
@@ -98,9 +102,9 @@ def _decimal(scale: int) -> Door:
 
 
 def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise TypeError
-    return value
+    return bool(value)
 
 
 def _text(value: Any) -> str:

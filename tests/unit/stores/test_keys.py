@@ -8,6 +8,7 @@ import math
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,19 @@ def test_bytes_are_equal_if_and_only_if_the_keys_are(keys: list[tuple[str, int, 
 def test_a_value_of_another_type_is_refused_and_not_the_key_that_it_could_be_made(dtype: DataType, value: Any) -> None:
     with pytest.raises(DataError):
         key_writer([dtype])([value])
+
+
+def test_scalars_of_numpy_are_keys_as_those_of_python_are() -> None:
+    same: list[tuple[DataType, Any, Any]] = [
+        (BIGINT, np.int32(7), 7),
+        (BOOLEAN, np.True_, True),
+        (FLOAT, np.float32(0.1), 0.1),
+    ]
+    for dtype, value, other in same:
+        assert key_writer([dtype])([value]) == key_writer([dtype])([other])
+    for dtype in (BIGINT, DOUBLE, DecimalType(10, 2)):
+        with pytest.raises(DataError):
+            key_writer([dtype])([np.True_])
 
 
 def test_a_decimal_beyond_the_scale_of_its_type_is_nobodys_key_and_not_its_neighbours() -> None:
