@@ -179,7 +179,8 @@ def test_at_most_one_holder_at_any_time_while_processes_are_killed(contend, tmp_
         lines = count_lines(journal)
         processes[kill % 3].kill()
         processes[kill % 3] = contend(*arguments)
-    assert awaited(lambda: count_lines(journal) > lines + 10)
+    # On a busy machine one process may have the lock many times before another gets to ask for it.
+    assert awaited(lambda: count_lines(journal) > lines + 10 and len(holders(journal)) > 3)
     for process in processes:
         process.kill()
         process.wait()
@@ -187,7 +188,10 @@ def test_at_most_one_holder_at_any_time_while_processes_are_killed(contend, tmp_
     assert {what for what, *_ in entries} == {"published"}
     tokens = [int(token) for _, token, _ in entries]
     assert tokens == sorted(set(tokens))
-    assert len({pid for *_, pid in entries}) > 3
+
+
+def holders(journal):
+    return {line.split()[-1] for line in journal.read_text().splitlines()}
 
 
 def count_lines(path):
