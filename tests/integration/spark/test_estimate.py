@@ -171,7 +171,7 @@ def test_rows_of_one_event_id_are_a_shuffle_more(tmp_path: Path) -> None:
     once = EventSource("clicks", Query(["user", "item", "price"], time="at", event_id="id"))
     join = Join(LEFT, [totals("clicked", once, "user"), totals("of_item", once, "item")], name="once")
     predicted, measured = run_of(join, tables, tmp_path / "output", 1_000)
-    assert predicted.total.shuffles == len(measured.shuffles) == 2 + 1 + 2
+    assert predicted.total.shuffles == len(measured.shuffles) == 2 + 1 + 1
     assert predicted.total.tasks + predicted.total.reading_tasks == sum(stage.tasks for stage in measured.stages)
 
 

@@ -8,7 +8,7 @@ before compression. Keys are taken to be even: a hot key adds tasks and rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -47,6 +47,7 @@ from zipline.engines.spark.widths import (
     row_bytes,
 )
 from zipline.plan.chaining import Span, days_span, parent_table, parents_of, wanted_parents
+from zipline.plan.reads import read_key
 from zipline.plan.steps import JoinPlan, PartPlan, Projection
 from zipline.tables.memory import MemoryTable
 from zipline.values import dataclass
@@ -117,6 +118,8 @@ class _Course:
     expected: Expected
     steps: list[StepEstimate] = field(default_factory=list)
     parent: str = ""
+    once: set[Hashable] = field(default_factory=set)
+    """Rows of event ids that were numbered for a set of keys."""
 
     def add(self, title: str, **measures: float) -> None:
         whole = {name: round(measure) for name, measure in measures.items()}
@@ -294,8 +297,16 @@ class _Course:
         rows = _OnPaper(self.run, parts, left.numbered, shape)
         keys = ", ".join(parts[0].left_keys) or "no key"
         is_looked_at = self.run.sizing.most_of_a_key(rows.counts) is not None
-        for lane in [*rows.lanes.values()] * (2 if is_looked_at else 1):
-            self._numbered(lane.first, columns_of(lane))
+        again: set[int] = set()
+        for number, lane in enumerate(rows.lanes.values()):
+            columns = columns_of(lane)
+            if is_looked_at:
+                self._numbered(lane.first, columns)
+            # Of the same rows by other keys Spark takes the shuffle that is there, for the plan is one.
+            is_there = lane.first.event_id is not None and (read_key(lane.first), columns) in self.once
+            again |= {number} if is_there else set()
+            self.once.add((read_key(lane.first), columns))
+            self._numbered(lane.first, columns, is_there=is_there)
         listed = enumerate(zip(rows.lanes.values(), rows.seen, strict=True), 1)
         readings = [self.expected.reading(lane, seen, by_tasks=n in rows.bundled) for n, (lane, seen) in listed]
         counts = [left.rows, *(each.rows for each in readings)]
@@ -310,20 +321,20 @@ class _Course:
         self.add(
             f"{len(parts)} {'part' if len(parts) == 1 else 'parts'} by {keys}",
             rows=sum(counts),
-            reading_tasks=reading,
+            reading_tasks=reading - sum(readings[number].tasks for number in again),
             tasks=partitions,
             shuffles=1,
             rows_shuffled=sum(counts),
             bytes_shuffled=bundled + moved_bytes(rows.packing, counts, left.own),
             bytes_bundled=bundled,
             rows_sorted=sum(counts),
-            bytes_read=sum(each.size for each in readings),
+            bytes_read=sum(each.size for number, each in enumerate(readings) if number not in again),
             bytes_output=made,
         )
         return partitions
 
-    def _numbered(self, read: Projection, columns: Iterable[str]) -> None:
-        """Of several rows with one event id one is taken: a shuffle of Spark's own, by the id, in every reading."""
+    def _numbered(self, read: Projection, columns: Iterable[str], *, is_there: bool = False) -> None:
+        """Of several rows with one event id one is taken: a shuffle of Spark's own, by the id, unless it `is_there`."""
         if read.event_id is None:
             return
         amount, schema = self.expected.amount(read, [read.where]), self.run.table(read.table).schema
@@ -333,8 +344,8 @@ class _Course:
             f"one row of each event id of {read.title}",
             rows=rows,
             tasks=self.cores,
-            shuffles=1,
-            rows_shuffled=rows,
-            bytes_shuffled=rows * row_bytes(len(types), sum(map(beyond, types))),
+            shuffles=0 if is_there else 1,
+            rows_shuffled=0 if is_there else rows,
+            bytes_shuffled=0 if is_there else rows * row_bytes(len(types), sum(map(beyond, types))),
             rows_sorted=rows,
         )
