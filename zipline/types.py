@@ -24,6 +24,12 @@ class DataType:
         return self in INTEGERS
 
     @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest value of an integer type."""
+        half = 1 << ((8 << INTEGERS.index(self)) - 1)
+        return -half, half - 1
+
+    @property
     def is_float(self) -> bool:
         return self in (FLOAT, DOUBLE)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from zipline.clock import to_datetime, to_micros
 from zipline.errors import DataError, ZiplineError
-from zipline.types import BINARY, BOOLEAN, DATE, FLOAT, INTEGERS, NULL, STRING, TIMESTAMP, DataType, DecimalType
+from zipline.types import BINARY, BOOLEAN, DATE, FLOAT, NULL, STRING, TIMESTAMP, DataType, DecimalType
 
 Door: TypeAlias = Callable[[Any], Any]
 """From a column's value to the clean value, None for null."""
@@ -50,7 +50,7 @@ def shortest(value: Decimal) -> str:
 
 def _converter(dtype: DataType) -> Door:
     if dtype.is_integer:
-        return _integer(7 + 8 * (2 ** INTEGERS.index(dtype) - 1))
+        return _integer(*dtype.bounds)
     if dtype.is_float:
         return _single if dtype == FLOAT else _float
     if isinstance(dtype, DecimalType):
@@ -60,10 +60,7 @@ def _converter(dtype: DataType) -> Door:
     )
 
 
-def _integer(bits: int) -> Door:
-    """Integers of so many bits beside the sign."""
-    least, most = -(1 << bits), (1 << bits) - 1
-
+def _integer(least: int, most: int) -> Door:
     def convert(value: Any) -> int:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -95,8 +92,13 @@ def _decimal(scale: int) -> Door:
     def convert(value: Any) -> Decimal | None:
         if isinstance(value, bool):
             raise TypeError
-        number = Decimal(value)
-        return None if number.is_nan() else _WIDE.add(number.quantize(unit, context=_WIDE), Decimal(0))
+        number = Decimal(repr(float(value)) if isinstance(value, float) else value)
+        if number.is_nan():
+            return None
+        found = number.quantize(unit, context=_WIDE)
+        if found != number:  # another number
+            raise ValueError
+        return _WIDE.add(found, Decimal(0))
 
     return convert
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zipline.expressions.conversions import DECIMAL_TEXT, FALSE_WORDS, NUMBER_TEXT, TRUE_WORDS, WHOLE_TEXT, bounds
+from zipline.expressions.conversions import DECIMAL_TEXT, FALSE_WORDS, NUMBER_TEXT, TRUE_WORDS, WHOLE_TEXT
 from zipline.expressions.dialects import Dialect, text_literal, type_name
 from zipline.expressions.instants import DATE_TEXT, TIME_TEXT, ZONE_TEXT
 from zipline.types import BOOLEAN, DATE, FLOAT, NULL, STRING, TIMESTAMP, DataType, DecimalType
@@ -154,7 +154,7 @@ def _truncated(dialect: Dialect, sql: str, target: DataType, safe: bool) -> str:
     """Towards zero. The JVM's engines let some values beyond the range through, so they are compared first."""
     if dialect == "duckdb":
         return f"{_verb(safe)}(trunc({sql}) AS {type_name(dialect, target)})"
-    low, high = bounds(target)
+    low, high = target.bounds
     inside = (
         f"{sql} > {low - 1}e0 AND {sql} < {high + 1}e0"
         if target.name != "BIGINT"
@@ -178,9 +178,9 @@ def _single(dialect: Dialect, sql: str, safe: bool) -> str:
 
 
 def _flink_narrowed(sql: str, source: DataType, target: DataType, safe: bool) -> str:
-    low, high = bounds(target)
+    low, high = target.bounds
     name = type_name("flink", target)
-    if bounds(source)[1] <= high:
+    if source.bounds[1] <= high:
         return f"CAST({sql} AS {name})"
     refusal = "" if safe else f" ELSE CAST('not a {target}: ' || CAST({sql} AS STRING) AS {name})"
     return f"CASE WHEN {sql} BETWEEN {low} AND {high} THEN CAST({sql} AS {name}){refusal} END"

@@ -34,14 +34,6 @@ NUMBER_TEXT = r" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})? *"
 DECIMAL_TEXT = r" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+) *"
 """The texts that a CAST to a number accepts, in a form that every engine's regular expressions read alike."""
 
-BITS = dict(zip(INTEGERS, (8, 16, 32, 64), strict=True))
-
-
-def bounds(integer: DataType) -> tuple[int, int]:
-    """The least and the greatest value of an integer type."""
-    half = 2 ** (BITS[integer] - 1)
-    return -half, half - 1
-
 
 def targets(source: DataType) -> tuple[DataType, ...]:
     """What a value of `source` can be cast to, itself apart. DECIMAL stands for any precision and scale."""
@@ -92,7 +84,7 @@ def safely(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _to_integer(source: DataType, target: DataType) -> Callable[[Any], int]:
-    low, high = bounds(target)
+    low, high = target.bounds
 
     def convert(value: Any) -> int:
         try:

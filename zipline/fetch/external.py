@@ -37,7 +37,6 @@ Status = Literal["ok", "default", "unavailable", "error"]
 
 THREADS = 16
 _LOG = logging.getLogger("zipline.fetch.external")
-_RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +132,8 @@ def fitted(value: Any, dtype: DataType) -> Any:
             raise _Misfit(f"{value!r} is no {dtype}")
         return [fitted(each, dtype.element) for each in value]
     if dtype.is_integer:
-        bits = _RANGES[str(dtype)] - 1
-        if isinstance(value, bool) or not isinstance(value, int) or not -(1 << bits) <= value < 1 << bits:
+        least, most = dtype.bounds
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise _Misfit(f"{value!r} is no {dtype}")
         return value
     if dtype.is_float:

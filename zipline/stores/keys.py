@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -82,13 +83,14 @@ def _writer(dtype: DataType) -> Write:
 
 def _number(value: Any) -> Decimal | None:
     """A decimal as it is given, unrounded."""
-    try:
-        number = None if value is None else Decimal(repr(value) if isinstance(value, float) else value)
-    except (TypeError, ValueError, ArithmeticError):
-        number = Decimal("sNaN")
-    if isinstance(value, bool) or (number is not None and (number.is_snan() or number.is_infinite())):
-        raise DataError(f"{value!r} is not a decimal")
-    return None if number is None or number.is_nan() else number
+    if value is None:
+        return None
+    if not isinstance(value, bool):
+        with suppress(TypeError, ValueError, ArithmeticError):
+            number = Decimal(repr(float(value)) if isinstance(value, float) else value)
+            if number.is_finite() or number.is_qnan():
+                return number if number.is_finite() else None
+    raise DataError(f"{value!r} is not a decimal")
 
 
 def _boolean(value: bool) -> bytes:

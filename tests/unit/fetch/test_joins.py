@@ -147,7 +147,7 @@ def typed() -> LocalPlatform:
         name="x.rides",
         left=left,
         parts=[JoinPart(stats("x"), key_map={"origin": "a"})],
-        contextual=Contextual({"n": "INT", "at": "TIMESTAMP", "f": "FLOAT"}),
+        contextual=Contextual({"n": "INT", "at": "TIMESTAMP", "f": "FLOAT", "d": "DECIMAL(10, 2)"}),
         derivations=[Derivation("double", "x * 2"), Derivation("is_it", "x = 0.1"), Derivation("same", "f = x")],
         online=True,
     )
@@ -162,7 +162,7 @@ def typed() -> LocalPlatform:
 
 def test_values_of_a_request_are_of_the_types_of_their_columns() -> None:
     platform = typed()
-    given = {"origin": "A", "x": 0.1, "n": 5, "at": "2024-01-01T00:00:00+05:00", "f": 0.1}
+    given = {"origin": "A", "x": 0.1, "n": 5, "at": "2024-01-01T00:00:00+05:00", "f": 0.1, "d": Decimal("2.50")}
     (row,) = platform.fetch("x.rides", [given]).rows()
     (backfilled,) = platform.backfill("x.rides").to_pylist()
     assert {name: row[name] for name in ("double", "is_it", "same")} == {
@@ -175,9 +175,10 @@ def test_values_of_a_request_are_of_the_types_of_their_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n", "5"), ("n", 2**31), ("n", True), ("n", 1.5), ("f", "x"), ("x", 1e39)]
+    ("name", "value"),
+    [("n", "5"), ("n", 2**31), ("n", True), ("n", 1.5), ("f", "x"), ("x", 1e39), ("d", Decimal("2.505"))],
 )
 def test_a_value_of_another_type_is_told_with_its_place(name: str, value: Any) -> None:
-    given = {"origin": "A", "x": 0.1, "n": 5, "at": "2024-01-01", "f": 0.1}
+    given = {"origin": "A", "x": 0.1, "n": 5, "at": "2024-01-01", "f": 0.1, "d": Decimal("2.50")}
     with pytest.raises(DataError, match=rf"rows\[1\]\.{name}: .* is not a value of type"):
         typed().fetch("x.rides", [given, {**given, name: value}])

@@ -119,6 +119,7 @@ def test_scalars_of_numpy_are_keys_as_those_of_python_are() -> None:
         (BIGINT, np.int32(7), 7),
         (BOOLEAN, np.True_, True),
         (FLOAT, np.float32(0.1), 0.1),
+        (DecimalType(10, 2), np.float64(1.1), Decimal("1.1")),
     ]
     for dtype, value, other in same:
         assert key_writer([dtype])([value]) == key_writer([dtype])([other])

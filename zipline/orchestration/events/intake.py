@@ -39,7 +39,6 @@ from zipline.types import (
     DATE,
     DOUBLE,
     FLOAT,
-    INTEGERS,
     NULL,
     STRING,
     TIMESTAMP,
@@ -57,7 +56,6 @@ LONGEST = 16 << 20
 LONGEST_EVENT = 1 << 20
 """Bytes of one event."""
 
-_BITS = dict(zip(INTEGERS, (8, 16, 32, 64), strict=True))
 _LARGEST = {FLOAT: 3.4028234663852886e38, DOUBLE: 1.7976931348623157e308}
 _UNFIT = (pa.ArrowException, ValueError, OverflowError, UsageError)
 _FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
@@ -260,9 +258,9 @@ def _struct(
 
 def _kind(dtype: DataType, name: str) -> Any:
     """The Python type that msgspec checks JSON against."""
-    if dtype in _BITS:
-        most = 1 << (_BITS[dtype] - 1)
-        return Annotated[int, msgspec.Meta(ge=-most, le=most - 1)]
+    if dtype.is_integer:
+        least, most = dtype.bounds
+        return Annotated[int, msgspec.Meta(ge=least, le=most)]
     if dtype in _LARGEST:
         return Annotated[float, msgspec.Meta(ge=-_LARGEST[dtype], le=_LARGEST[dtype])]
     if dtype == TIMESTAMP:
