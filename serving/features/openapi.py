@@ -66,6 +66,7 @@ def with_joins(document: Schema, served: Served | None, *, has_tokens: bool) -> 
     for join in joins.values():
         _, found = msgspec.json.schema_components([join.reader.type], ref_template="#/components/schemas/{name}")
         schemas.update(found)
+        schemas[f"{join.name}.Row"]["required"] = list(join.reader.keys)
         schemas[f"{join.name}.Response"] = _response(join)
         document["paths"][f"/v1/features/{join.name}"] = {"post": _operation(join)}
     if joins:
@@ -92,7 +93,8 @@ def _operation(join: ServedJoin) -> Schema:
         "summary": f"Features of {join.name}",
         "operationId": f"features_{join.name}",
         "tags": ["features"],
-        "description": "The header X-Request-Timeout-Ms says after how many milliseconds an answer is of no use.",
+        "description": "The header X-Request-Timeout-Ms says after how many milliseconds an answer is of no use. "
+        "Features of which a row lacks the key, or a column that they are derived of, are null, with status error.",
         "requestBody": {"required": True, "content": {JSON.decode(): {"schema": request}}},
         "responses": answers,
     }

@@ -74,7 +74,7 @@ class RequestLog:
             self._metrics.logged.labels("dropped").inc(len(chosen))
 
     def _is_chosen(self, fetch: JoinFetch, row: dict[str, Any]) -> bool:
-        key = msgspec.json.encode([row[name] for name in fetch.keys])
+        key = msgspec.json.encode([row.get(name) for name in fetch.keys])
         return zlib.crc32(key) < self._below
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 
 One rule: JSON's own types as the schema says, nothing is converted. Integers are JSON integers (`"12"` and `1.0` are
 none), numbers may be written as integers, instants are ISO 8601 text (without a zone: UTC), days are text such as
-2013-07-01, bytes are base64. A key may be null, which is nobody's key, and must be there. The other columns of the
-join's left are taken where they are given: derivations may need them. What the join does not know is refused.
+2013-07-01, bytes are base64. A key may be null, which is nobody's key; where it is not there at all, features of that
+key are `error`. The other columns of the join's left are taken where they are given: derivations may need them. What
+the join does not know is refused.
 """
 
 from __future__ import annotations
@@ -23,16 +24,12 @@ from zipline.errors import TableError
 from zipline.fetch.joins import JoinFetch
 from zipline.plan.steps import Column
 from zipline.types import (
-    BIGINT,
     BINARY,
     BOOLEAN,
     DATE,
-    INT,
     NULL,
-    SMALLINT,
     STRING,
     TIMESTAMP,
-    TINYINT,
     ArrayType,
     DataType,
     DecimalType,
@@ -44,7 +41,6 @@ from zipline.values import dataclass
 
 LONGEST_TEXT = 4096
 """Characters of a text, bytes of a binary."""
-_BITS = {TINYINT: 8, SMALLINT: 16, INT: 32, BIGINT: 64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +52,14 @@ class Request:
 
 
 class RequestReader:
-    """Reads the requests of one join. `keys` must be given in every row; `given` are all columns that may be."""
+    """Reads the requests of one join. `given` are all columns that a row may have, `keys` those that features need."""
 
     def __init__(self, fetch: JoinFetch, most_rows: int) -> None:
         self.keys = fetch.keys
         self.given: tuple[Column, ...] = fetch.given
         self._names = tuple(name for name, _ in self.given)
         self._most_rows = most_rows
-        self._is_whole = set(self._names) == set(self.keys)
-        row = row_type(f"{fetch.plan.name}.Row", self.given, self.keys)
+        row = row_type(f"{fetch.plan.name}.Row", self.given)
         rows = Annotated[list[row], Meta(max_length=most_rows)]  # type: ignore[valid-type]
         self.type = msgspec.defstruct(
             f"{fetch.plan.name}.Request", [("rows", rows), ("at", dt.datetime | None, None)], forbid_unknown_fields=True
@@ -80,9 +75,10 @@ class RequestReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             raise Problem(400, "invalid_json", f"the body is no JSON: {_said(wrong)}") from None
         names, values = self._names, msgspec.structs.astuple
-        rows = [dict(zip(names, values(row), strict=True)) for row in found.rows]
-        if not self._is_whole:
-            rows = [{name: value for name, value in row.items() if value is not UNSET} for row in rows]
+        rows = [
+            {name: value for name, value in zip(names, values(row), strict=True) if value is not UNSET}
+            for row in found.rows
+        ]
         return Request(rows, None if found.at is None else _micros(found.at))
 
     def read_table(self, table: pa.Table) -> Request:
@@ -92,16 +88,13 @@ class RequestReader:
         for name in table.column_names:
             if name not in self._names or table.column_names.count(name) > 1:
                 raise self._problem(f"Object contains unknown field `{name}` - at `$.rows`")
-        for key in self.keys:
-            if key not in table.column_names:
-                raise self._problem(f"Object missing required field `{key}` - at `$.rows`")
         types = dict(self.given)
         columns = {name: _column(name, table.column(name), types[name]) for name in table.column_names}
         return Request(pa.table(columns).to_pylist() if columns else [{} for _ in range(table.num_rows)])
 
     def _problem(self, said: str) -> Problem:
         what, _, path = said.partition(" - at ")
-        valid = self._names if "unknown field" in what or "required field" in what else ()
+        valid = self._names if "unknown field" in what else ()
         return Problem(400, "invalid_request", what, path=path.strip("`") or "$", valid=valid)
 
 
@@ -117,22 +110,20 @@ def _column(name: str, column: pa.ChunkedArray, dtype: DataType) -> pa.ChunkedAr
         raise Problem(400, "invalid_request", what, path=f"$.rows[*].{name}") from None
 
 
-def row_type(title: str, columns: Sequence[Column], required: Sequence[str]) -> type[msgspec.Struct]:
-    """The type of a row: every column may be null, and those not required, which come last, may be left out."""
-    fields: list[Any] = []
-    for number, (name, dtype) in enumerate(columns):
-        json = json_type(dtype)
-        field = f"f{number}"
-        fields.append((field, json | None) if name in required else (field, json | None | msgspec.UnsetType, UNSET))
+def row_type(title: str, columns: Sequence[Column]) -> type[msgspec.Struct]:
+    """The type of a row: every column may be null, or be left out."""
+    fields = [
+        (f"f{number}", json_type(dtype) | None | msgspec.UnsetType, UNSET) for number, (_, dtype) in enumerate(columns)
+    ]
     names = {f"f{number}": name for number, (name, _) in enumerate(columns)}
     return msgspec.defstruct(title, fields, rename=names, forbid_unknown_fields=True, gc=False)
 
 
 def json_type(dtype: DataType) -> Any:
     """What a value of the type is in JSON, as msgspec reads it."""
-    if dtype in _BITS:
-        half = 1 << (_BITS[dtype] - 1)
-        return Annotated[int, Meta(ge=-half, le=half - 1)]
+    if dtype.is_integer:
+        least, most = dtype.bounds
+        return Annotated[int, Meta(ge=least, le=most)]
     if dtype.is_float:
         return float
     if isinstance(dtype, DecimalType):

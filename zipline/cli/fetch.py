@@ -12,6 +12,7 @@ from zipline.cli.screen import print_json, print_table
 from zipline.errors import UsageError
 
 if TYPE_CHECKING:
+    from zipline.fetch.joins import JoinFetch
     from zipline.fetch.results import Result
 
 
@@ -42,6 +43,7 @@ def command(
 
     fetcher = Fetcher(open_project(project, environment))
     try:
+        _check_names(asked, fetcher.join(join))
         found = fetcher.fetch(join, asked, at=at)
     finally:
         fetcher.close()
@@ -75,6 +77,18 @@ def _rows(keys: tuple[str, ...], rows: str | None) -> list[dict[str, Any]]:
         except ValueError:
             row[name] = text
     return [row]
+
+
+def _check_names(rows: list[dict[str, Any]], fetch: JoinFetch) -> None:
+    """UsageError names what the join does not take; what it needs and a row lacks is told on stderr."""
+    known = [name for name, _ in fetch.given]
+    for number, row in enumerate(rows):
+        for name in row:
+            if name not in known:
+                raise UsageError(f"{fetch.plan.name} does not take {name!r} (rows[{number}])", asked=name, valid=known)
+        lacking = ", ".join(name for name in fetch.keys if name not in row)
+        if lacking:
+            click.echo(f"rows[{number}] has no {lacking}: the features of that key are in error", err=True)
 
 
 def _facts(found: Result, number: int) -> dict[str, Any]:

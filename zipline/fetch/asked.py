@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from zipline.errors import UsageError
+from zipline.fetch.results import Status
 from zipline.stores.contract import Generation
 from zipline.stores.keys import key_writer
 from zipline.types import DataType
@@ -17,10 +17,12 @@ Answered: TypeAlias = "Sequence[Sequence[Any]] | None"
 
 
 class RowKeys(NamedTuple):
-    """Keys of rows: `some` has each once; `at` is, of every row, the place of its key among them, -1 without a key."""
+    """Keys of rows: `some` has each once; `at` is, of every row, the place of its key among them, -1 without a key.
+    `lacking` are the rows that have not all columns of the key."""
 
     some: list[bytes]
     at: list[int]
+    lacking: Sequence[int] = ()
 
 
 class Asked(NamedTuple):
@@ -31,6 +33,13 @@ class Asked(NamedTuple):
     generation: Generation | None
     unread: Sequence[int] = ()
 
+    def withheld(self) -> Iterator[tuple[Sequence[int], Status]]:
+        """Rows that get no value, and the status of all features of the part there."""
+        if self.unread:
+            yield self.unread, "unavailable"
+        if self.keys.lacking:
+            yield self.keys.lacking, "error"
+
 
 class Keys:
     """Takes the keys of all parts that have them from the same columns, as the same types."""
@@ -38,19 +47,19 @@ class Keys:
     def __init__(self, columns: Sequence[str], types: Sequence[DataType]) -> None:
         self._columns, self._parts_of, self._write = columns, _parts_of(columns), key_writer(types)
 
-    def of(self, rows: Sequence[Row], valid: Sequence[str]) -> RowKeys:
-        """UsageError names the row that lacks a column of `valid`, DataError the value that is of another type."""
+    def of(self, rows: Sequence[Row]) -> RowKeys:
+        """DataError says which value is of another type."""
         write, parts_of = self._write, self._parts_of
+        lacking: list[int] = []
         try:
             keys = [write(parts_of(row)) for row in rows]
-        except KeyError as wrong:
-            number = next(n for n, row in enumerate(rows) if any(key not in row for key in self._columns))
-            raise UsageError(
-                f"rows[{number}] has no {wrong.args[0]!r}", asked=str(wrong.args[0]), valid=valid
-            ) from None
+        except KeyError:
+            is_whole = [all(name in row for name in self._columns) for row in rows]
+            lacking = [number for number, whole in enumerate(is_whole) if not whole]
+            keys = [write(parts_of(row)) if whole else None for row, whole in zip(rows, is_whole, strict=True)]
         places: dict[bytes, int] = {}
         at = [-1 if key is None else places.setdefault(key, len(places)) for key in keys]
-        return RowKeys(list(places), at)
+        return RowKeys(list(places), at, lacking)
 
 
 def _parts_of(names: Sequence[str]) -> Callable[[Row], Sequence[Any]]:

@@ -194,7 +194,7 @@ class JoinFetch:
             return result
         rows = [self._typed(number, row) for number, row in enumerate(rows)]
         for external, external_keys, told in zip(self._externals, outside, reply.externals, strict=True):
-            found |= external.values(external_keys, told)
+            found |= external.values(rows, external_keys, told)
         for each in self._parts:
             self._derive(each.part, result, found, rows)
         asked_at = [to_datetime(q)] * len(rows) if times is None else list(times)
@@ -219,7 +219,7 @@ class JoinFetch:
 
     def _begun(self, rows: Sequence[Row], q: int, is_now: bool) -> tuple[list[_Begun], list[Ask]]:
         """What is asked of each part, and all that is to be read."""
-        keys = [each.of(rows, self.keys) for each in self._own_keys]
+        keys = [each.of(rows) for each in self._own_keys]
         begun: list[_Begun] = []
         reads: list[Ask] = []
         is_there = True

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from zipline.api import ExternalSource, Join
-from zipline.errors import UsageError
 from zipline.fetch.external import Answer, ExternalClient
 from zipline.fetch.results import Values
 from zipline.plan.steps import ExternalPlan, JoinPlan
@@ -18,7 +17,7 @@ from zipline.values import dataclass
 
 Row: TypeAlias = Mapping[str, Any]
 Key: TypeAlias = "tuple[Any, ...]"
-_NOBODY = Answer({}, "default")
+_NOBODY, _LACKING = Answer({}, "default"), Answer({}, "error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +28,9 @@ class OnlineExternal:
     client: ExternalClient
 
     def keys(self, rows: Sequence[Row]) -> list[Key | None]:
-        """The key of every row; None where a part of it is null. UsageError names what a row lacks."""
-        found: list[Key | None] = []
-        for number, row in enumerate(rows):
-            try:
-                key = tuple([row[name] for name in self.plan.left_keys])
-            except KeyError as wrong:
-                valid = self.plan.left_keys
-                raise UsageError(f"rows[{number}] has no {wrong.args[0]!r}", asked=wrong.args[0], valid=valid) from None
-            found.append(None if any(part is None for part in key) else key)
-        return found
+        """The key of every row; None where a part of it is null or missing."""
+        keys = [tuple([row.get(name) for name in self.plan.left_keys]) for row in rows]
+        return [None if any(part is None for part in key) else key for key in keys]
 
     def begin(self, keys: Sequence[Key | None]) -> Callable[[], dict[Key, Answer]]:
         """Asks; what it gives waits for the answers, by key."""
@@ -47,14 +39,19 @@ class OnlineExternal:
         waiting = self.client.begin([dict(zip(names, key, strict=True)) for key in some])
         return lambda: dict(zip(some, waiting(), strict=True))
 
-    def values(self, keys: Sequence[Key | None], answers: Mapping[Key, Answer]) -> dict[str, Values]:
-        """The columns of the source."""
-        own = [_NOBODY if key is None else answers[key] for key in keys]
+    def values(
+        self, rows: Sequence[Row], keys: Sequence[Key | None], answers: Mapping[Key, Answer]
+    ) -> dict[str, Values]:
+        """The columns of the source: `error` in rows that have not all columns of its key."""
+        own = [self._of_none(row) if key is None else answers[key] for row, key in zip(rows, keys, strict=True)]
         statuses, times = [answer.status for answer in own], [None] * len(own)
         return {
             self.plan.prefix + name: Values([answer.values.get(name) for answer in own], statuses, times)
             for name, _ in self.plan.values
         }
+
+    def _of_none(self, row: Row) -> Answer:
+        return _NOBODY if all(name in row for name in self.plan.left_keys) else _LACKING
 
 
 def externals_of(plan: JoinPlan) -> list[ExternalPlan]:

@@ -179,8 +179,8 @@ class PartialParts:
         places = np.array(at, np.int64).reshape(len(self.served), count)
         block = computed(folding.answer, values, (places, *tables, q), (count, len(self._rows)), times)
         for half, columns in zip(asked, self._columns, strict=True):
-            if half.unread:
-                block = block.withheld(half.unread, columns, "unavailable")
+            for some, status in half.withheld():
+                block = block.withheld(some, columns, status)
         return block, self._computed_by_algebra(asked, answers, times, q) if self._others else {}
 
     def _windows_at(self, q: int) -> Ints:
@@ -207,7 +207,8 @@ class PartialParts:
             end = EVER_BEFORE if half.generation is None else half.generation.end
             is_served = folding.is_served(low, end, SERVED, served.kept.alone, q)
             if time is None or half.generation is None or not is_served:
-                found[name] = Values([None] * count, ["unavailable"] * count, [None] * count)
+                nothing = Values([None] * count, ["unavailable"] * count, [None] * count)
+                found[name] = nothing.withheld(half.withheld())
                 continue
             if number not in opened:
                 opened[number] = _opened(served.form, served.blocks(half, answers[number]))
@@ -217,7 +218,7 @@ class PartialParts:
             is_stale = q > time + served.lag(time, half.generation)
             of_rows, empty = reduced[number, place, low], self._empty[name]
             values = _by_algebra(served.kept, feature, empty, of_rows, time, is_stale=is_stale)
-            found[name] = values.without(half.unread)
+            found[name] = values.withheld(half.withheld())
         return found
 
 

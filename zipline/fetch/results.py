@@ -38,15 +38,12 @@ class Values:
     statuses: Sequence[Status]
     times: Sequence[int | None]
 
-    def without(self, rows: Sequence[int]) -> Values:
-        """The same, but for rows that could not be read."""
-        if not rows:
-            return self
-        unread = set(rows)
-        values = [None if number in unread else value for number, value in enumerate(self.values)]
-        statuses: list[Status] = [
-            "unavailable" if number in unread else status for number, status in enumerate(self.statuses)
-        ]
+    def withheld(self, withheld: Iterable[tuple[Sequence[int], Status]]) -> Values:
+        """The same, but with null and such a status in some rows."""
+        values, statuses = list(self.values), list(self.statuses)
+        for rows, status in withheld:
+            for row in rows:
+                values[row], statuses[row] = None, status
         return Values(values, statuses, self.times)
 
 

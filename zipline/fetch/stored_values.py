@@ -97,9 +97,9 @@ class ValueParts:
             if self._served[number].rest:
                 wrong, found = _rest(self._served[number], half, answer, q)
                 block = block.withheld(wrong, columns, "error") if wrong else block
-                rest |= {name: values.without(half.unread) for name, values in found.items()}
-            if half.unread:
-                block = block.withheld(half.unread, columns, "unavailable")
+                rest |= {name: values.withheld(half.withheld()) for name, values in found.items()}
+            for some, status in half.withheld():
+                block = block.withheld(some, columns, status)
         return block, rest
 
 

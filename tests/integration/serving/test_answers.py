@@ -55,6 +55,17 @@ def test_a_feature_of_a_column_that_is_not_given_is_an_error_and_the_others_are_
     assert (found.rows()[0]["spent_amount_sum_7d"], found.status(0, "spent_amount_sum_7d")) == (30.0, "ok")
 
 
+def test_a_feature_whose_key_is_not_given_is_an_error_and_the_others_are_not(server: Server) -> None:
+    with Client(server.url, timeout=10) as client:
+        found = client.fetch(JOIN, [{"item": "a", "amount": 3.0, "basket": 4}, {"user": "u1", "item": "a"}])
+    lacking = {"spent_amount_sum_7d", "spent_amount_sum_30d", "spent_item_last_k3_30d", "share"}
+    row = found.rows()[0]
+    assert {name for name in row if row[name] is None} == lacking
+    assert {name for name in row if found.status(0, name) == "error"} == lacking
+    assert (row["sold_amount_max_30d"], found.status(0, "sold_amount_max_30d")) == (10.0, "ok")
+    assert found.rows()[1]["spent_amount_sum_7d"] == 30.0
+
+
 def test_rows_may_be_asked_as_of_a_time(server: Server) -> None:
     with Client(server.url, timeout=10) as client:
         found = client.fetch(JOIN, rows_of(("u1", "a")), at=to_text(today() + 3_600_000_000))
@@ -73,6 +84,19 @@ def test_arrow_goes_in_and_comes_out(server: Server) -> None:
     assert found.column("spent_amount_sum_30d").to_pylist() == [30.0, 7.0]
     assert dict(found.column("__status").to_pylist()[1])["spent_amount_sum_7d"] == "default"
     assert json.loads(found.schema.metadata[b"zipline.times"])["sold_amount_max_30d"] == to_text(today())
+
+
+def test_a_column_of_a_key_that_is_not_in_arrow_is_missing_in_every_row(server: Server) -> None:
+    rows, sink = pa.table({"item": ["a", "b"]}), io.BytesIO()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    headers = {"content-type": ARROW, "accept": ARROW}
+    answer = httpx.post(f"{server.url}/v1/features/{JOIN}", content=sink.getvalue(), headers=headers)
+    assert answer.status_code == 200
+    found = pa.ipc.open_stream(answer.content).read_all()
+    assert found.column("sold_amount_max_30d").to_pylist() == [10.0, 20.0]
+    assert found.column("spent_amount_sum_30d").to_pylist() == [None, None]
+    assert [dict(status)["spent_amount_sum_30d"] for status in found.column("__status").to_pylist()] == ["error"] * 2
 
 
 def test_awaited_calls_are_answered_together(server: Server) -> None:

@@ -83,7 +83,7 @@ def test_a_day_of_which_a_source_has_nothing_is_refused_by_name(zipline: Zipline
         (("fetch", "shop.visits.visit", "--key", "user=ann"), 2, "did you mean 'shop.visits.visits'"),
         (("fetch", "shop.visits.visits"), 2, "a fetch needs keys"),
         (("fetch", "shop.visits.visits", "--key", "user"), 2, "has no value"),
-        (("fetch", "shop.visits.visits", "--key", "usr=ann"), 2, "rows[0] has no 'user'"),
+        (("fetch", "shop.visits.visits", "--key", "usr=ann"), 2, "does not take 'usr' (rows[0])"),
         (("fetch", "shop.visits.visits", "--rows", "[1]"), 2, "--rows is no list of objects"),
         (("fetch", "shop.visits.visits", "--rows", "{"), 2, "--rows is no JSON"),
         (("fetch", "shop.visits.visits", "--key", "user=12"), 1, "12 is not a value of type STRING"),

@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
 from zipline import (
     Accuracy,
     Aggregation,
@@ -20,7 +18,6 @@ from zipline import (
     Operation,
     Query,
 )
-from zipline.errors import UsageError
 
 ANSWERS: dict[str, Any] = {}
 """What the handlers do in a test: a handler is a function of a module."""
@@ -140,9 +137,10 @@ def test_a_twin_stands_for_a_source_offline_alone() -> None:
     assert (found.rows()[0]["source_amount_max"], found.status(0, "source_amount_max")) == (7, "ok")
 
 
-def test_a_row_without_the_key_of_a_source_is_refused() -> None:
-    ANSWERS["first"] = lambda rows: [None for _ in rows]
+def test_of_a_row_without_the_key_of_a_source_its_values_are_in_error() -> None:
+    ANSWERS["first"] = lambda rows: [{"size": 7} for _ in rows]
     source = ExternalSource({"city": "VARCHAR"}, {"size": "BIGINT"}, first, name="cities")
     local = platform(JoinPart(source))
-    with pytest.raises(UsageError, match=r"rows\[1\] has no 'city'"):
-        local.fetch("join", [{"user": 1, "city": "x"}, {"user": 1}])
+    found = local.fetch("join", [{"user": 1, "city": "x"}, {"user": 1}, {"user": 1, "city": None}])
+    assert [row["cities_size"] for row in found.rows()] == [7, None, None]
+    assert [found.status(row, "cities_size") for row in range(3)] == ["ok", "error", "default"]
