@@ -14,7 +14,7 @@ from zipline.expressions.dialects import Dialect, identifier
 from zipline.expressions.nodes import Cast, Column, walk
 from zipline.plan.steps import Projection
 from zipline.tables.columns import quoted
-from zipline.types import TIMESTAMP, MapType
+from zipline.types import TIMESTAMP, ArrayType, DataType, MapType, StructType
 
 FIRST_INSTANT, LAST_INSTANT = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
@@ -85,8 +85,27 @@ def event_order(first: Projection, dialect: Dialect = "duckdb") -> tuple[str, st
 
 
 def _sortable(value: Expression, dialect: Dialect) -> str:
-    """SQL to order by: maps as lists of their entries, for Spark has no order of maps."""
-    return f"map_entries({value.sql(dialect)})" if isinstance(value.type, MapType) else value.sql(dialect)
+    """SQL to order by. Within a value nulls come last too, as DuckDB has it, and maps are lists of their entries."""
+    sql = value.sql(dialect)
+    return _sortable_on_spark(sql, value.type, 0) if dialect == "spark" else sql
+
+
+def _sortable_on_spark(sql: str, dtype: DataType, depth: int) -> str:
+    """Spark has no order of maps, and within lists and structs puts nulls first."""
+
+    def inner(of: str, inner_type: DataType) -> str:
+        return f"{of} IS NULL, {_sortable_on_spark(of, inner_type, depth + 1)}"
+
+    each = f"e{depth}"
+    if isinstance(dtype, ArrayType):
+        return f"transform({sql}, {each} -> struct({inner(each, dtype.element)}))"
+    if isinstance(dtype, MapType):
+        entry = f"{each}.key, {inner(f'{each}.value', dtype.value)}"
+        return f"transform(map_entries({sql}), {each} -> struct({entry}))"
+    if isinstance(dtype, StructType):
+        fields = ", ".join(inner(f"{sql}.{identifier('spark', name)}", field) for name, field in dtype.fields)
+        return f"CASE WHEN {sql} IS NOT NULL THEN struct({fields}) END"
+    return sql
 
 
 def within(first: Projection, partitions: tuple[str, str] | None) -> tuple[str | None, str | None]:

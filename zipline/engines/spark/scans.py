@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from zipline.arrow import to_arrow
+from zipline.arrow import from_arrow, to_arrow
 from zipline.engines.local.session import connect, query
 from zipline.engines.spark.packing import spelled
 from zipline.errors import UnsupportedError
@@ -30,6 +30,8 @@ from zipline.types import DATE, STRING, TIMESTAMP, DataType
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+AT_ONCE = 10_000
+"""Rows of a message."""
 FILE, INDEX = "__file", "__index"
 """Where a numbered row stands: its file, and its place there; rows in memory have only a place."""
 
@@ -122,7 +124,38 @@ def sent(spark: SparkSession, rows: pa.Table) -> DataFrame:
     """Rows of this process as a DataFrame. Of no rows Spark wants a piece of each column all the same."""
     if rows.num_rows == 0:
         rows = pa.table([pa.array([], field.type) for field in rows.schema], schema=rows.schema)
-    return spark.createDataFrame(rows)
+    if not any(_loses_nulls(field.type) for field in rows.schema):
+        return spark.createDataFrame(rows)
+    # As bytes, which tasks make rows of again.
+    batches = [_written(batch) for batch in rows.to_batches(max_chunksize=AT_ONCE)]
+    types = ((field.name, from_arrow(field.type, field.name)) for field in rows.schema)
+    ddl = ", ".join(f"{identifier('spark', name)} {spelled(dtype)}" for name, dtype in types)
+    return spark.createDataFrame(pa.table({"rows": pa.array(batches, pa.binary())})).mapInArrow(_read, ddl)
+
+
+def _loses_nulls(stored: pa.DataType) -> bool:
+    """Whether PySpark makes empty maps of null ones: with pyarrow below 17 it does where they hold instants, or values
+    that are nested."""
+    inner = [stored.field(place).type for place in range(stored.num_fields)]
+    if pa.types.is_map(stored):
+        inner = [stored.key_type, stored.item_type]
+        if any(pa.types.is_nested(each) or pa.types.is_timestamp(each) for each in inner):
+            return True
+    return any(map(_loses_nulls, inner))
+
+
+def _written(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
+
+
+def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for written in batch.column(0):
+            yield from pa.ipc.open_stream(written.as_buffer())
 
 
 def _rows(table: Table, days: Days, unit: str | None) -> pa.Table:
