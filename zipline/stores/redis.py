@@ -273,8 +273,10 @@ class _Upload:
 
 
 def _client(url: str, timeout: float, login: Mapping[str, str]) -> Any:
+    # What the URL says counts more. The client itself would take any certificate that the authority has signed.
+    checked = {"ssl_check_hostname": True} if url.startswith("rediss://") else {}
     try:
-        return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, **login)
+        return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, **checked, **login)
     except ValueError as wrong:
         raise StoreError(f"the URL of the online store is no URL of Redis: {wrong}") from None
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,32 @@ def test_a_server_that_is_not_there_is_a_store_error_and_its_return_is_seen() ->
         with pytest.raises(StoreError, match="Redis: "):
             read(store, current.name, b"a")
     store.close()
+
+
+def test_with_tls_the_server_is_who_the_authority_says(tmp_path: Path) -> None:
+    made, key = tmp_path / "server.pem", tmp_path / "server.key"
+    names = ["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*command, "-out", str(made), "-keyout", str(key)], check=True, capture_output=True)
+    with running_redis(certificate=(made, key)) as (url, _):
+        store = RedisStore(f"{url}?ssl_ca_certs={made}")
+        upload(store, {b"a": b"1"})
+        current = store.current("carriers")
+        assert current is not None
+        assert read(store, current.name, b"a") == [b"1"]
+        store.put_tiles("carriers", [(b"2", b"two")])
+        assert tile(store, 2) == b"two"
+        store.close()
+        plain = url.replace("rediss://", "redis://")
+        named = f"{url.replace('127.0.0.1', 'localhost')}?ssl_ca_certs={made}"  # a name that is not in the certificate
+        for other in (url, plain, named):
+            stranger = RedisStore(other)
+            with pytest.raises(StoreError, match="Redis: "):
+                stranger.current("carriers")
+            stranger.close()
+        unchecked = RedisStore(f"{named}&ssl_check_hostname=false")
+        assert unchecked.current("carriers") == current
+        unchecked.close()
 
 
 @pytest.fixture
