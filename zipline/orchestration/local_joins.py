@@ -10,14 +10,24 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 
 from zipline.api import GroupBy
-from zipline.engines.local.tiles import TileWriter
+from zipline.errors import DataError
 from zipline.fetch.joins import join_fetch
 from zipline.orchestration.events.enriching import Enricher, EnrichingError
 from zipline.orchestration.events.logs import Clock
 from zipline.orchestration.events.tables import EventTable, Streamed, chain_of, enriched_tables
+from zipline.orchestration.events.tiling import Feed
 from zipline.plan.online import Kept
 from zipline.stores.contract import Store
 from zipline.types import DataType
+
+
+def take(feed: Feed, table: str, rows: pa.Table) -> None:
+    """Rows arrive in a table whose events go into the tiles of a feed. DataError where one cannot be computed."""
+    taken = feed.take("memory", table, rows, {})
+    if taken.failed:
+        raise DataError(
+            f"row {taken.failed[0]} of what is published to {table!r}: {taken.reason}", subject=feed.kept.group_by.name
+        )
 
 
 class LocalJoins:
@@ -27,12 +37,12 @@ class LocalJoins:
         self,
         group_by: GroupBy,
         kept: Kept,
-        writer: TileWriter,
+        feed: Feed,
         store: Store,
         schema: Callable[[str], Mapping[str, DataType]],
         clock: Clock,
     ) -> None:
-        self._writer = writer
+        self._feed = feed
         tables: dict[str, EventTable] = {}
         joined: dict[str, list[Streamed]] = {}
         for source, projection in zip(group_by.sources, kept.streams, strict=True):
@@ -71,7 +81,7 @@ class LocalJoins:
             for enricher, texts in made:
                 intake, name = enricher.table.intake, enricher.table.name
                 rows = intake.arrow([intake.event(text) for text in texts if text is not None])
-                self._writer.add(name, rows)
+                take(self._feed, name, rows)
                 if any(each.table.left.name == name for each in self._enrichers):
                     self._waiting.insert(0, (name, rows))
 

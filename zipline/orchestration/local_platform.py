@@ -24,12 +24,12 @@ from zipline.api import GroupBy, Join
 from zipline.clock import DAY, day_text, to_micros
 from zipline.engines.local.run import run_join
 from zipline.engines.local.session import connect, query
-from zipline.engines.local.tiles import TileWriter
 from zipline.errors import UsageError
 from zipline.fetch.joins import JoinFetch, join_fetch
 from zipline.fetch.results import Result
 from zipline.orchestration.agreement import pairs
-from zipline.orchestration.local_joins import LocalJoins
+from zipline.orchestration.events.tiling import Feed
+from zipline.orchestration.local_joins import LocalJoins, take
 from zipline.orchestration.upload import publish_upload
 from zipline.plan.build import plan_join
 from zipline.plan.chaining import parents_of
@@ -56,7 +56,7 @@ class LocalPlatform:
         self._store: Store = store or MemoryStore()
         self._plans: dict[str, JoinPlan] = {}
         self._fetches: dict[str, JoinFetch] = {}
-        self._writers: dict[str, TileWriter] = {}
+        self._feeds: dict[str, Feed] = {}
         self._joined: dict[str, LocalJoins] = {}
         self._read_by: dict[str, frozenset[str]] = {}
         self._uploaded: dict[str, tuple[int, dict[str, pa.Table]]] = {}
@@ -79,9 +79,9 @@ class LocalPlatform:
         self._tables[table] = arrived if before is None else pa.concat_tables([before, arrived])
         for joined in reversed(self._joined.values()):  # those first that see features of the others
             joined.publish(table, arrived)
-        for name, writer in self._writers.items():
+        for name, feed in self._feeds.items():
             if table in self._read_by[name]:
-                writer.add(table, arrived)
+                take(feed, table, arrived)
 
     def upload(self, day: str) -> list[Generation]:
         """Uploads every group-by as of the end of the day; from then on their tiles are written."""
@@ -189,17 +189,18 @@ class LocalPlatform:
         of entities there are none: what is over it is as of its upload."""
         name, sources = kept.group_by.name, kept.streams
         is_streamed = all(source.parent is None or _left(source).time is not None for source in sources)
-        if not kept.has_tiles or not is_streamed or name in self._writers:
+        if not kept.has_tiles or not is_streamed or name in self._feeds:
             return
-        self._writers[name] = writer = TileWriter(kept, self._store, name)
+        # Ids of events are remembered for good: time here goes on only by `advance`.
+        self._feeds[name] = feed = Feed(kept, self._store, name, clock=lambda: 0)
         self._read_by[name] = frozenset(source.table for source in sources)
         for table in self._read_by[name] & self._tables.keys():
-            writer.add(table, self._tables[table])
+            take(feed, table, self._tables[table])
         if any(source.parent for source in sources):
             defined = self._definition(name)
             schema = self._catalog()
             self._joined[name] = joined = LocalJoins(
-                defined, kept, writer, self._store, lambda table: schema.table(table).schema, lambda: self.now
+                defined, kept, feed, self._store, lambda table: schema.table(table).schema, lambda: self.now
             )
             for table in joined.lefts:
                 joined.publish(table, self._tables[table])
@@ -207,12 +208,12 @@ class LocalPlatform:
 
     def _tell(self) -> None:
         """Says that all is in the tiles, but of those for which rows wait."""
-        for name, writer in self._writers.items():
+        for name, feed in self._feeds.items():
             joined = self._joined.get(name)
             if joined is not None:
                 joined.make()
             if joined is None or joined.is_through:
-                writer.progress(self.now)
+                feed.progress(self.now, is_all=True)
 
     def _definition(self, group_by: str) -> GroupBy:
         joins = [*self._joins.values(), *(above for join in self._joins.values() for above in chained_joins(join))]

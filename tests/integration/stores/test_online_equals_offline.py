@@ -219,12 +219,6 @@ def test_a_time_before_everything_that_is_kept_is_an_error() -> None:
         platform.fetch("j", [{"key": "a"}], at="2024-02-28")
 
 
-def test_a_row_without_a_key_names_the_key() -> None:
-    _, platform = small()
-    with pytest.raises(Exception, match=r"rows\[1\] has no 'key'"):
-        platform.fetch("j", [{"key": "a"}, {"kye": "a"}])
-
-
 def test_a_window_of_any_length_is_kept_whole() -> None:
     """Cut at every start that a query of the next two days can have."""
     from zipline.algebra.windows import bounds
