@@ -27,6 +27,8 @@ from zipline.types import (
     map_of,
 )
 
+MOST_DIGITS = 38
+"""Digits of a decimal."""
 TIMESTAMP_ARROW = pa.timestamp("us", tz="UTC")
 
 _TO_ARROW: dict[DataType, pa.DataType] = {
@@ -74,8 +76,8 @@ def from_arrow(arrow: pa.DataType, column: str = "") -> DataType:
         return from_arrow(arrow.value_type, column)
     if pa.types.is_timestamp(arrow):
         return TIMESTAMP
-    if pa.types.is_decimal(arrow):
-        return DecimalType(precision=min(38, arrow.precision), scale=arrow.scale)
+    if pa.types.is_decimal(arrow) and arrow.precision <= MOST_DIGITS and 0 <= arrow.scale <= arrow.precision:
+        return DecimalType(precision=arrow.precision, scale=arrow.scale)
     if pa.types.is_map(arrow):
         return map_of(from_arrow(arrow.key_type, column), from_arrow(arrow.item_type, column))
     if pa.types.is_struct(arrow):
@@ -86,7 +88,7 @@ def from_arrow(arrow: pa.DataType, column: str = "") -> DataType:
     if dtype is None:
         raise TableError(
             f"column {column!r} has the Arrow type {arrow}, which the platform does not read",
-            valid=[str(known) for known in _FROM_ARROW],
+            valid=[*(str(known) for known in _FROM_ARROW), f"decimals of up to {MOST_DIGITS} digits"],
         )
     return dtype
 

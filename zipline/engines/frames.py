@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,13 @@ from zipline.engines import ENGINES
 from zipline.engines.contract import Result
 from zipline.errors import UnsupportedError, UsageError
 from zipline.plan.build import plan_group_by, plan_join
+from zipline.plan.chaining import parents_of
 from zipline.plan.keys import check_key_kinds
+from zipline.plan.parts import Projection
 from zipline.project import Project, load_project
 from zipline.tables.catalog import Catalog, Opener, open_catalog
 from zipline.tables.contract import Table
+from zipline.types import STRING
 
 Instant = dt.datetime | dt.date | str | int
 
@@ -60,6 +63,7 @@ def run(
         raise UsageError(f"backfill takes a Join, not {type(join).__name__}", hint="aggregate takes a GroupBy")
     catalog = open_tables(tables, join, engine)
     plan = plan_join(join, lambda name: catalog.table(name).schema)
+    _check_days(plan.projections(training=training), catalog)
     return run_join_of(engine, tables)(
         plan, catalog, training=training, as_of=None if as_of is None else to_micros(as_of)
     )
@@ -78,6 +82,7 @@ def aggregate(
         raise UsageError(f"aggregate takes a GroupBy, not {type(group_by).__name__}", hint="backfill takes a Join")
     catalog = open_tables(tables, group_by, engine)
     plan = plan_group_by(group_by, lambda name: catalog.table(name).schema)
+    _check_days(plan.sources, catalog)
     rows = _frame(queries, "queries", engine)
     types = {name: from_arrow(rows.schema.field(name).type, name) for name in rows.column_names}
     if not rows.column_names:
@@ -111,7 +116,9 @@ def training_set(
     frame = _frame(rows, "rows", engine)
     join = training_join(features, definitions)
     catalog = open_tables(tables, join, engine).with_tables({ROWS: frame})
-    return run_join_of(engine, tables)(plan_join(join, lambda name: catalog.table(name).schema), catalog).table
+    plan = plan_join(join, lambda name: catalog.table(name).schema)
+    _check_days(plan.projections(), catalog)
+    return run_join_of(engine, tables)(plan, catalog).table
 
 
 ROWS = "__rows__"
@@ -221,6 +228,18 @@ def _session(tables: Mapping[str, Any] | None) -> Any:
 def _check_engine(engine: str) -> None:
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}", asked=engine, valid=ENGINES)
+
+
+def _check_days(reads: Iterable[Projection], catalog: Catalog) -> None:
+    """TableError where a query bounds a partition column of text that holds anything but days: texts of another form
+    compare as texts do, so rows would be left out, or not, without a word."""
+    reads = tuple(reads)
+    above = [read for parent in parents_of(reads) for read in parent.projections(training=False)]
+    for read in (*reads, *above):
+        if read.parent is None and read.partition is not None and (read.start is not None or read.end is not None):
+            table = catalog.table(read.table)
+            if table.schema.get(read.partition) == STRING:
+                table.partitions(read.partition)
 
 
 def run_join_of(engine: str, tables: Mapping[str, Any] | None = None) -> Callable[..., Result]:

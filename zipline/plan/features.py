@@ -14,7 +14,7 @@ from zipline.arrow import from_arrow, to_arrow
 from zipline.clock import DAY
 from zipline.errors import ZiplineError
 from zipline.plan.steps import Feature
-from zipline.types import NULL, STRING, ArrayType, DataType, MapType, map_of
+from zipline.types import BOOLEAN, NULL, STRING, ArrayType, DataType, MapType, map_of
 
 LONGEST = 4_000_000 * DAY
 """Longer than the calendar: a window of more sees the same, and a label of more is never complete."""
@@ -65,19 +65,24 @@ def _check_default(group_by: GroupBy, aggregation: Aggregation, column: str, dty
     if aggregation.default is None:
         return
     try:
-        if _is_cut(aggregation.default, dtype):
+        if _is_another(aggregation.default, dtype):
             raise OverflowError
         default_array(aggregation.default, dtype)
     except (pa.ArrowException, OverflowError):
         raise group_by.wrong(f"the default {aggregation.default!r} of {column} is no {dtype}") from None
 
 
-def _is_cut(value: Any, dtype: DataType) -> bool:
-    """Whether an integer is to be made of a number that is none, which Arrow does without a word."""
+def _is_another(value: Any, dtype: DataType) -> bool:
+    """Whether it is no value of the type, though Arrow makes one of it without a word: NaN, which is no value at all, a
+    truth as a number, a number that is none as an integer."""
     if isinstance(dtype, ArrayType) and isinstance(value, Sequence):
-        return any(_is_cut(each, dtype.element) for each in value)
+        return any(_is_another(each, dtype.element) for each in value)
     if isinstance(dtype, MapType) and isinstance(value, Mapping):
-        return any(_is_cut(each, dtype.value) for each in value.values())
+        return any(_is_another(each, dtype.value) for each in value.values())
+    if isinstance(value, bool):
+        return dtype != BOOLEAN
+    if isinstance(value, float | Decimal) and value != value:
+        return True
     return dtype.is_integer and isinstance(value, float | Decimal) and value != value // 1
 
 

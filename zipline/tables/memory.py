@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from zipline.arrow import from_arrow, to_arrow
 from zipline.tables.columns import (
     checked_day,
     checked_schema,
@@ -29,9 +30,9 @@ class MemoryTable:
 
     def __init__(self, name: str, rows: pa.Table) -> None:
         self.name = name
-        self._rows = rows
         self._token = uuid.uuid4().hex
         self._schema = checked_schema(rows.schema, f"table {name!r}")
+        self._rows = rows = _registered(rows)
         self._items = [exposed(field.name, field.type) for field in rows.schema]
         self._is_exposed = self._items == [quoted(column) for column in self._schema]
 
@@ -94,3 +95,20 @@ class MemoryTable:
         if dtype == TIMESTAMP:
             return pc.strftime(values.cast(pa.timestamp(values.type.unit, "UTC")), format="%Y-%m-%d")
         raise unfit_partition(column, dtype)
+
+
+def _registered(rows: pa.Table) -> pa.Table:
+    """The rows as DuckDB takes them, which knows no halves of floats and no wide decimals."""
+    for place, field in enumerate(rows.schema):
+        if _is_unknown(field.type):
+            known = to_arrow(from_arrow(field.type, field.name))
+            rows = rows.set_column(place, pa.field(field.name, known), rows.column(place).cast(known))
+    return rows
+
+
+def _is_unknown(stored: pa.DataType) -> bool:
+    if pa.types.is_dictionary(stored):
+        return _is_unknown(stored.value_type)
+    if pa.types.is_float16(stored) or pa.types.is_decimal256(stored):
+        return True
+    return any(_is_unknown(stored.field(place).type) for place in range(stored.num_fields))

@@ -15,10 +15,11 @@ from zipline import (
     LabelPart,
     Operation,
     Query,
+    aggregate,
     backfill,
     training_set,
 )
-from zipline.errors import DefinitionError
+from zipline.errors import DefinitionError, TableError
 
 
 def at(text: str) -> dt.datetime:
@@ -151,10 +152,15 @@ def test_a_global_key_without_left_rows_has_no_rows():
         Aggregation("v", Operation.SUM, default=1.5),
         Aggregation("v", Operation.COUNT, default=Decimal("0.5")),
         Aggregation("v", Operation.LAST_K, k=2, default=[1, 1.5]),
+        Aggregation("v", Operation.AVERAGE, default=float("nan")),
+        Aggregation("v", Operation.SUM, default=Decimal("NaN")),
+        Aggregation("v", Operation.APPROX_PERCENTILE, percentiles=[0.5], default=[float("nan")]),
+        Aggregation("v", Operation.SUM, default=True),
+        Aggregation("v", Operation.AVERAGE, default=True),
     ],
 )
-def test_a_default_that_would_be_cut_is_refused(aggregation):
-    with pytest.raises(DefinitionError, match=r"the default .*5.* is no "):
+def test_a_default_of_which_another_value_would_be_made_is_refused(aggregation):
+    with pytest.raises(DefinitionError, match=r"the default .* is no "):
         backfill(joined(of(aggregation)), {"events": EVENTS, "left": [{"k": "b", "t": at("2024-01-02")}]})
 
 
@@ -173,3 +179,18 @@ def test_of_rows_with_one_event_id_the_least_in_the_order_of_the_select_is_the_e
     join = Join(EventSource("left", query=Query(time="t")), list(map(JoinPart, parts)), name="joined")
     row = backfill(join, {"events": events, "left": [{"k": "x", "t": at("2024-01-02")}]}).to_pylist()[0]
     assert (row["a_a_sum"], row["b_b_sum"]) == expected
+
+
+@pytest.mark.parametrize("days", [["2024-01-01", "20240102"], ["2024-01-01", "2024-1-2"], ["Jan", "Jan"]])
+@pytest.mark.parametrize("bounds", [{"start": "2024-01-01"}, {"end": "2024-06-01"}])
+def test_bounds_of_partitions_are_not_compared_with_texts_that_are_no_days(days, bounds):
+    events = [{"k": "a", "v": 1, "t": at("2024-01-02"), "ds": day} for day in days]
+    of_days = GroupBy(["k"], [EventSource("events", query=Query(time="t", **bounds))], [TOTAL], name="part")
+    left = [{"k": "a", "t": at("2024-02-02")}]
+    for calls in (
+        lambda: backfill(joined(of_days), {"events": events, "left": left}),
+        lambda: aggregate(of_days, [{"k": "a", "ts": at("2024-02-02")}], {"events": events}),
+        lambda: training_set([{"k": "a", "ts": at("2024-02-02")}], [of_days], {"events": events}),
+    ):
+        with pytest.raises(TableError, match=f"the partition column 'ds' holds {days[1]!r}, which is not a day"):
+            calls()

@@ -104,9 +104,9 @@ def test_bytes_are_equal_if_and_only_if_the_keys_are(keys: list[tuple[str, int, 
         (DOUBLE, 2**53 + 1),
         (FLOAT, 1e39),
         (BOOLEAN, 1),
-        (DecimalType(10, 2), True),
-        (DecimalType(10, 2), "one"),
-        (DecimalType(10, 2), math.inf),
+        (DecimalType(precision=10, scale=2), True),
+        (DecimalType(precision=10, scale=2), "one"),
+        (DecimalType(precision=10, scale=2), math.inf),
     ],
 )
 def test_a_value_of_another_type_is_refused_and_not_the_key_that_it_could_be_made(dtype: DataType, value: Any) -> None:
@@ -119,17 +119,17 @@ def test_scalars_of_numpy_are_keys_as_those_of_python_are() -> None:
         (BIGINT, np.int32(7), 7),
         (BOOLEAN, np.True_, True),
         (FLOAT, np.float32(0.1), 0.1),
-        (DecimalType(10, 2), np.float64(1.1), Decimal("1.1")),
+        (DecimalType(precision=10, scale=2), np.float64(1.1), Decimal("1.1")),
     ]
     for dtype, value, other in same:
         assert key_writer([dtype])([value]) == key_writer([dtype])([other])
-    for dtype in (BIGINT, DOUBLE, DecimalType(10, 2)):
+    for dtype in (BIGINT, DOUBLE, DecimalType(precision=10, scale=2)):
         with pytest.raises(DataError):
             key_writer([dtype])([np.True_])
 
 
 def test_a_decimal_beyond_the_scale_of_its_type_is_nobodys_key_and_not_its_neighbours() -> None:
-    write = key_writer([DecimalType(10, 2)])
+    write = key_writer([DecimalType(precision=10, scale=2)])
     assert write([Decimal("1.100")]) == write([Decimal("1.1")]) == write(["1.1"]) == write([1.1])
     assert len({write([Decimal(text)]) for text in ("1.10", "1.101", "1.104", "1.11")}) == 4
 

@@ -4,17 +4,20 @@ import datetime as dt
 import subprocess
 import sys
 import time
+from decimal import Decimal
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zipline.errors import TableError
 from zipline.tables.catalog import open_catalog
 from zipline.tables.contract import Partition
-from zipline.types import BIGINT, DATE, DOUBLE, INT, NULL, SMALLINT, STRING, TIMESTAMP, array
+from zipline.types import BIGINT, DATE, DOUBLE, FLOAT, INT, NULL, SMALLINT, STRING, TIMESTAMP, DecimalType, array
 
 UTC = dt.timezone.utc
 
@@ -209,3 +212,33 @@ def test_a_view_of_its_own_name_can_be_made_of_a_table_whose_types_are_changed(c
     relation = table(pa.table({"at": pa.array([0], pa.timestamp("ns")), "n": [1]})).relation(connection)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW t AS SELECT * FROM {relation}")
     assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+
+
+def test_halves_and_decimals_in_wide_words_read_as_their_plain_kind(connection):
+    halves = pa.array(np.array([1.5, 0], np.float16), mask=np.array([False, True]))
+    tenths = pa.array([Decimal("1.5"), None], pa.decimal256(38, 1))
+    rows = pa.table(
+        {
+            "half": halves,
+            "tenth": tenths,
+            "in_list": pa.ListArray.from_arrays([0, 2, 2], halves),
+            "in_struct": pa.StructArray.from_arrays([tenths], ["x"]),
+            "in_dictionary": pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), tenths),
+        }
+    )
+    assert seen(connection, rows) == [
+        (1.5, Decimal("1.5"), [1.5, None], {"x": Decimal("1.5")}, Decimal("1.5")),
+        (None, None, [], {"x": None}, None),
+    ]
+    assert list(table(rows).schema.values())[:2] == [FLOAT, DecimalType(precision=38, scale=1)]
+
+
+@pytest.mark.parametrize("stored", [pa.decimal256(39, 2), pa.decimal256(50, 45), pa.decimal128(5, -2)])
+def test_decimals_of_more_digits_are_refused_for_they_would_be_rounded(stored, tmp_path):
+    rows = pa.table({"d": pa.array([None], stored)})
+    with pytest.raises(TableError, match=r"column 'd' has the Arrow type decimal(.|\n)*up to 38 digits"):
+        table(rows).schema  # noqa: B018
+    if stored.scale >= 0:
+        pq.write_table(rows, tmp_path / "d.parquet")
+        with pytest.raises(TableError, match="column 'd' has the Arrow type decimal"):
+            table(str(tmp_path / "d.parquet")).schema  # noqa: B018
