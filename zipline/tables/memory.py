@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from zipline.arrow import from_arrow, to_arrow
+from zipline.errors import TableError
 from zipline.tables.columns import (
     checked_day,
     checked_schema,
@@ -32,7 +33,7 @@ class MemoryTable:
         self.name = name
         self._token = uuid.uuid4().hex
         self._schema = checked_schema(rows.schema, f"table {name!r}")
-        self._rows = rows = _registered(rows)
+        self._rows = rows = _registered(rows, name)
         self._items = [exposed(field.name, field.type) for field in rows.schema]
         self._is_exposed = self._items == [quoted(column) for column in self._schema]
 
@@ -97,12 +98,21 @@ class MemoryTable:
         raise unfit_partition(column, dtype)
 
 
-def _registered(rows: pa.Table) -> pa.Table:
-    """The rows as DuckDB takes them, which knows no halves of floats and no wide decimals."""
+def _registered(rows: pa.Table, name: str) -> pa.Table:
+    """The rows as DuckDB takes them, which knows no halves of floats and no wide decimals, and which a naive time in
+    seconds or milliseconds ends where it is beyond what microseconds count."""
     for place, field in enumerate(rows.schema):
         if _is_unknown(field.type):
             known = to_arrow(from_arrow(field.type, field.name))
-            rows = rows.set_column(place, pa.field(field.name, known), rows.column(place).cast(known))
+            try:
+                column = rows.column(place).cast(known)
+            except pa.ArrowInvalid as wrong:
+                raise TableError(
+                    f"the column {field.name!r} holds what is no {from_arrow(field.type)}: {wrong}",
+                    subject=f"table {name!r}",
+                    hint="is its unit that of its values?",
+                ) from None
+            rows = rows.set_column(place, pa.field(field.name, known), column)
     return rows
 
 
@@ -111,4 +121,6 @@ def _is_unknown(stored: pa.DataType) -> bool:
         return _is_unknown(stored.value_type)
     if pa.types.is_float16(stored) or pa.types.is_decimal256(stored):
         return True
+    if pa.types.is_timestamp(stored):
+        return stored.tz is None and stored.unit in ("s", "ms")
     return any(_is_unknown(stored.field(place).type) for place in range(stored.num_fields))

@@ -17,8 +17,16 @@ _guard = threading.Lock()
 def connect() -> duckdb.DuckDBPyConnection:
     """A connection of its own to the process's in-memory database, which sees times in UTC."""
     with _guard:
-        if not _root:
-            _root.append(duckdb.connect(":memory:"))
+        try:
+            return _connected()
+        except duckdb.FatalException:  # an earlier statement has ended the database: nothing was kept in it
+            _root.clear()
+            return _connected()
+
+
+def _connected() -> duckdb.DuckDBPyConnection:
+    if not _root:
+        _root.append(duckdb.connect(":memory:"))
     connection = _root[0].cursor()
     connection.execute("SET TimeZone = 'UTC'")
     return connection
