@@ -35,9 +35,14 @@ def left_keys_of(
     return tuple(part.left_keys[key] for key, _ in keys)
 
 
+def are_one_kind(one: DataType, other: DataType) -> bool:
+    """Whether keys of these types can be equal."""
+    return NULL in (one, other) or kind(one) == kind(other)
+
+
 def check_key_kinds(subject: Definition, column: str, left: DataType, key: str, right: DataType) -> None:
     """Refuses keys of different kinds: they would never be equal."""
-    if NULL not in (left, right) and kind(left) != kind(right):
+    if not are_one_kind(left, right):
         raise subject.wrong(
             f"left column {column!r} is {left}, but the key {key!r} is {right}",
             hint=f"keys compare by type and value: CAST({column} AS {right}) on the left, or the key in its source",

@@ -15,6 +15,7 @@ from zipline.api import EntitySource, GroupBy, StagingQuery
 from zipline.api.sources import Source
 from zipline.expressions import referenced_columns
 from zipline.plan.fingerprints import fingerprint
+from zipline.plan.keys import are_one_kind
 from zipline.plan.projections import Schema
 from zipline.plan.scope import Scope, quoted
 from zipline.plan.steps import Projection
@@ -75,7 +76,7 @@ def _unknown(source: EntitySource, selected: Mapping[str, str]) -> dict[str, Dat
 def _common(subject: GroupBy, name: str, snapshots: Projection, mutations: Projection) -> DataType:
     one, other = snapshots.column_types[name], mutations.columns[name].type
     common = common_type(one, other)
-    if common is None:
+    if common is None or (name in subject.keys and not are_one_kind(one, other)):
         raise subject.wrong(
             f"column {name!r} is {one} in the snapshots {snapshots.table!r} "
             f"but {other} in the mutations {mutations.table!r}",

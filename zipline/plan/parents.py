@@ -1,7 +1,8 @@
 """Joins as sources: what of a join's output, the parent's, a definition reads, typed.
 
 Users see the parent's scoring columns, every row of them; labels are the future and cannot be selected. A row happens
-at its query time unless the query names another, and `known_at` can be any of the columns. The parent has a partition
+at its query time unless the query names another, and `known_at` can be any of the columns; where rows of the parent's
+left become known later than they happen, the query must say when. The parent has a partition
 column only where it has a column of that name; without one `start` and `end` bound the day of its rows (`ds`).
 """
 
@@ -34,6 +35,8 @@ def project_parent(
     _refuse_entity_clocks(subject, parent, query)
     selected = dict(query.select) if isinstance(query.select, Mapping) else {name: quoted(name) for name in columns}
     _refuse_labels(subject, parent, query, needed or frozenset())
+    if kind == "events" and query.known_at is None:
+        _refuse_forgotten_clock(subject, parent)
     if needed is not None:
         require(subject, parent.name, needed, selected)
         if not query.event_id:
@@ -80,6 +83,19 @@ def _refuse_entity_clocks(subject: Definition, parent: JoinPlan, query: Query) -
         raise subject.wrong(
             f"the rows of the join {parent.name} are events: mutation_time and is_before belong to an EntitySource"
         )
+
+
+def _refuse_forgotten_clock(subject: Definition, parent: JoinPlan) -> None:
+    left: Projection | None = parent.left
+    while left is not None:
+        if left.known_at is not None:
+            raise subject.wrong(
+                f"the rows of the join {parent.name} come of {left.title}, whose rows become known later than they "
+                f"happen ({left.known_at.text}), and the JoinSource does not say when its rows do",
+                hint=f"select {left.known_at.text} in the left of {parent.name} and write "
+                'Query(time="ts", known_at=...) in the JoinSource; known_at="ts" says: known when they happen',
+            )
+        left = left.parent.left if left.parent is not None else None
 
 
 def _refuse_labels(subject: Definition, parent: JoinPlan, query: Query, needed: frozenset[str]) -> None:

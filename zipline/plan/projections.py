@@ -10,6 +10,7 @@ from zipline.api import EntitySource, EventSource, GroupBy, Join, StagingQuery
 from zipline.api.base import Definition
 from zipline.expressions import referenced_columns
 from zipline.plan.fingerprints import fingerprint
+from zipline.plan.keys import are_one_kind
 from zipline.plan.scope import Scope, quoted
 from zipline.plan.steps import Projection
 from zipline.types import NULL, DataType, common_type
@@ -117,7 +118,7 @@ def column_types(
             if name not in types:
                 raise group_by.wrong(f"column {name!r} of {other.table!r} is missing in {projections[0].table!r}")
             common = common_type(types[name], dtype)
-            if common is None:
+            if common is None or (name in group_by.keys and not are_one_kind(types[name], dtype)):
                 raise group_by.wrong(
                     f"column {name!r} is {types[name]} in {projections[0].table!r} but {dtype} in {other.table!r}",
                     hint="CAST one of them in its select",

@@ -503,3 +503,26 @@ def test_rows_without_a_time_are_in_the_parents_output_and_never_seen():
     assert column(found.table, "by_shop_spent_max") == [1, 3, 5, 10]
     assert sum(found.report.without_time.values()) == 1
     assert found.report.rows_read["payments"] == 4
+
+
+def test_a_join_whose_left_becomes_known_later_is_no_source_until_the_query_says_when():
+    left = EventSource("late", Query(["user", "n"], time="at", known_at="reported"))
+    told = EventSource("late", Query(["user", "n", "reported"], time="at", known_at="reported"))
+    rows = [
+        {"user": "u", "n": 1, "at": "2024-01-02T00:00:00", "reported": "2024-01-09T00:00:00"},
+        {"user": "u", "n": 2, "at": "2024-01-03T00:00:00", "reported": "2024-01-03T01:00:00"},
+    ]
+    asked = [{"user": "u", "ts": t} for t in ("2024-01-03T00:30:00", "2024-01-04", "2024-01-10")]
+
+    def counted(source) -> list[int]:
+        counts = GroupBy(["user"], [source], [Aggregation("n", Operation.COUNT)], name="counts")
+        return aggregate(counts, asked, {"late": rows}).column("n_count").to_pylist()
+
+    plain, known = Join(left, [], name="plain"), Join(told, [], name="known")
+    above = Join(JoinSource(plain, Query(["user", "n"])), [], name="above")
+    assert counted(told) == [0, 1, 2]
+    assert counted(JoinSource(known, Query(time="ts", known_at="reported"))) == [0, 1, 2]
+    assert counted(JoinSource(plain, Query(["user", "n"], time="ts", known_at="ts"))) == [2, 2, 2]
+    for join in (plain, above):
+        with pytest.raises(DefinitionError, match="come of late, whose rows become known later than they happen"):
+            counted(JoinSource(join, Query(["user", "n"])))

@@ -1,6 +1,7 @@
 """Names, types, times and emptiness at their ends."""
 
 import datetime as dt
+import math
 from decimal import Decimal
 
 import pyarrow as pa
@@ -8,6 +9,8 @@ import pytest
 
 from zipline import (
     Aggregation,
+    Derivation,
+    EntitySource,
     EventSource,
     GroupBy,
     Join,
@@ -19,7 +22,7 @@ from zipline import (
     backfill,
     training_set,
 )
-from zipline.errors import DefinitionError, TableError
+from zipline.errors import DataError, DefinitionError, TableError
 
 
 def at(text: str) -> dt.datetime:
@@ -194,3 +197,48 @@ def test_bounds_of_partitions_are_not_compared_with_texts_that_are_no_days(days,
     ):
         with pytest.raises(TableError, match=f"the partition column 'ds' holds {days[1]!r}, which is not a day"):
             calls()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, 1.0), (1, Decimal("1.0")), (1.0, Decimal("1.0")), (dt.date(2024, 1, 1), at("2024-01-01")), (1, "1")],
+)
+def test_keys_of_two_sources_are_of_one_kind(one, other):
+    sources = [EventSource(name, query=Query(time="t")) for name in ("a", "b")]
+    both = GroupBy(["k"], sources, [TOTAL], name="both")
+    tables = {name: [{"k": k, "v": 1, "t": at("2024-01-01")}] for name, k in (("a", one), ("b", other))}
+    with pytest.raises(DefinitionError, match=r"column 'k' is .* in 'a' but .* in 'b'"):
+        aggregate(both, [{"k": one, "ts": at("2024-02-01")}], tables)
+    snapshots = EntitySource("a", mutations="b", query=Query(["k", "v"], mutation_time="t", is_before="before"))
+    changing = GroupBy(["k"], [snapshots], [TOTAL], name="changing")
+    tables = {"a": [tables["a"][0] | {"ds": "2024-01-01"}], "b": [tables["b"][0] | {"before": False}]}
+    with pytest.raises(DefinitionError, match=r"column 'k' is .* in the snapshots 'a' but .* in the mutations 'b'"):
+        aggregate(changing, [{"k": one, "ts": at("2024-02-01")}], tables)
+
+
+def test_integers_beside_floats_of_another_source_are_the_nearest_floats():
+    sources = [EventSource(name, query=Query(time="t")) for name in ("a", "b")]
+    most = GroupBy(["k"], sources, [Aggregation("v", Operation.MAX), Aggregation("l", Operation.MAX)], name="most")
+    rows = [{"k": 1, "v": 2**53 + 1, "l": [2**53 + 1], "t": at("2024-01-01")}]
+    others = [{"k": 1, "v": 0.5, "l": [0.5], "t": at("2024-01-01")}]
+    found = aggregate(most, [{"k": 1, "ts": at("2024-02-01")}], {"a": rows, "b": others}).to_pylist()[0]
+    assert (found["v_max"], found["l_max"]) == (float(2**53), float(2**53))
+
+
+def test_decimals_that_no_type_of_both_sources_holds_are_told():
+    sources = [EventSource(name, query=Query(time="t")) for name in ("a", "b")]
+    most = GroupBy(["k"], sources, [Aggregation("v", Operation.MAX)], name="most")
+    when = pa.array([at("2024-01-01")])
+    wide = pa.table({"k": [1], "v": pa.array([Decimal("123.5")], pa.decimal128(38, 1)), "t": when})
+    fine = pa.table({"k": [1], "v": pa.array([Decimal("1.5")], pa.decimal128(38, 37)), "t": when})
+    with pytest.raises(DataError, match=r"reading 'a': a value of 'v' is no DECIMAL\(38, 37\), its type over all"):
+        aggregate(most, [{"k": 1, "ts": at("2024-02-01")}], {"a": wide, "b": fine})
+
+
+def test_nan_within_a_left_column_is_null_in_what_is_derived_of_it():
+    left = [{"k": 1, "l": [float("nan"), 2.0], "s": {"a": float("nan")}, "t": at("2024-01-02")}]
+    derivations = [Derivation("l2", "l"), Derivation("l3", "coalesce(l, l)"), Derivation("s2", "s")]
+    join = Join(EventSource("left", query=Query(time="t")), [], derivations=derivations, name="joined")
+    row = backfill(join, {"left": left}).to_pylist()[0]
+    assert (row["l2"], row["l3"], row["s2"]) == ([None, 2.0], [None, 2.0], {"a": None})
+    assert math.isnan(row["l"][0])  # a left column stands as it is

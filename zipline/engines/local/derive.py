@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
+from zipline.algebra.columnar.values import clean_floats, whole
 from zipline.arrow import to_arrow
 from zipline.engines.local.session import query
 from zipline.plan.steps import Derived
@@ -25,5 +26,7 @@ def derive(connection: duckdb.DuckDBPyConnection, table: pa.Table, derivations: 
         finally:
             connection.unregister("__derived")
         wanted = to_arrow(derived.type)
-        table = table.append_column(derived.name, value if value.type == wanted else value.cast(wanted))
+        value = value if value.type == wanted else value.cast(wanted)
+        # Of scalars the expression has made NaN null; a nested value may be a left column's own.
+        table = table.append_column(derived.name, clean_floats(whole(value)) if wanted.num_fields else value)
     return table

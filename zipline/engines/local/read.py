@@ -20,6 +20,7 @@ from zipline.errors import DataError
 from zipline.plan.steps import Projection, SourceRead
 from zipline.tables.columns import quoted
 from zipline.tables.contract import Table
+from zipline.types import ArrayType, DataType
 from zipline.values import dataclass
 
 Bools = NDArray[np.bool_]
@@ -75,17 +76,14 @@ class Rows:
         few = self.unread.read(distinct if len(distinct) * 2 < self.rows else None)
         at = np.searchsorted(distinct, places) if len(distinct) * 2 < self.rows else places
         of_few, of_all = pa.array(at, mask=places < 0), pa.array(places, mask=places < 0)
-        wanted = [to_arrow(source.column_types[name]) for name in names]
         found = [few[a].take(of_few) if a in few else self.columns[a].take(of_all) for a in aliases]
-        return [whole(array).cast(dtype) for array, dtype in zip(found, wanted, strict=True)]
+        return [widened(whole(array), source, name) for array, name in zip(found, names, strict=True)]
 
     def pieces(self, source: Projection, name: str) -> pa.Array | pa.ChunkedArray:
         """The column in as many pieces as it happens to be in."""
         if self.unread is not None and self.aliases[source, name] not in self.columns:
             self.columns |= self.unread.read(None)
-        array = self.columns[self.aliases[source, name]]
-        wanted = to_arrow(source.column_types[name])
-        return array if array.type == wanted else array.cast(wanted)
+        return widened(self.columns[self.aliases[source, name]], source, name)
 
     def mask(self, source: Projection) -> Bools | None:
         return self.masks.get(conditions_of(source))
@@ -271,3 +269,23 @@ def empty_rows(read: SourceRead) -> Rows:
         changed=none if read.first.mutation_time else None,
         is_before=pa.nulls(0).cast(pa.bool_()) if read.first.is_before else None,
     )
+
+
+def widened(array: Any, source: Projection, name: str) -> Any:
+    """A column as the type that it has over all sources of a group-by: of integers the nearest floats, as a CAST gives
+    them. DataError for a decimal that does not fit."""
+    dtype = source.column_types[name]
+    wanted = to_arrow(dtype)
+    if array.type == wanted:
+        return array
+    try:
+        return array.cast(wanted, safe=not _is_float(dtype))
+    except pa.ArrowInvalid as wrong:
+        raise DataError(
+            f"reading {source.title!r}: a value of {name!r} is no {dtype}, its type over all sources: {wrong}",
+            hint="CAST the column to one type in the select of each source",
+        ) from None
+
+
+def _is_float(dtype: DataType) -> bool:
+    return _is_float(dtype.element) if isinstance(dtype, ArrayType) else dtype.is_float
