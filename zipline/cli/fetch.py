@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +15,7 @@ import click
 from zipline.cli.options import Instant, open_project, project_options
 from zipline.cli.screen import print_json, print_table
 from zipline.errors import UsageError
+from zipline.types import BINARY, DataType
 
 if TYPE_CHECKING:
     from zipline.fetch.joins import JoinFetch
@@ -43,7 +49,9 @@ def command(
 
     fetcher = Fetcher(open_project(project, environment))
     try:
-        _check_names(asked, fetcher.join(join))
+        fetch = fetcher.join(join)
+        _check_names(asked, fetch)
+        asked = [_with_bytes(row, dict(fetch.given)) for row in asked]
         found = fetcher.fetch(join, asked, at=at)
     finally:
         fetcher.close()
@@ -61,7 +69,7 @@ def _rows(keys: tuple[str, ...], rows: str | None) -> list[dict[str, Any]]:
         raise UsageError("a fetch needs keys", hint='write --key carrier=AA, or --rows \'[{"carrier": "AA"}]\'')
     if rows is not None:
         try:
-            found = json.loads(rows)
+            found = json.loads(rows, parse_float=Decimal)
         except ValueError as wrong:
             raise UsageError(f"--rows is no JSON: {wrong}") from None
         if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
@@ -73,7 +81,7 @@ def _rows(keys: tuple[str, ...], rows: str | None) -> list[dict[str, Any]]:
         if not equals:
             raise UsageError(f"--key {key!r} has no value", hint="write --key carrier=AA")
         try:
-            row[name] = json.loads(text)
+            row[name] = json.loads(text, parse_float=Decimal)
         except ValueError:
             row[name] = text
     return [row]
@@ -95,7 +103,36 @@ def _facts(found: Result, number: int) -> dict[str, Any]:
     row = found.rows()[number]
     statuses = {name: status for name in row if (status := found.status(number, name)) != "ok"}
     times = {name: None if (at := found.time(number, name)) is None else at.isoformat() for name in row}
-    return {"values": row, "status": statuses, "time": times}
+    return {"values": {name: _plain(value) for name, value in row.items()}, "status": statuses, "time": times}
+
+
+def _with_bytes(row: dict[str, Any], types: Mapping[str, DataType]) -> dict[str, Any]:
+    """JSON has no bytes: they are base64."""
+    given = dict(row)
+    for name, value in row.items():
+        if types[name] == BINARY and isinstance(value, str):
+            try:
+                given[name] = base64.b64decode(value, validate=True)
+            except ValueError:
+                raise UsageError(f"{name} is BINARY, and {value!r} is no base64") from None
+    return given
+
+
+def _plain(value: Any) -> Any:
+    """As JSON, in the forms of the feature server."""
+    if isinstance(value, dict):
+        return {_key(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _key(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(_plain(key))
 
 
 def _text(value: Any) -> str:

@@ -18,22 +18,29 @@ if TYPE_CHECKING:
 @click.argument("group_by")
 @click.option("--ds", required=True, type=Day(), help="The day as of whose end the features are.")
 @click.option("--allow-missing", is_flag=True, help="Also where a source has nothing of the day yet.")
+@click.option("--allow-older", is_flag=True, help="Also where a later day is served, whose place it takes.")
 @project_options
 def command(
-    group_by: str, ds: str, allow_missing: bool, project: str | None, environment: str | None, as_json: bool
+    group_by: str,
+    ds: str,
+    allow_missing: bool,
+    allow_older: bool,
+    project: str | None,
+    environment: str | None,
+    as_json: bool,
 ) -> None:
     """Put a group-by's features as of the end of a day online.
 
     Readers see the whole upload at once or nothing of it, and go on with the one before until then. Uploading a day
-    again changes nothing but what its data changed. A day is refused of which a source has no data. What was posted to
-    its sources is appended to their tables first.
+    again changes nothing but what its data changed. A day is refused of which a source has no data, and one before that
+    which is served. What was posted to its sources is appended to their tables first.
 
     \b
     Example:
       zipline upload flights.carriers.carrier_arrivals --ds 2013-07-31
     """
     opened = open_project(project, environment)
-    report = upload(opened, group_by, ds, allow_missing=allow_missing)
+    report = upload(opened, group_by, ds, allow_missing=allow_missing, allow_older=allow_older)
     done, per_key = report.generation, report.generation.size / max(1, report.generation.rows)
     rate = done.rows / max(report.seconds, 1e-9)
     if as_json:
@@ -49,7 +56,7 @@ def command(
         click.echo(click.style("warning: ", fg="yellow") + missing)
 
 
-def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> UploadReport:
+def upload(project: Project, name: str, day: str, *, allow_missing: bool, allow_older: bool = False) -> UploadReport:
     """Uploads a group-by of the definitions that are served, as a run of the registry."""
     from zipline.orchestration.upload_runs import run_upload
     from zipline.stores.opening import open_store
@@ -57,6 +64,7 @@ def upload(project: Project, name: str, day: str, *, allow_missing: bool) -> Upl
     store = open_store(project)
     try:
         definitions = load_served(project, store, name)
-        return run_upload(project, definitions, name, day, store, allow_missing=allow_missing)
+        allowed = {"allow_missing": allow_missing, "allow_older": allow_older}
+        return run_upload(project, definitions, name, day, store, **allowed)
     finally:
         store.close()

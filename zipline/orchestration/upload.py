@@ -2,7 +2,7 @@
 
 What a day's upload holds depends on the day, the definition and the tables alone, so uploading a day again changes
 nothing. A day is refused of which a source has no data yet: an upload that looks complete and is not would serve wrong
-values until somebody noticed.
+values until somebody noticed. So is a day before the one that is served: its values would take the place of newer ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zipline.clock import DAY, day_text, monotonic, to_micros
 from zipline.engines.local.left import newest_event
 from zipline.engines.local.session import connect
 from zipline.engines.local.upload import uploaded
-from zipline.errors import TableError
+from zipline.errors import TableError, UsageError
 from zipline.plan.online import Kept
 from zipline.plan.steps import Projection
 from zipline.stores.contract import Generation, Store
@@ -33,10 +33,27 @@ class UploadReport:
 
 
 def upload_day(
-    kept: Kept, catalog: Catalog, store: Store, space: str, day: str, *, allow_missing: bool = False
+    kept: Kept,
+    catalog: Catalog,
+    store: Store,
+    space: str,
+    day: str,
+    *,
+    allow_missing: bool = False,
+    allow_older: bool = False,
 ) -> UploadReport:
-    """Uploads the group-by as of the end of `day`; TableError names the sources that have nothing of it."""
+    """Uploads the group-by as of the end of `day`; TableError names the sources that have nothing of it, UsageError the
+    later day that is served."""
     began, plan = monotonic(), kept.group_by
+    end = to_micros(day) + DAY
+    current = store.current(space)
+    if current is not None and current.end > end and not allow_older:
+        raise UsageError(
+            f"{plan.name} is served as of the end of {day_text(current.end - DAY)}: an upload of {day} would take its "
+            "place, and be stale",
+            hint="a training set of earlier days needs no upload; to go back all the same:",
+            next_command=f"zipline upload {plan.name} --ds {day} --allow-older",
+        )
     missing = missing_sources(kept, catalog, day)
     if missing and not allow_missing:
         raise TableError(
@@ -44,7 +61,6 @@ def upload_day(
             hint="wait for the data, or upload what there is",
             next_command=f"zipline upload {plan.name} --ds {day} --allow-missing",
         )
-    end = to_micros(day) + DAY
     generation = publish_upload(kept, catalog, store, space, end)
     return UploadReport(plan.name, day, generation, monotonic() - began, tuple(missing))
 

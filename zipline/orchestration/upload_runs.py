@@ -18,7 +18,14 @@ from zipline.tables.catalog import open_catalog
 
 
 def run_upload(
-    project: Project, definitions: Definitions, name: str, day: str, store: Store, *, allow_missing: bool = False
+    project: Project,
+    definitions: Definitions,
+    name: str,
+    day: str,
+    store: Store,
+    *,
+    allow_missing: bool = False,
+    allow_older: bool = False,
 ) -> UploadReport:
     """Uploads a group-by as of the end of a day, after what was posted to its sources is in their tables."""
     definition = definitions.find(name, GroupBy)
@@ -34,6 +41,6 @@ def run_upload(
             registry, "upload", asked, subject=name, output=output, fingerprint=fingerprint, days=[day]
         ) as run,
     ):
-        report = upload_day(kept, catalog, store, space, day, allow_missing=allow_missing)
+        report = upload_day(kept, catalog, store, space, day, allow_missing=allow_missing, allow_older=allow_older)
         run.count(rows=report.generation.rows, bytes_written=report.generation.size)
     return report

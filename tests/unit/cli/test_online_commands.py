@@ -138,3 +138,17 @@ def test_a_command_that_used_sketches_ends_without_a_word_of_its_libraries(zipli
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "spending_amount_approx_unique_count_7d" in done.stdout
+
+
+def test_a_day_before_the_one_that_is_served_does_not_take_its_place(zipline: Zipline) -> None:
+    upload(zipline)
+    refused = zipline("upload", "shop.spending.spending", "--ds", "2024-05-03")
+    assert refused.code == 2
+    assert "shop.spending.spending is served as of the end of 2024-05-04" in refused.err
+    assert "next: zipline upload shop.spending.spending --ds 2024-05-03 --allow-older" in refused.err
+    fetch = ("fetch", "shop.visits.visits", "--key", "user=ann", "--at", NOON, "--json")
+    assert zipline(*fetch).facts["rows"][0]["time"]["spending_amount_sum_7d"] == "2024-05-05T00:00:00+00:00"
+    upload(zipline, "2024-05-03", "--allow-older")
+    assert zipline(*fetch).facts["rows"][0]["time"]["spending_amount_sum_7d"] == "2024-05-04T00:00:00+00:00"
+    upload(zipline)
+    upload(zipline)
