@@ -228,7 +228,9 @@ def _check_json(headers: Headers) -> None:
 def _from_arrow(body: bytes) -> pa.Table:
     try:
         with pa.ipc.open_stream(io.BytesIO(body)) as stream:
-            return stream.read_all()
+            table = stream.read_all()
+            table.validate(full=True)
+            return table
     except (pa.ArrowException, OSError, ValueError) as wrong:
         raise Problem(400, "invalid_arrow", f"the body is no stream of Arrow's IPC: {type(wrong).__name__}") from None
 

@@ -38,6 +38,7 @@ WAITING = 20_000
 """Requests that may wait to be written."""
 ROLLED_ROWS, ROLLED_SECONDS = 50_000, 60.0
 _ALL = 1 << 32
+_UNFIT = (pa.ArrowException, OverflowError, TypeError, ValueError)
 _log = logging.getLogger(__name__)
 
 
@@ -107,7 +108,7 @@ class RequestLog:
             try:
                 self._write_file(join, some)
                 self._metrics.logged.labels("written").inc(count)
-            except (OSError, pa.ArrowException) as wrong:
+            except Exception as wrong:  # whatever it is, the next rows are written
                 self._metrics.logged.labels("failed").inc(count)
                 _log.error("%d rows of the request log were not written: %s", count, type(wrong).__name__)
 
@@ -123,13 +124,28 @@ class RequestLog:
         (folder / f".{name}.part").rename(folder / f"{name}.parquet")
 
 
+def _column(values: Sequence[Any], arrow: pa.DataType) -> pa.Array:
+    """What was given, null where it is no value of the column's type: nothing needed it, so nothing has refused it."""
+    try:
+        return pa.array(values, arrow)
+    except _UNFIT:
+        return pa.concat_arrays([_cell(value, arrow) for value in values])
+
+
+def _cell(value: Any, arrow: pa.DataType) -> pa.Array:
+    try:
+        return pa.array([value], arrow)
+    except _UNFIT:
+        return pa.nulls(1, arrow)
+
+
 def _table(entry: _Entry) -> pa.Table:
     """The rows of one request, in columns."""
     given = entry.fetch.given
     count = len(entry.rows)
     columns: dict[str, pa.Array] = {"at": pa.array([entry.at] * count, pa.int64()).cast(TIMESTAMP_ARROW)}
     for name, dtype in given:
-        columns[f"request.{name}"] = pa.array([row.get(name) for row in entry.rows], to_arrow(dtype))
+        columns[f"request.{name}"] = _column([row.get(name) for row in entry.rows], to_arrow(dtype))
     features = entry.result.columns().take(pa.array(entry.places))
     columns |= dict(zip(features.column_names, features.columns, strict=True))
     statuses, pairs = entry.result.statuses(), pa.map_(pa.string(), pa.string())

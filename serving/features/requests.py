@@ -10,16 +10,20 @@ the join does not know is refused.
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import UNSET, Meta
 
 from serving.problems import Problem
 from zipline.arrow import from_arrow, to_arrow
+from zipline.clock import DAY, now, to_micros
 from zipline.errors import TableError
 from zipline.fetch.joins import JoinFetch
 from zipline.plan.steps import Column
@@ -59,6 +63,7 @@ class RequestReader:
         self.given: tuple[Column, ...] = fetch.given
         self._names = tuple(name for name, _ in self.given)
         self._most_rows = most_rows
+        self._nested = [(name, dtype) for name, dtype in self.given if _holds_struct(dtype)]
         row = row_type(f"{fetch.plan.name}.Row", self.given)
         rows = Annotated[list[row], Meta(max_length=most_rows)]  # type: ignore[valid-type]
         self.type = msgspec.defstruct(
@@ -75,11 +80,22 @@ class RequestReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             raise Problem(400, "invalid_json", f"the body is no JSON: {_said(wrong)}") from None
         names, values = self._names, msgspec.structs.astuple
+        nested = self._nested
         rows = [
             {name: value for name, value in zip(names, values(row), strict=True) if value is not UNSET}
             for row in found.rows
         ]
-        return Request(rows, None if found.at is None else _micros(found.at))
+        for name, dtype in nested:
+            for row in rows:
+                if name in row:
+                    row[name] = _plain(row[name], dtype)
+        return Request(rows, None if found.at is None else self._time(found.at))
+
+    def _time(self, at: dt.datetime) -> int:
+        micros = _micros(at)
+        if not _FIRST <= micros <= now() + _AHEAD:
+            raise Problem(400, "invalid_request", "a time is of the years from 1 to the next one", path="$.at")
+        return micros
 
     def read_table(self, table: pa.Table) -> Request:
         """The same of rows that came as Arrow: columns are of their kind, and fit into their type."""
@@ -90,7 +106,10 @@ class RequestReader:
                 raise self._problem(f"Object contains unknown field `{name}` - at `$.rows`")
         types = dict(self.given)
         columns = {name: _column(name, table.column(name), types[name]) for name in table.column_names}
-        return Request(pa.table(columns).to_pylist() if columns else [{} for _ in range(table.num_rows)])
+        try:
+            return Request(pa.table(columns).to_pylist() if columns else [{} for _ in range(table.num_rows)])
+        except (OverflowError, ValueError):
+            raise Problem(400, "invalid_request", "a time is beyond the years 1 to 9999", path="$.rows") from None
 
     def _problem(self, said: str) -> Problem:
         what, _, path = said.partition(" - at ")
@@ -104,7 +123,11 @@ def _column(name: str, column: pa.ChunkedArray, dtype: DataType) -> pa.ChunkedAr
         found = from_arrow(column.type, name)
         if found != NULL and kind(found) != kind(dtype):
             raise Problem(400, "invalid_request", f"Expected `{dtype}`, got `{found}`", path=f"$.rows[*].{name}")
-        return column.cast(to_arrow(dtype))
+        fit = column.cast(to_arrow(dtype))
+        if dtype in (STRING, BINARY) and (pc.max(pc.binary_length(fit)).as_py() or 0) > 4 * LONGEST_TEXT:
+            what = f"at most {LONGEST_TEXT:,} characters are taken"
+            raise Problem(400, "invalid_request", what, path=f"$.rows[*].{name}")
+        return fit
     except (pa.ArrowException, TableError):
         what = f"the column does not fit into `{dtype}`"
         raise Problem(400, "invalid_request", what, path=f"$.rows[*].{name}") from None
@@ -133,8 +156,38 @@ def json_type(dtype: DataType) -> Any:
     if isinstance(dtype, MapType):
         return dict[json_type(dtype.key), json_type(dtype.value) | None]  # type: ignore[misc]
     if isinstance(dtype, StructType):
-        return dict[str, Any]
+        return _struct_type(dtype)
     return _JSON[dtype]
+
+
+@cache
+def _struct_type(dtype: StructType) -> type[msgspec.Struct]:
+    fields = [(f"f{n}", json_type(field) | None, None) for n, (_, field) in enumerate(dtype.fields)]
+    names = {f"f{n}": name for n, (name, _) in enumerate(dtype.fields)}
+    title = f"Struct{zlib.crc32(str(dtype).encode()):08x}"
+    return msgspec.defstruct(title, fields, rename=names, forbid_unknown_fields=True, gc=False)
+
+
+def _holds_struct(dtype: DataType) -> bool:
+    if isinstance(dtype, ArrayType):
+        return _holds_struct(dtype.element)
+    if isinstance(dtype, MapType):
+        return _holds_struct(dtype.value)
+    return isinstance(dtype, StructType)
+
+
+def _plain(value: Any, dtype: DataType) -> Any:
+    """A value with structs as mappings of their fields."""
+    if value is None:
+        return None
+    if isinstance(dtype, ArrayType):
+        return [_plain(each, dtype.element) for each in value]
+    if isinstance(dtype, MapType):
+        return {key: _plain(each, dtype.value) for key, each in value.items()}
+    if isinstance(dtype, StructType):
+        values = msgspec.structs.astuple(value)
+        return {name: _plain(each, field) for (name, field), each in zip(dtype.fields, values, strict=True)}
+    return value
 
 
 _JSON: dict[DataType, Any] = {
@@ -160,3 +213,6 @@ def _micros(at: dt.datetime) -> int:
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_FIRST = to_micros("0001-01-01")
+_AHEAD = 366 * DAY
+"""So far ahead of the clock may be asked: every day of tiles up to then is looked for."""

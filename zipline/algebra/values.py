@@ -11,7 +11,7 @@ import datetime as dt
 import math
 import operator
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
@@ -19,13 +19,27 @@ import numpy as np
 
 from zipline.clock import to_datetime, to_micros
 from zipline.errors import DataError, ZiplineError
-from zipline.types import BINARY, BOOLEAN, DATE, FLOAT, NULL, STRING, TIMESTAMP, DataType, DecimalType
+from zipline.types import (
+    BINARY,
+    BOOLEAN,
+    DATE,
+    FLOAT,
+    NULL,
+    STRING,
+    TIMESTAMP,
+    ArrayType,
+    DataType,
+    DecimalType,
+    MapType,
+    StructType,
+)
 
 Door: TypeAlias = Callable[[Any], Any]
 """From a column's value to the clean value, None for null."""
 
 _WIDE = Context(prec=80)
 _SINGLE = struct.Struct("<f")
+_FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
 
 def door(dtype: DataType) -> Door:
@@ -43,9 +57,83 @@ def door(dtype: DataType) -> Door:
     return clean
 
 
+def typed(dtype: DataType) -> Door:
+    """The same for values as callers give them, with everything within: lists, maps (or their pairs) and mappings of a
+    struct's fields become what `to_algebra` makes of them; a field that is not there is null, another is refused.
+    Decimals have no more digits than their type, instants and days are of the years 1 to 9999, texts are Unicode."""
+    inner = _typed_within(dtype)
+
+    def checked(value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return inner(value)
+        except (TypeError, ValueError, AttributeError, ArithmeticError, ZiplineError):
+            raise DataError(f"{value!r} is not a value of type {dtype}") from None
+
+    return checked
+
+
+def _typed_within(dtype: DataType) -> Door:
+    if isinstance(dtype, ArrayType):
+        return _list_of(typed(dtype.element))
+    if isinstance(dtype, MapType):
+        return _map_of(typed(dtype.key), typed(dtype.value))
+    if isinstance(dtype, StructType):
+        return _struct_of({name: typed(field) for name, field in dtype.fields})
+    clean = door(dtype)
+    if isinstance(dtype, DecimalType):
+        most = 10 ** (dtype.precision - dtype.scale)
+        return lambda value: _bounded(clean(value), most)
+    if dtype == TIMESTAMP:
+        return lambda value: _known(clean(value))
+    return clean
+
+
+def _bounded(value: Decimal | None, most: int) -> Decimal | None:
+    if value is not None and abs(value) >= most:
+        raise ValueError
+    return value
+
+
+def _known(instant: int) -> int:
+    if not _FIRST <= instant <= _LAST:
+        raise ValueError
+    return instant
+
+
+def _list_of(element: Door) -> Door:
+    def convert(value: Any) -> tuple[Any, ...]:
+        if isinstance(value, str | bytes | Mapping):
+            raise TypeError
+        return tuple(element(each) for each in value)
+
+    return convert
+
+
+def _map_of(key: Door, value: Door) -> Door:
+    def convert(found: Any) -> dict[Any, Any]:
+        pairs = found.items() if isinstance(found, Mapping) else found
+        made = {key(own): value(each) for own, each in pairs}
+        if None in made:
+            raise ValueError
+        return made
+
+    return convert
+
+
+def _struct_of(fields: Mapping[str, Door]) -> Door:
+    def convert(found: Any) -> dict[str, Any]:
+        if not fields.keys() >= found.keys():
+            raise ValueError
+        return {name: clean(found.get(name)) for name, clean in fields.items()}
+
+    return convert
+
+
 def shortest(value: Decimal) -> str:
     """The text of a decimal without needless zeros, the same for equal ones of every scale."""
-    return str(value.normalize(_WIDE))
+    return str(value.normalize(_WIDE)) if value else "0"
 
 
 def _converter(dtype: DataType) -> Door:
@@ -112,6 +200,8 @@ def _boolean(value: Any) -> bool:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
+    if not value.isascii():
+        value.encode()  # half a pair of surrogates is no text
     return str(value)
 
 

@@ -11,6 +11,7 @@ import operator
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from zipline import clock
@@ -182,11 +183,41 @@ def coercion(dtype: DataType) -> tuple[str, Callable[[Any], Any]] | None:
     """
     if isinstance(dtype, DecimalType):
         return "Decimal", _decimal
+    if _holds_instants(dtype):
+        return "None", partial(_with_instants, dtype=dtype)
     if isinstance(dtype, ArrayType):
         return "list", _array
     if isinstance(dtype, (MapType, StructType)):
         return None
     return _COERCIONS.get(dtype)
+
+
+def _holds_instants(dtype: DataType) -> bool:
+    if isinstance(dtype, ArrayType):
+        inner: tuple[DataType, ...] = (dtype.element,)
+    elif isinstance(dtype, MapType):
+        inner = (dtype.key, dtype.value)
+    elif isinstance(dtype, StructType):
+        inner = tuple(field for _, field in dtype.fields)
+    else:
+        return False
+    return any(each == TIMESTAMP or _holds_instants(each) for each in inner)
+
+
+def _with_instants(value: Any, dtype: DataType) -> Any:
+    """Instants within values as scalars of their type are: in microseconds, whether they were already or not."""
+    if value is None:
+        return None
+    if dtype == TIMESTAMP:
+        return _instant(value)
+    if isinstance(dtype, ArrayType):
+        return [_with_instants(each, dtype.element) for each in _array(value)]
+    if isinstance(dtype, MapType):
+        pairs = value.items() if isinstance(value, Mapping) else value
+        return {_with_instants(key, dtype.key): _with_instants(each, dtype.value) for key, each in pairs}
+    if isinstance(dtype, StructType):
+        return {name: _with_instants(value.get(name), field) for name, field in dtype.fields}
+    return value
 
 
 def _refused(value: object, dtype: str) -> DataError:

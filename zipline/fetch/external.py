@@ -15,7 +15,6 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -23,12 +22,14 @@ from queue import SimpleQueue
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from zipline.algebra.nested import from_algebra
+from zipline.algebra.values import typed
 from zipline.api import ExternalSource
 from zipline.api.fields import duration_micros
 from zipline.breaker import TOLERATED, Breaker
-from zipline.clock import monotonic, to_datetime, to_micros
-from zipline.errors import ZiplineError
-from zipline.types import ArrayType, DataType, parse_type
+from zipline.clock import monotonic
+from zipline.errors import DataError
+from zipline.types import DataType, parse_type
 from zipline.values import dataclass
 
 Row = Mapping[str, Any]
@@ -53,7 +54,7 @@ class ExternalClient:
 
     def __init__(self, source: ExternalSource) -> None:
         self._source = source
-        self._types = {name: parse_type(text) for name, text in source.values.items()}
+        self._fits = {name: fitted(parse_type(text)) for name, text in source.values.items()}
         self._seconds = duration_micros(source.timeout) / 1_000_000
         self._handler = _of_url(source.handler, self._seconds) if isinstance(source.handler, str) else source.handler
         self._workers = _Workers(source.title)
@@ -97,20 +98,20 @@ class ExternalClient:
         return [self._nothing(status, reason)] * count
 
     def _nothing(self, status: Status, reason: str | None = None) -> Answer:
-        return Answer(dict.fromkeys(self._types), status, reason)
+        return Answer(dict.fromkeys(self._fits), status, reason)
 
     def _answer(self, answer: object) -> Answer:
         if answer is None:
             return self._nothing("default")
         if not isinstance(answer, Mapping):
             return self._wrong(f"a row of the answer is {type(answer).__name__}, not a mapping")
-        missing = [name for name in self._types if name not in answer]
+        missing = [name for name in self._fits if name not in answer]
         if missing:
             return self._wrong(f"the answer has no {missing[0]!r}")
         try:
-            return Answer({name: fitted(answer[name], dtype) for name, dtype in self._types.items()}, "ok")
-        except _Misfit as misfit:
-            return self._wrong(str(misfit))
+            return Answer({name: fit(answer[name]) for name, fit in self._fits.items()}, "ok")
+        except DataError as misfit:
+            return self._wrong(misfit.what)
 
     def _wrong(self, reason: str) -> Answer:
         self.failures += 1
@@ -118,43 +119,11 @@ class ExternalClient:
         return self._nothing("error", reason)
 
 
-class _Misfit(ValueError):
-    """A value is not of the declared type."""
-
-
-def fitted(value: Any, dtype: DataType) -> Any:
-    """The value as its declared type, NaN as null; ValueError where it is another: nothing is rounded or parsed
-    but ISO 8601 times."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(dtype, ArrayType):
-        if not _is_list(value):
-            raise _Misfit(f"{value!r} is no {dtype}")
-        return [fitted(each, dtype.element) for each in value]
-    if dtype.is_integer:
-        least, most = dtype.bounds
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise _Misfit(f"{value!r} is no {dtype}")
-        return value
-    if dtype.is_float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _Misfit(f"{value!r} is no {dtype}")
-        return float(value)
-    return _other(value, dtype)
-
-
-def _other(value: Any, dtype: DataType) -> Any:
-    name = str(dtype)
-    if name in ("TIMESTAMP", "DATE"):
-        try:
-            instant = to_datetime(to_micros(value))
-        except (ZiplineError, TypeError):
-            raise _Misfit(f"{value!r} is no {dtype}") from None
-        return instant if name == "TIMESTAMP" else instant.date()
-    expected = {"STRING": str, "BOOLEAN": bool, "BINARY": bytes}.get(name)
-    if expected is not None and not isinstance(value, expected):
-        raise _Misfit(f"{value!r} is no {dtype}")
-    return value
+def fitted(dtype: DataType) -> Callable[[Any], Any]:
+    """What takes a value as its declared type, NaN as null; DataError where it is another: nothing is rounded or parsed
+    but ISO 8601 times. Decimals may be numbers of JSON."""
+    clean = typed(dtype)
+    return lambda value: from_algebra(clean(value), dtype)
 
 
 def _is_list(value: object) -> bool:

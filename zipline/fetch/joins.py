@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from zipline.algebra.nested import from_algebra
-from zipline.algebra.values import door
+from zipline.algebra.values import typed
 from zipline.api import Join
 from zipline.clock import to_datetime, to_text
 from zipline.errors import DataError, UsageError, ZiplineError
@@ -28,6 +28,7 @@ from zipline.plan.online import Kept
 from zipline.plan.parts import Derived, PartPlan
 from zipline.plan.steps import Column, JoinPlan
 from zipline.stores.contract import Ask, Generation, PlaceError, Store, StoreError
+from zipline.types import NULL, DataType
 from zipline.values import dataclass
 
 Answers: TypeAlias = Sequence["Sequence[Any] | None"]
@@ -94,7 +95,8 @@ class JoinFetch:
         left_keys = [each.part.left_keys for each in self._parts] + [each.plan.left_keys for each in self._externals]
         self.keys = tuple(dict.fromkeys(key for keys in left_keys for key in keys))
         self.given = self._given_columns()
-        written = [(each.part.left_keys, tuple(dtype for _, dtype in each.part.group_by.keys)) for each in self._parts]
+        types_given = dict(self.given)
+        written = [(part.left_keys, self._key_types(part, types_given)) for part in (p.part for p in self._parts)]
         distinct = list(dict.fromkeys(written))
         self._own_keys = [Keys(columns, types) for columns, types in distinct]
         self._keys_of = [distinct.index(each) for each in written]
@@ -109,7 +111,7 @@ class JoinFetch:
         derived = (each for part in self._parts for each in part.part.needed_derivations)
         used = {name for each in (*plan.derivations, *derived) for name in each.expression.columns}
         used |= {left for part in self._parts for left in part.part.left_keys} | set(dict(plan.contextual))
-        self._doors = [(name, dtype, door(dtype)) for name, dtype in self.given if name in used and dtype.is_ordered]
+        self._doors = [(name, dtype, typed(dtype)) for name, dtype in self.given if name in used]
 
     @property
     def plan(self) -> JoinPlan:
@@ -126,6 +128,12 @@ class JoinFetch:
         types = left | dict(self._plan.contextual)
         names = dict.fromkeys((*self.keys, *types))
         return tuple((name, types[name]) for name in names if name != "ts")
+
+    @staticmethod
+    def _key_types(part: PartPlan, given: Mapping[str, DataType]) -> tuple[DataType, ...]:
+        """Those of the left's columns: keys of one kind are equal by value, whatever the widths of their types."""
+        pairs = zip(part.left_keys, part.group_by.keys, strict=True)
+        return tuple(dtype if given[left] == NULL else given[left] for left, (_, dtype) in pairs)
 
     def fetch(
         self, rows: Sequence[Row], q: int, is_now: bool = False, times: Sequence[dt.datetime] | None = None

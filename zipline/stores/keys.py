@@ -27,6 +27,8 @@ CUT = 0xFF
 """What a key begins with that is cut."""
 LONGEST = LONGEST_KEY - 48
 """Bytes of a key that is not cut: chunks of tiles put some behind it."""
+_DIGITS = 80
+"""More than any decimal has on either side of its point."""
 TURN = 1 << 63
 """What is added to an integer, so that none is negative."""
 _WORD, _DOUBLE, _SIZE = struct.Struct(">BQ"), struct.Struct(">Bd"), struct.Struct(">BI")
@@ -88,8 +90,10 @@ def _number(value: Any) -> Decimal | None:
     if not isinstance(value, bool):
         with suppress(TypeError, ValueError, ArithmeticError):
             number = Decimal(repr(float(value)) if isinstance(value, float) else value)
-            if number.is_finite() or number.is_qnan():
-                return number if number.is_finite() else None
+            if number.is_finite():
+                return number if -_DIGITS < number.adjusted() < _DIGITS else None  # beyond that nothing is kept
+            if number.is_qnan():
+                return None
     raise DataError(f"{value!r} is not a decimal")
 
 

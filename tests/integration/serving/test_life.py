@@ -103,11 +103,12 @@ def test_the_log_has_what_was_asked_and_answered(tmp_path: Path) -> None:
     folder = project(tmp_path, "[serve]\nlog = 1\n")
     with serving(folder) as server, Client(server.url, timeout=10) as client:
         asked = [client.fetch(JOIN, rows_of(("u1", "a"), ("u2", "b"))), client.fetch(JOIN, rows_of(("u3", "c")))]
+        client.fetch(JOIN, [{"item": "a"}])  # it lacks its key
         server.process.terminate()
         server.process.wait(timeout=30)
     place = folder / ".zipline" / "requests" / JOIN
     logged = ds.dataset(place, format="parquet").to_table().to_pylist()
-    assert len(logged) == 3
+    assert len(logged) == 4
     by_user = {row["request.user"]: row for row in logged}
     assert by_user["u1"]["spent_amount_sum_30d"] == asked[0].rows()[0]["spent_amount_sum_30d"] == 30.0
     assert by_user["u2"]["spent_amount_sum_30d"] == float("inf")

@@ -3,6 +3,7 @@
 import io
 import json
 import socket
+import struct
 import time
 from typing import Any
 
@@ -140,6 +141,24 @@ def test_arrow_columns_that_do_not_fit_are_refused(server: Server, columns: Any,
     status, error = asked(server, sink.getvalue(), {"content-type": "application/vnd.apache.arrow.stream"})
     assert (status, error["path"]) == (400, path)
     assert message in error["message"]
+
+
+def test_a_damaged_stream_of_arrow_is_refused(server: Server) -> None:
+    sink, table = io.BytesIO(), pa.table({"user": ["x" * 50, "y"]})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    good, body = struct.pack("<iii", 0, 50, 51), sink.getvalue()
+    assert body.count(good) == 1
+    for offsets in ((0, 51, 20), (0, 60, 51), (0, 50, 2**30)):  # texts of less than nothing, and beyond the end
+        damaged = body.replace(good, struct.pack("<iii", *offsets))
+        status, error = asked(server, damaged, {"content-type": "application/vnd.apache.arrow.stream"})
+        assert (status, error["code"]) == (400, "invalid_arrow")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T00:00:00Z"])
+def test_a_time_beyond_the_calendar_or_far_ahead_is_refused(server: Server, at: str) -> None:
+    status, error = asked(server, json.dumps({"rows": [GOOD], "at": at}))
+    assert (status, error["path"]) == (400, "$.at")
 
 
 def test_a_page_of_a_browser_that_has_its_own_name_lead_here_is_refused(server: Server) -> None:

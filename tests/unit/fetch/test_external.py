@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -115,9 +116,9 @@ def test_calls_at_once_each_get_their_own_answer() -> None:
         ("x", "no list of 1 rows"),
         ([1], "not a mapping"),
         ([{"limit": 1.0}], "has no 'grade'"),
-        ([{"limit": "1", "grade": "a"}], "'1' is no DOUBLE"),
-        ([{"limit": True, "grade": "a"}], "True is no DOUBLE"),
-        ([{"limit": 1.0, "grade": 7}], "7 is no STRING"),
+        ([{"limit": "1", "grade": "a"}], "'1' is not a value of type DOUBLE"),
+        ([{"limit": True, "grade": "a"}], "True is not a value of type DOUBLE"),
+        ([{"limit": 1.0, "grade": 7}], "7 is not a value of type STRING"),
     ],
 )
 def test_an_answer_of_another_shape_or_type_is_an_error(answer: Any, said: str) -> None:
@@ -215,3 +216,36 @@ def test_a_service_that_fails_is_unavailable(
 def test_a_service_that_is_not_there_is_unavailable() -> None:
     (found,) = client("http://127.0.0.1:9/nothing").ask([{"user": 1}])
     assert found.status == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("DOUBLE", 10**400),
+        ("FLOAT", 1e39),
+        ("TIMESTAMP", "0001-01-01T00:00:00+14:00"),
+        ("STRUCT<a: BIGINT>", 5),
+        ("STRUCT<a: BIGINT>", {"b": 1}),
+        ("DECIMAL(5,2)", "abc"),
+        ("DECIMAL(5,2)", 1.555),
+        ("MAP<STRING, BIGINT>", {"a": "x"}),
+        ("MAP<STRING, BIGINT>", "x"),
+        ("STRING", "\ud800"),
+    ],
+)
+def test_a_value_that_is_none_of_its_type_is_an_error_and_raises_nothing(kind: str, value: Any) -> None:
+    (found,) = client(lambda rows: [{"v": value}], v=kind).ask([{"user": 1}])
+    assert (found.status, found.values) == ("error", {"v": None})
+
+
+def test_numbers_of_json_are_decimals_and_floats_are_of_their_width() -> None:
+    answer = {"d": 1.5, "f": 0.1, "m": {"a": 1}, "s": {"a": 1}}
+    types = {"d": "DECIMAL(5,2)", "f": "FLOAT", "m": "MAP<STRING, BIGINT>", "s": "STRUCT<a: BIGINT, b: STRING>"}
+    (found,) = client(lambda rows: [answer], **types).ask([{"user": 1}])
+    assert found.status == "ok"
+    assert found.values == {
+        "d": Decimal("1.50"),
+        "f": 0.10000000149011612,
+        "m": {"a": 1},
+        "s": {"a": 1, "b": None},
+    }
