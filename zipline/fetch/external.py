@@ -120,8 +120,8 @@ class ExternalClient:
 
 
 def fitted(dtype: DataType) -> Callable[[Any], Any]:
-    """What takes a value as its declared type, NaN as null; DataError where it is another: nothing is rounded or parsed
-    but ISO 8601 times. Decimals may be numbers of JSON."""
+    """What takes a value as its declared type, NaN as null; DataError where it is another. Nothing is parsed but times
+    of ISO 8601, nothing rounded but a FLOAT to its width. Decimals may be numbers of JSON."""
     clean = typed(dtype)
     return lambda value: from_algebra(clean(value), dtype)
 
