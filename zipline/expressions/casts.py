@@ -26,7 +26,7 @@ def print_cast(dialect: Dialect, sql: str, source: DataType, target: DataType, *
         return _to_text(dialect, sql, source)
     if source != NULL and target.is_integer and not source.is_integer and source != BOOLEAN:
         return _truncated(dialect, sql, target, safe)
-    if target == FLOAT and source != NULL and not source.is_integer:
+    if target == FLOAT and source not in (NULL, BOOLEAN) and not source.is_integer:
         return _single(dialect, sql, safe)
     if source.is_integer and target == BOOLEAN:
         return f"({sql} <> 0)"

@@ -102,10 +102,16 @@ def _registered(rows: pa.Table, name: str) -> pa.Table:
     """The rows as DuckDB takes them, which knows no halves of floats and no wide decimals, and which a naive time in
     seconds or milliseconds ends where it is beyond what microseconds count."""
     for place, field in enumerate(rows.schema):
+        column = rows.column(place)
+        if any(chunk.offset for chunk in column.chunks) and _is_deep(field.type):
+            column = _copied(column)
+            rows = rows.set_column(place, field, column)
         if _is_unknown(field.type):
             known = to_arrow(from_arrow(field.type, field.name))
             try:
-                column = rows.column(place).cast(known)
+                # Arrow's cast of the keys of a map ends the process where one of the maps is null.
+                is_plain = not _has_unknown_keys(field.type)
+                column = column.cast(known) if is_plain else pa.chunked_array([pa.array(column.to_pylist(), known)])
             except pa.ArrowInvalid as wrong:
                 raise TableError(
                     f"the column {field.name!r} holds what is no {from_arrow(field.type)}: {wrong}",
@@ -114,6 +120,25 @@ def _registered(rows: pa.Table, name: str) -> pa.Table:
                 ) from None
             rows = rows.set_column(place, pa.field(field.name, known), column)
     return rows
+
+
+def _copied(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without the rows before it, of which DuckDB loses its way in structs of structs."""
+    sink = pa.BufferOutputStream()
+    alone = pa.table({"column": column})
+    with pa.ipc.new_stream(sink, alone.schema) as stream:
+        stream.write_table(alone)
+    return pa.ipc.open_stream(sink.getvalue()).read_all().column("column")
+
+
+def _is_deep(stored: pa.DataType) -> bool:
+    return any(stored.field(place).type.num_fields for place in range(stored.num_fields))
+
+
+def _has_unknown_keys(stored: pa.DataType) -> bool:
+    if pa.types.is_map(stored) and _is_unknown(stored.key_type):
+        return True
+    return any(_has_unknown_keys(stored.field(place).type) for place in range(stored.num_fields))
 
 
 def _is_unknown(stored: pa.DataType) -> bool:

@@ -21,7 +21,7 @@ from zipline import (
     Query,
 )
 from zipline.cli.outputs import open_work
-from zipline.engines.spark.packing import Packing, Shape
+from zipline.engines.spark.packing import ROW, Packing, Shape
 from zipline.engines.spark.sizes import Sizing
 from zipline.engines.spark.splits import MOST, OPENING, tasks_of
 from zipline.engines.spark.widths import beyond, column_bytes, packed_bytes, row_bytes
@@ -227,7 +227,7 @@ def test_rows_are_laid_out_in_words():
 
 
 def test_a_packed_row_has_room_for_the_widest_lane():
-    one = Shape(("__row",), {"a": BIGINT, "b": BIGINT})
+    one = Shape((ROW,), {"a": BIGINT, "b": BIGINT})
     other = Shape(("__t",), {"c": DOUBLE, "d": STRING})
     packing = Packing((one, other))
     fields = 2 + 2 + 2 + 1 + 1

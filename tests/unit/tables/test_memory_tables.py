@@ -242,3 +242,14 @@ def test_decimals_of_more_digits_are_refused_for_they_would_be_rounded(stored, t
         pq.write_table(rows, tmp_path / "d.parquet")
         with pytest.raises(TableError, match="column 'd' has the Arrow type decimal"):
             table(str(tmp_path / "d.parquet")).schema  # noqa: B018
+
+
+def test_keys_of_maps_that_are_changed_do_not_end_the_process(connection):
+    kind = pa.map_(pa.decimal256(10, 2), pa.int64())
+    rows = pa.table({"m": pa.array([[(Decimal("1.00"), 1)], None, []], kind)})
+    assert seen(connection, rows) == [({Decimal("1.00"): 1},), (None,), ({},)]
+
+
+def test_rows_from_the_middle_of_structs_of_structs(connection):
+    rows = pa.table({"x": pa.array([{"a": {"b": n}} for n in range(4)])})
+    assert seen(connection, rows.slice(2)) == [({"a": {"b": 2}},), ({"a": {"b": 3}},)]

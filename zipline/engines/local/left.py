@@ -35,6 +35,10 @@ DAY = "\0day"
 """Beside the left's own columns, under names that no table's column has."""
 
 
+_PLACE = quoted("the place of a row in its table")
+"""A name that no column has."""
+
+
 def read_left(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
@@ -88,8 +92,8 @@ def left_rows(
     if span is not None:
         conditions += between(time, span.low, span.high)
     if left.event_id:
-        numbered = f"(SELECT *, row_number() OVER () AS __row FROM {relation})"
-        source = f"{deduplicated(left, numbered, conditions)} ORDER BY __row"
+        numbered = f"(SELECT *, row_number() OVER () AS {_PLACE} FROM {relation})"
+        source = f"{deduplicated(left, numbered, conditions)} ORDER BY {_PLACE}"
     else:
         source = filtered(relation, conditions)
     texts = tried([left], {left: frozenset(left.columns)})

@@ -178,6 +178,9 @@ class LaneReading:
         return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)
 
 
+_ROW = "__zipline_row"
+
+
 @dataclass(frozen=True, eq=False)
 class LeftReading:
     """Left rows as `LeftShape` packs them, with these columns; those of no day only where `is_dated` is False."""
@@ -216,8 +219,8 @@ class LeftReading:
     def read(self, number: int) -> pa.Table:
         found = self.plain(number, self.names)
         rows = pa.array(np.arange(found.num_rows, dtype=np.int64) + (number << STRETCH_SHIFT))
-        found = self._dated(found.append_column(ROW, rows))
-        columns = {ROW: found.column(ROW), "__t": found.column(TIME), "__ds": found.column(DAY)}
+        found = self._dated(found.append_column(_ROW, rows))  # a column may be called as ROW is
+        columns = {ROW: found.column(_ROW), "__t": found.column(TIME), "__ds": found.column(DAY)}
         columns |= {f"l:{name}": found.column(name) for name in self.types}
         return pa.table([columns[field.name].cast(field.type) for field in self.schema], schema=self.schema)
 

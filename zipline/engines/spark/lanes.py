@@ -130,7 +130,7 @@ class Lane:
         """What queries can see between `low` and `high` of these rows of the table, projected and filtered."""
         if self.first.event_id is not None:
             number, keep = numbered_events(self.first)
-            rows = rows.selectExpr("*", f"{number} AS __number").where(keep)
+            rows = rows.selectExpr("*", f"{number} AS __number_of_event").where(keep)
         for condition in self._conditions(low, high, "spark"):
             rows = rows.where(condition)
         items = [f"{_cast(sql, self.types[alias])} AS {alias}" for alias, sql in self.items.items()]

@@ -23,7 +23,7 @@ def left_days(left: Projection, bounds: tuple[str, str] | None, span: Span | Non
 
 
 def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, span: Span | None) -> DataFrame:
-    """`l:` columns, `__t`, `__ds` (null without a range or span), `__row`, and the scan's order.
+    """`l:` columns, `__t`, `__ds` (null without a range or span), ROW, and the scan's order.
 
     Rows of no order are numbered as they come: they must be written down before they are read twice.
     """
@@ -32,7 +32,7 @@ def left_frame(found: Scan, left: Projection, bounds: tuple[str, str] | None, sp
     rows = found.frame
     if left.event_id is not None:
         number, keep = numbered_events(left)
-        rows = rows.selectExpr("*", f"{number} AS __number").where(keep)
+        rows = rows.selectExpr("*", f"{number} AS __number_of_event").where(keep)
     by_partition = left.partition is not None and left.event_id is None
     conditions = [condition.sql("spark") for condition in left.where]
     if bounds and not by_partition:

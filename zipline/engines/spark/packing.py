@@ -23,9 +23,9 @@ from zipline.values import dataclass
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-PART, LANE, ROW, ROWS = "__part", "__lane", "__row", "__rows"
+PART, LANE, ROW, ROWS = "__part", "__lane", "__zipline_row", "__rows"
 CLOCKS = {"__t": "TIMESTAMP", "__known": "TIMESTAMP", "__changed": "TIMESTAMP", "__day": "DATE", "__before": "BOOLEAN"}
-PLACE = {"__file": "STRING", "__index": "BIGINT"}
+PLACE = {"__zipline_file": "STRING", "__zipline_index": "BIGINT"}
 OWN = {ROW: "BIGINT", **CLOCKS, "__ds": "STRING", **PLACE, "__facts": "STRING", ROWS: "BINARY"}
 """Columns that stand for themselves, where a lane has them: a left row's number, day and place, clocks, facts; or many
 rows at once (`bundles`)."""

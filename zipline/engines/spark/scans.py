@@ -25,14 +25,14 @@ from zipline.tables.contract import Partition, Statistics, Table, Unit
 from zipline.tables.delta_source import DeltaSource
 from zipline.tables.memory import MemoryTable
 from zipline.tables.parquet import ParquetTable
-from zipline.types import DATE, STRING, TIMESTAMP, DataType
+from zipline.types import DATE, NULL, STRING, TIMESTAMP, DataType
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 AT_ONCE = 10_000
 """Rows of a message."""
-FILE, INDEX = "__file", "__index"
+FILE, INDEX = "__zipline_file", "__zipline_index"
 """Where a numbered row stands: its file, and its place there; rows in memory have only a place."""
 
 
@@ -95,6 +95,8 @@ def scan(spark: SparkSession, table: Table, days: Days = EVER, *, numbered: bool
         return _limited(Scan(rows, table.order, table.files), days, table.schema)
     if isinstance(table, MemoryTable):
         return _sent(spark, table, days, numbered=numbered)
+    if isinstance(table, ParquetTable | DeltaSource) and _is_beyond_spark(table):
+        return _by_file(spark, table, days)
     if isinstance(table, ParquetTable):
         return _parquet(spark, table, days, numbered=numbered)
     if isinstance(table, DeltaSource):
@@ -104,7 +106,7 @@ def scan(spark: SparkSession, table: Table, days: Days = EVER, *, numbered: bool
 
 def in_types(columns: Iterable[str], schema: Mapping[str, DataType]) -> list[str]:
     """The columns in the types of the schema."""
-    return [_item(name, None, schema[name]) for name in columns]
+    return [_item(name, schema[name]) for name in columns]
 
 
 def _limited(found: Scan, days: Days, schema: Mapping[str, DataType]) -> Scan:
@@ -171,6 +173,29 @@ def _rows(table: Table, days: Days, unit: str | None) -> pa.Table:
     return found.cast(pa.schema([(name, to_arrow(dtype)) for name, dtype in table.schema.items()]))
 
 
+def _is_beyond_spark(table: ParquetTable | DeltaSource) -> bool:
+    """Whether Spark's own reading would give something else: of nanoseconds within values, halves of floats, files that
+    it takes for hidden, and folders whose names are encoded."""
+    names = table.paths().values()
+    if any("%" in name or name.rpartition("/")[2][:1] in ("_", ".") for name in names):
+        return True
+    if isinstance(table, DeltaSource):
+        return False
+    stored = [field.type for arrow, _ in table.alike(None, None, None) for field in arrow]
+    return any(pa.types.is_float16(each) or (each.num_fields and _holds_odd(each)) for each in stored)
+
+
+def _holds_odd(stored: pa.DataType) -> bool:
+    inner = [stored.key_type, stored.item_type] if pa.types.is_map(stored) else []
+    inner = inner or [stored.field(place).type for place in range(stored.num_fields)]
+    return any(
+        pa.types.is_float16(each)
+        or (pa.types.is_timestamp(each) and each.unit == "ns")
+        or (each.num_fields > 0 and _holds_odd(each))
+        for each in inner
+    )
+
+
 def _parquet(spark: SparkSession, table: ParquetTable, days: Days, *, numbered: bool) -> Scan:
     groups = table.alike(days.partition, days.start, days.end)
     order = (FILE, INDEX) if numbered else ()
@@ -180,8 +205,16 @@ def _parquet(spark: SparkSession, table: ParquetTable, days: Days, *, numbered: 
     for arrow, files in groups:
         reader = spark.read.option("basePath", table.root) if table.keys else spark.read
         frame = reader.parquet(*(_url(file.path) for file in files))
-        types = {name: arrow.field(name).type for name in arrow.names}
-        items = [_item(name, types.get(name), dtype) for name, dtype in table.schema.items()]
+        # Spark has nanoseconds as numbers, but not those of INT96, which are instants already.
+        seen = {field.name: field.dataType.typeName() for field in frame.schema}
+        numbers = {
+            name
+            for name in arrow.names
+            if pa.types.is_timestamp(arrow.field(name).type)
+            and arrow.field(name).type.unit == "ns"
+            and seen[name] == "long"
+        }
+        items = [_item(name, dtype, is_nanos=name in numbers) for name, dtype in table.schema.items()]
         frames.append(frame.selectExpr(*items, *_places(numbered)))
     return _limited(Scan(reduce(lambda one, other: one.unionAll(other), frames), order), days, table.schema)
 
@@ -196,11 +229,13 @@ def _places(numbered: bool) -> list[str]:
     return [f"_metadata.file_path AS {FILE}", f"_metadata.row_index AS {INDEX}"] if numbered else []
 
 
-def _item(name: str, stored: pa.DataType | None, dtype: DataType) -> str:
-    """A column of a file (None: of a folder) in the type of the schema; nanoseconds come as numbers, rounded down."""
+def _item(name: str, dtype: DataType, *, is_nanos: bool = False) -> str:
+    """A column of a file in the type of the schema; nanoseconds come as numbers, and are rounded down."""
     column = identifier("spark", name)
-    if stored is not None and pa.types.is_timestamp(stored) and stored.unit == "ns":
-        return f"timestamp_micros(floor({column} / 1000)) AS {column}"
+    if dtype == NULL:
+        return f"NULL AS {column}"
+    if is_nanos:
+        return f"timestamp_micros(({column} - pmod({column}, 1000L)) div 1000L) AS {column}"
     return f"CAST({column} AS {spelled(dtype)}) AS {column}"
 
 
@@ -222,7 +257,8 @@ def _by_file(spark: SparkSession, table: Table, days: Days) -> Scan:
     units = sent(spark, pa.table({"unit": pa.array(names, pa.string())})).repartition(max(1, len(names)))
     schema = ", ".join(f"{identifier('spark', n)} {spelled(d)}" for n, d in table.schema.items())
     frame = units.mapInArrow(FileReading(table, days), f"{schema}, {FILE} STRING, {INDEX} BIGINT")
-    return Scan(frame, (FILE, INDEX))
+    files = tuple(table.paths().values()) if isinstance(table, DeltaSource) else ()
+    return Scan(frame, (FILE, INDEX), files)
 
 
 @dataclass(frozen=True)

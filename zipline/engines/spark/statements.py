@@ -19,7 +19,10 @@ def clock(expression: Expression, dialect: Dialect = "spark") -> str:
 def numbered_events(source: Projection) -> tuple[str, str]:
     """(what numbers the rows of each event id, the least first, the condition that keeps the one of them)."""
     identity, order = event_order(source, "spark")
-    return f"row_number() OVER (PARTITION BY {identity} ORDER BY {order})", f"({identity}) IS NULL OR __number = 1"
+    return (
+        f"row_number() OVER (PARTITION BY {identity} ORDER BY {order})",
+        f"({identity}) IS NULL OR __number_of_event = 1",
+    )
 
 
 def is_no_key(column: str, dtype: DataType) -> str:
