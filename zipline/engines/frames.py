@@ -17,6 +17,7 @@ from zipline.engines.contract import Result
 from zipline.errors import UnsupportedError, UsageError
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.chaining import parents_of
+from zipline.plan.definitions import Definitions, load
 from zipline.plan.keys import check_key_kinds
 from zipline.plan.parts import Projection
 from zipline.project import Project, load_project
@@ -147,10 +148,13 @@ def _feature(feature: str | GroupBy, definitions: Any) -> tuple[GroupBy, str | N
     if isinstance(feature, GroupBy):
         return feature, None
     if definitions is None:
-        from zipline.plan.definitions import load
-
         project = load_project()
         definitions = load(project.root / project.configs)
+    if not isinstance(definitions, Definitions):
+        raise UsageError(
+            f"definitions is what zipline.load gives, not {type(definitions).__name__}",
+            hint="group-bys that are at hand go into features themselves",
+        )
     found: tuple[GroupBy, str | None] = definitions.feature(feature)
     return found
 

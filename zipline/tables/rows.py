@@ -38,8 +38,8 @@ def to_table(name: str, rows: object) -> pa.Table:
 
 def _from_frame(name: str, frame: Any) -> pa.Table:
     try:
-        if hasattr(frame, "to_arrow"):
-            return frame.to_arrow()
+        if hasattr(frame, "to_arrow") and isinstance(found := frame.to_arrow(), pa.Table):  # of a series it is none
+            return found
         if _is_pandas(frame):
             return pa.Table.from_pandas(frame, preserve_index=False)
         if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__"):

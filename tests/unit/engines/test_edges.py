@@ -22,7 +22,7 @@ from zipline import (
     backfill,
     training_set,
 )
-from zipline.errors import DataError, DefinitionError, TableError
+from zipline.errors import DataError, DefinitionError, TableError, UsageError
 
 
 def at(text: str) -> dt.datetime:
@@ -242,3 +242,8 @@ def test_nan_within_a_left_column_is_null_in_what_is_derived_of_it():
     row = backfill(join, {"left": left}).to_pylist()[0]
     assert (row["l2"], row["l3"], row["s2"]) == ([None, 2.0], [None, 2.0], {"a": None})
     assert math.isnan(row["l"][0])  # a left column stands as it is
+
+
+def test_definitions_that_are_none_are_refused():
+    with pytest.raises(UsageError, match=r"definitions is what zipline.load gives, not list"):
+        training_set([{"k": 1, "ts": "2024-01-01"}], ["a.b.part.v_sum"], {"events": EVENTS}, definitions=[of(TOTAL)])

@@ -253,3 +253,9 @@ def test_keys_of_maps_that_are_changed_do_not_end_the_process(connection):
 def test_rows_from_the_middle_of_structs_of_structs(connection):
     rows = pa.table({"x": pa.array([{"a": {"b": n}} for n in range(4)])})
     assert seen(connection, rows.slice(2)) == [({"a": {"b": 2}},), ({"a": {"b": 3}},)]
+
+
+@pytest.mark.parametrize("series", [pl.Series("a", [1]), pd.Series([1]), pa.array([1])])
+def test_a_column_alone_is_no_table(series):
+    with pytest.raises(TableError, match=r"is not a table|does not convert to Arrow"):
+        table(series)
