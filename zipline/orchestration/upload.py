@@ -16,7 +16,7 @@ from zipline.engines.local.upload import uploaded
 from zipline.errors import TableError, UsageError
 from zipline.plan.online import Kept
 from zipline.plan.steps import Projection
-from zipline.stores.contract import Generation, Store
+from zipline.stores.contract import DamagedError, Generation, Store
 from zipline.tables.catalog import Catalog
 from zipline.values import dataclass
 
@@ -46,7 +46,7 @@ def upload_day(
     later day that is served."""
     began, plan = monotonic(), kept.group_by
     end = to_micros(day) + DAY
-    current = store.current(space)
+    current = _served(store, space)
     if current is not None and current.end > end and not allow_older:
         raise UsageError(
             f"{plan.name} is served as of the end of {day_text(current.end - DAY)}: an upload of {day} would take its "
@@ -63,6 +63,14 @@ def upload_day(
         )
     generation = publish_upload(kept, catalog, store, space, end)
     return UploadReport(plan.name, day, generation, monotonic() - began, tuple(missing))
+
+
+def _served(store: Store, space: str) -> Generation | None:
+    """What is served of a space; of a listing that is damaged nothing is, until it is uploaded again."""
+    try:
+        return store.current(space)
+    except DamagedError:
+        return None
 
 
 def publish_upload(kept: Kept, catalog: Catalog, store: Store, space: str, end: int) -> Generation:
