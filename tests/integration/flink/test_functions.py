@@ -99,7 +99,7 @@ def test_tiles_outlive_a_failure_of_the_job(
     failed, seen = run(tmp_path, re.sub(r"(?m)^ +;$", ";", script), reuse, state)
     found = tiles_of(Brokers(kafka_servers), topic)
     assert failed >= FAILS_AT, "it failed"
-    assert EVENTS < seen < EVENTS + failed, "it went on from a checkpoint"
+    assert EVENTS <= seen < EVENTS + failed, "it went on from a checkpoint"  # of the very event before, once in a while
     rows = [event(n) for n in range(1, EVENTS + 1)]
     of = expected(group_by, rows, TYPES)
     write = key_writer([BIGINT])
