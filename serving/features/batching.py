@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -176,15 +175,12 @@ def _settle(batch: Sequence[_Waiting], found: Sequence[Answer | Exception]) -> N
             waiting.answer.set_result(answer)
 
 
-_PLACE = re.compile(r"rows\[\d+\]\.[^:]+(?=: )")
-
-
 def _problem(wrong: Exception) -> Problem:
     if isinstance(wrong, UsageError):
         return Problem(400, "invalid_request", wrong.what, valid=wrong.valid, hint=wrong.hint)
     if isinstance(wrong, ZiplineError):
-        place = _PLACE.match(wrong.what)  # all that is told of it: what follows is the value
-        path = f"$.{place.group()}" if place else "$.rows"
+        # Its place is all that is told of it, for `what` has the value.
+        path = f"$.{wrong.subject}" if wrong.subject and wrong.subject.startswith("rows[") else "$.rows"
         return Problem(400, "invalid_request", "a value of the request does not fit its column", path=path)
     _log.error("a fetch failed: %s", type(wrong).__name__, exc_info=wrong)
     return Problem(500, "internal", "the fetch failed; the server's log says why")

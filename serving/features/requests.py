@@ -124,7 +124,8 @@ def _column(name: str, column: pa.ChunkedArray, dtype: DataType) -> pa.ChunkedAr
         if found != NULL and kind(found) != kind(dtype):
             raise Problem(400, "invalid_request", f"Expected `{dtype}`, got `{found}`", path=f"$.rows[*].{name}")
         fit = column.cast(to_arrow(dtype))
-        if dtype in (STRING, BINARY) and (pc.max(pc.binary_length(fit)).as_py() or 0) > 4 * LONGEST_TEXT:
+        length = {STRING: pc.utf8_length, BINARY: pc.binary_length}.get(dtype)
+        if length is not None and (pc.max(length(fit)).as_py() or 0) > LONGEST_TEXT:
             what = f"at most {LONGEST_TEXT:,} characters are taken"
             raise Problem(400, "invalid_request", what, path=f"$.rows[*].{name}")
         return fit

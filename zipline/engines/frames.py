@@ -17,7 +17,6 @@ from zipline.engines.contract import Result
 from zipline.errors import UnsupportedError, UsageError
 from zipline.plan.build import plan_group_by, plan_join
 from zipline.plan.chaining import parents_of
-from zipline.plan.definitions import Definitions, load
 from zipline.plan.keys import check_key_kinds
 from zipline.plan.parts import Projection
 from zipline.project import Project, load_project
@@ -147,6 +146,8 @@ def training_join(features: Sequence[str | GroupBy], definitions: Any = None) ->
 def _feature(feature: str | GroupBy, definitions: Any) -> tuple[GroupBy, str | None]:
     if isinstance(feature, GroupBy):
         return feature, None
+    from zipline.plan.definitions import Definitions, load
+
     if definitions is None:
         project = load_project()
         definitions = load(project.root / project.configs)

@@ -95,18 +95,18 @@ class JoinFetch:
         left_keys = [each.part.left_keys for each in self._parts] + [each.plan.left_keys for each in self._externals]
         self.keys = tuple(dict.fromkeys(key for keys in left_keys for key in keys))
         self.given = self._given_columns()
-        types_given = dict(self.given)
-        written = [(part.left_keys, self._key_types(part, types_given)) for part in (p.part for p in self._parts)]
+        types = dict(self.given)
+        written = [(each.part.left_keys, _key_types(each.part, types)) for each in self._parts]
         distinct = list(dict.fromkeys(written))
         self._own_keys = [Keys(columns, types) for columns, types in distinct]
         self._keys_of = [distinct.index(each) for each in written]
         self._kernels = _kernels(self._parts)
         names = [name for kernel, _ in self._kernels for name in kernel.names]
-        types = [dtype for kernel, _ in self._kernels for dtype in kernel.types]
+        features = [dtype for kernel, _ in self._kernels for dtype in kernel.types]
         in_order = [self._parts[number] for _, numbers in self._kernels for number in numbers]
         self._part_of = {name: n for n, each in enumerate(in_order) for name in _called(each.part).values()}
         # Features that only derivations of a part need are computed too, under names that no column has.
-        self._shape = Shape(self.columns, names, types)
+        self._shape = Shape(self.columns, names, features)
         self._is_plain = not self._shape.rest
         derived = (each for part in self._parts for each in part.part.needed_derivations)
         used = {name for each in (*plan.derivations, *derived) for name in each.expression.columns}
@@ -128,12 +128,6 @@ class JoinFetch:
         types = left | dict(self._plan.contextual)
         names = dict.fromkeys((*self.keys, *types))
         return tuple((name, types[name]) for name in names if name != "ts")
-
-    @staticmethod
-    def _key_types(part: PartPlan, given: Mapping[str, DataType]) -> tuple[DataType, ...]:
-        """Those of the left's columns: keys of one kind are equal by value, whatever the widths of their types."""
-        pairs = zip(part.left_keys, part.group_by.keys, strict=True)
-        return tuple(dtype if given[left] == NULL else given[left] for left, (_, dtype) in pairs)
 
     def fetch(
         self, rows: Sequence[Row], q: int, is_now: bool = False, times: Sequence[dt.datetime] | None = None
@@ -222,7 +216,7 @@ class JoinFetch:
                 try:
                     found[name] = from_algebra(clean(found[name]), dtype)
                 except DataError as wrong:
-                    raise DataError(f"rows[{number}].{name}: {wrong.what}") from None
+                    raise DataError(wrong.what, subject=f"rows[{number}].{name}") from None
         return found
 
     def _begun(self, rows: Sequence[Row], q: int, is_now: bool) -> tuple[list[_Begun], list[Ask]]:
@@ -309,6 +303,12 @@ def join_fetch(
         served = Served(plan_of, space) if kept.has_tiles else ServedValues(plan_of, space, _called(part))
         parts.append(OnlinePart(part, served))
     return JoinFetch(plan, parts, store, online_externals(plan, join), cache)
+
+
+def _key_types(part: PartPlan, given: Mapping[str, DataType]) -> tuple[DataType, ...]:
+    """Those of the left's columns: keys of one kind are equal by value, whatever the widths of their types."""
+    pairs = zip(part.left_keys, part.group_by.keys, strict=True)
+    return tuple(dtype if given[left] == NULL else given[left] for left, (_, dtype) in pairs)
 
 
 def _kernels(parts: Sequence[OnlinePart]) -> list[tuple[PartialParts | ValueParts, list[int]]]:

@@ -40,8 +40,11 @@ class Values:
 
     def withheld(self, withheld: Iterable[tuple[Sequence[int], Status]]) -> Values:
         """The same, but with null and such a status in some rows."""
+        some = list(withheld)
+        if not some:
+            return self
         values, statuses = list(self.values), list(self.statuses)
-        for rows, status in withheld:
+        for rows, status in some:
             for row in rows:
                 values[row], statuses[row] = None, status
         return Values(values, statuses, self.times)

@@ -33,7 +33,8 @@ def run_upload(
     catalog = open_catalog(project=project)
     kept = Kept(plan_group_by(definition, lambda table: catalog.table(table).schema))
     space = space_of(project, kept)
-    asked = {"day": day, "allow_missing": allow_missing}
+    allowed = {"allow_missing": allow_missing, "allow_older": allow_older}
+    asked = {"day": day, **allowed}
     output, fingerprint = f"online {space}", kept.group_by.fingerprint
     with (
         open_registry(project) as registry,
@@ -41,6 +42,6 @@ def run_upload(
             registry, "upload", asked, subject=name, output=output, fingerprint=fingerprint, days=[day]
         ) as run,
     ):
-        report = upload_day(kept, catalog, store, space, day, allow_missing=allow_missing, allow_older=allow_older)
+        report = upload_day(kept, catalog, store, space, day, **allowed)
         run.count(rows=report.generation.rows, bytes_written=report.generation.size)
     return report

@@ -131,6 +131,7 @@ def test_other_types_methods_paths_and_joins_are_refused(server: Server) -> None
         ({"user": [1], "item": ["a"]}, "$.rows[*].user", "Expected `STRING`, got `BIGINT`"),
         ({"user": ["u1"], "item": ["a"], "basket": [1.5]}, "$.rows[*].basket", "Expected `BIGINT`, got `DOUBLE`"),
         ({"user": ["u1"], "item": ["a"], "colour": [1]}, "$.rows", "unknown field `colour`"),
+        ({"user": ["u" * 4097], "item": ["a"]}, "$.rows[*].user", "at most 4,096 characters"),
     ],
 )
 def test_arrow_columns_that_do_not_fit_are_refused(server: Server, columns: Any, path: str, message: str) -> None:

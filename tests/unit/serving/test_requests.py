@@ -53,7 +53,7 @@ def test_what_is_wrong_within_a_struct_is_told_with_its_place(value: Any, path: 
 
 
 def test_the_place_of_a_value_is_told_and_not_the_value() -> None:
-    problem = _problem(DataError("rows[3].a: 'secret: x' is not a value of type INT"))
+    problem = _problem(DataError("'secret: x' is not a value of type INT", subject="rows[3].a"))
     assert json.loads(problem.body())["error"]["path"] == "$.rows[3].a"
     assert b"secret" not in problem.body()
 
