@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 
 from zipline.errors import TableError
@@ -91,6 +93,15 @@ def from_arrow(arrow: pa.DataType, column: str = "") -> DataType:
             valid=[*(str(known) for known in _FROM_ARROW), f"decimals of up to {MOST_DIGITS} digits"],
         )
     return dtype
+
+
+def every_arrow_type(stored: pa.DataType) -> Iterator[pa.DataType]:
+    """An Arrow type and all those of its parts."""
+    yield stored
+    if pa.types.is_dictionary(stored):
+        yield from every_arrow_type(stored.value_type)
+    for place in range(stored.num_fields):
+        yield from every_arrow_type(stored.field(place).type)
 
 
 def schema_of(schema: pa.Schema) -> dict[str, DataType]:

@@ -19,8 +19,8 @@ DAY = 24 * HOUR
 _LENGTHS = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("us", 1))
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_FIRST = (dt.datetime.min.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
-_LAST = (dt.datetime.max.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
+FIRST_INSTANT = (dt.datetime.min.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
+LAST_INSTANT = (dt.datetime.max.replace(tzinfo=dt.timezone.utc) - _EPOCH) // _MICROSECOND
 
 
 def now() -> int:
@@ -38,9 +38,7 @@ def to_micros(instant: dt.datetime | dt.date | str | int) -> int:
     if isinstance(instant, bool):
         raise UsageError(f"{instant!r} is not an instant", hint="give a datetime, a date or ISO 8601 text")
     if isinstance(instant, int):
-        if not _FIRST <= instant <= _LAST:
-            raise UsageError(f"{instant} microseconds are outside the years 1 to 9999")
-        return instant
+        return _checked(instant)
     if isinstance(instant, str):
         try:
             instant = dt.datetime.fromisoformat(instant)
@@ -53,7 +51,13 @@ def to_micros(instant: dt.datetime | dt.date | str | int) -> int:
         instant = dt.datetime(instant.year, instant.month, instant.day)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=dt.timezone.utc)
-    return (instant - _EPOCH) // _MICROSECOND
+    return _checked((instant - _EPOCH) // _MICROSECOND)
+
+
+def _checked(micros: int) -> int:
+    if not FIRST_INSTANT <= micros <= LAST_INSTANT:
+        raise UsageError(f"{micros} microseconds are outside the years 1 to 9999")
+    return micros
 
 
 def to_datetime(micros: int) -> dt.datetime:

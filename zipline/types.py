@@ -6,6 +6,8 @@ Engines map these to their own types; `zipline.arrow` maps them to Arrow.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from zipline.errors import ExpressionError
 from zipline.values import dataclass
 
@@ -130,6 +132,19 @@ _SYNONYMS = {
     "BYTES": BINARY,
 }
 TYPE_NAMES = (*_SCALARS, "DECIMAL(p, s)", "ARRAY<T>", "MAP<K, V>", "STRUCT<name: T, ...>")
+
+
+def every_type(dtype: DataType) -> Iterator[DataType]:
+    """A type and all those of its parts."""
+    yield dtype
+    if isinstance(dtype, ArrayType):
+        yield from every_type(dtype.element)
+    elif isinstance(dtype, MapType):
+        yield from every_type(dtype.key)
+        yield from every_type(dtype.value)
+    elif isinstance(dtype, StructType):
+        for _, field in dtype.fields:
+            yield from every_type(field)
 
 
 def parse_type(text: str) -> DataType:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from msgspec import UNSET, Meta
 from serving.problems import Problem
 from zipline.arrow import from_arrow, to_arrow
 from zipline.clock import DAY, now, to_micros
-from zipline.errors import TableError
+from zipline.errors import TableError, UsageError
 from zipline.fetch.joins import JoinFetch
 from zipline.plan.steps import Column
 from zipline.types import (
@@ -39,6 +40,7 @@ from zipline.types import (
     DecimalType,
     MapType,
     StructType,
+    every_type,
     kind,
 )
 from zipline.values import dataclass
@@ -63,7 +65,11 @@ class RequestReader:
         self.given: tuple[Column, ...] = fetch.given
         self._names = tuple(name for name, _ in self.given)
         self._most_rows = most_rows
-        self._nested = [(name, dtype) for name, dtype in self.given if _holds_struct(dtype)]
+        self._nested = [
+            (name, dtype)
+            for name, dtype in self.given
+            if any(isinstance(each, StructType) for each in every_type(dtype))
+        ]
         row = row_type(f"{fetch.plan.name}.Row", self.given)
         rows = Annotated[list[row], Meta(max_length=most_rows)]  # type: ignore[valid-type]
         self.type = msgspec.defstruct(
@@ -92,10 +98,10 @@ class RequestReader:
         return Request(rows, None if found.at is None else self._time(found.at))
 
     def _time(self, at: dt.datetime) -> int:
-        micros = _micros(at)
-        if not _FIRST <= micros <= now() + _AHEAD:
-            raise Problem(400, "invalid_request", "a time is of the years from 1 to the next one", path="$.at")
-        return micros
+        with suppress(UsageError):
+            if (micros := to_micros(at)) <= now() + _AHEAD:
+                return micros
+        raise Problem(400, "invalid_request", "a time is of the years from 1 to the next one", path="$.at")
 
     def read_table(self, table: pa.Table) -> Request:
         """The same of rows that came as Arrow: columns are of their kind, and fit into their type."""
@@ -169,14 +175,6 @@ def _struct_type(dtype: StructType) -> type[msgspec.Struct]:
     return msgspec.defstruct(title, fields, rename=names, forbid_unknown_fields=True, gc=False)
 
 
-def _holds_struct(dtype: DataType) -> bool:
-    if isinstance(dtype, ArrayType):
-        return _holds_struct(dtype.element)
-    if isinstance(dtype, MapType):
-        return _holds_struct(dtype.value)
-    return isinstance(dtype, StructType)
-
-
 def _plain(value: Any, dtype: DataType) -> Any:
     """A value with structs as mappings of their fields."""
     if value is None:
@@ -207,13 +205,5 @@ def _said(wrong: Exception) -> str:
     return "nested too deep" if isinstance(wrong, RecursionError) else str(wrong).removeprefix("JSON is malformed: ")
 
 
-def _micros(at: dt.datetime) -> int:
-    zoned = at if at.tzinfo else at.replace(tzinfo=dt.timezone.utc)
-    return (zoned - _EPOCH) // _MICROSECOND
-
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-_MICROSECOND = dt.timedelta(microseconds=1)
-_FIRST = to_micros("0001-01-01")
 _AHEAD = 366 * DAY
 """So far ahead of the clock may be asked: every day of tiles up to then is looked for."""

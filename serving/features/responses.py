@@ -10,7 +10,6 @@ not `ok`, and the schema's metadata has the fingerprint and the times.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from zipline.clock import to_text
-from zipline.fetch.results import Result, Status
+from zipline.fetch.results import Result, Status, as_json
 from zipline.values import dataclass
 
 JSON = b"application/json"
@@ -46,7 +45,7 @@ def answered(result: Result) -> Answered:
     """The rows of a result, as JSON knows them."""
     values = result.rows()
     if result.has_boolean_keys or result.has_infinities():
-        values = [{name: _as_json(value) for name, value in row.items()} for row in values]
+        values = [{name: as_json(value) for name, value in row.items()} for row in values]
     return Answered(result, values, result.statuses(), times_of(result))
 
 
@@ -82,19 +81,3 @@ def arrow(result: Result, first: int, last: int) -> bytes:
         writer.write_table(table)
     found: bytes = sink.getvalue().to_pybytes()
     return found
-
-
-def _as_json(value: Any) -> Any:
-    """A value without what JSON has no word for."""
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, list):
-        return [_as_json(each) for each in value]
-    if isinstance(value, dict):
-        return {_as_key(key): _as_json(each) for key, each in value.items()}
-    return value
-
-
-def _as_key(key: Any) -> Any:
-    """The same of the key of a map, which JSON knows as text."""
-    return ("true" if key else "false") if isinstance(key, bool) else _as_json(key)

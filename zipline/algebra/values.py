@@ -39,7 +39,6 @@ Door: TypeAlias = Callable[[Any], Any]
 
 _WIDE = Context(prec=80)
 _SINGLE = struct.Struct("<f")
-_FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
 
 def door(dtype: DataType) -> Door:
@@ -60,7 +59,7 @@ def door(dtype: DataType) -> Door:
 def typed(dtype: DataType) -> Door:
     """The same for values as callers give them, with everything within: lists, maps (or their pairs) and mappings of a
     struct's fields become what `to_algebra` makes of them; a field that is not there is null, another is refused.
-    Decimals have no more digits than their type, instants and days are of the years 1 to 9999, texts are Unicode."""
+    Decimals have no more digits than their type."""
     inner = _typed_within(dtype)
 
     def checked(value: Any) -> Any:
@@ -85,8 +84,6 @@ def _typed_within(dtype: DataType) -> Door:
     if isinstance(dtype, DecimalType):
         most = 10 ** (dtype.precision - dtype.scale)
         return lambda value: _bounded(clean(value), most)
-    if dtype == TIMESTAMP:
-        return lambda value: _known(clean(value))
     return clean
 
 
@@ -94,12 +91,6 @@ def _bounded(value: Decimal | None, most: int) -> Decimal | None:
     if value is not None and abs(value) >= most:
         raise ValueError
     return value
-
-
-def _known(instant: int) -> int:
-    if not _FIRST <= instant <= _LAST:
-        raise ValueError
-    return instant
 
 
 def _list_of(element: Door) -> Door:

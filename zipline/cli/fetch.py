@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -100,10 +98,16 @@ def _check_names(rows: list[dict[str, Any]], fetch: JoinFetch) -> None:
 
 
 def _facts(found: Result, number: int) -> dict[str, Any]:
+    """Values in the forms of the feature server."""
+    import msgspec
+
+    from zipline.fetch.results import as_json
+
     row = found.rows()[number]
     statuses = {name: status for name in row if (status := found.status(number, name)) != "ok"}
     times = {name: None if (at := found.time(number, name)) is None else at.isoformat() for name in row}
-    return {"values": {name: _plain(value) for name, value in row.items()}, "status": statuses, "time": times}
+    values = msgspec.to_builtins({name: as_json(value) for name, value in row.items()}, str_keys=True)
+    return {"values": values, "status": statuses, "time": times}
 
 
 def _with_bytes(row: dict[str, Any], types: Mapping[str, DataType]) -> dict[str, Any]:
@@ -116,23 +120,6 @@ def _with_bytes(row: dict[str, Any], types: Mapping[str, DataType]) -> dict[str,
             except ValueError:
                 raise UsageError(f"{name} is BINARY, and {value!r} is no base64") from None
     return given
-
-
-def _plain(value: Any) -> Any:
-    """As JSON, in the forms of the feature server."""
-    if isinstance(value, dict):
-        return {_key(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value.isoformat() if isinstance(value, dt.date) else value
-
-
-def _key(key: Any) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(_plain(key))
 
 
 def _text(value: Any) -> str:

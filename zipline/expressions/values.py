@@ -30,6 +30,7 @@ from zipline.types import (
     DecimalType,
     MapType,
     StructType,
+    every_type,
 )
 
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -183,25 +184,13 @@ def coercion(dtype: DataType) -> tuple[str, Callable[[Any], Any]] | None:
     """
     if isinstance(dtype, DecimalType):
         return "Decimal", _decimal
-    if _holds_instants(dtype):
+    if dtype != TIMESTAMP and TIMESTAMP in every_type(dtype):
         return "None", partial(_with_instants, dtype=dtype)
     if isinstance(dtype, ArrayType):
         return "list", _array
     if isinstance(dtype, (MapType, StructType)):
         return None
     return _COERCIONS.get(dtype)
-
-
-def _holds_instants(dtype: DataType) -> bool:
-    if isinstance(dtype, ArrayType):
-        inner: tuple[DataType, ...] = (dtype.element,)
-    elif isinstance(dtype, MapType):
-        inner = (dtype.key, dtype.value)
-    elif isinstance(dtype, StructType):
-        inner = tuple(field for _, field in dtype.fields)
-    else:
-        return False
-    return any(each == TIMESTAMP or _holds_instants(each) for each in inner)
 
 
 def _with_instants(value: Any, dtype: DataType) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -18,7 +18,7 @@ from zipline.clock import to_datetime
 from zipline.errors import UsageError
 from zipline.fetch.online_values import reader_of
 from zipline.plan.steps import Column
-from zipline.types import BOOLEAN, ArrayType, DataType, MapType, StructType
+from zipline.types import BOOLEAN, DataType, MapType, every_type
 from zipline.values import dataclass
 
 Status: TypeAlias = Literal["ok", "default", "stale", "unavailable", "error"]
@@ -295,25 +295,12 @@ class Result:
 
 
 def _has_floats(dtype: DataType) -> bool:
-    return any(each.is_float for each in _within(dtype))
+    return any(each.is_float for each in every_type(dtype))
 
 
 def has_boolean_keys(dtype: DataType) -> bool:
     """Whether a value may have a map whose keys are true and false: JSON has no such keys."""
-    return any(isinstance(each, MapType) and each.key == BOOLEAN for each in _within(dtype))
-
-
-def _within(dtype: DataType) -> Iterator[DataType]:
-    """A type and all those of its parts."""
-    yield dtype
-    if isinstance(dtype, ArrayType):
-        yield from _within(dtype.element)
-    elif isinstance(dtype, MapType):
-        yield from _within(dtype.key)
-        yield from _within(dtype.value)
-    elif isinstance(dtype, StructType):
-        for _, field in dtype.fields:
-            yield from _within(field)
+    return any(isinstance(each, MapType) and each.key == BOOLEAN for each in every_type(dtype))
 
 
 def _is_infinite(value: Any) -> bool:
@@ -343,3 +330,19 @@ _WORD_BITS = 64
 def _pairs(value: Any) -> Any:
     """Maps as Arrow takes them."""
     return list(value.items()) if isinstance(value, dict) else value
+
+
+def as_json(value: Any) -> Any:
+    """A value without what JSON has no word for, as msgspec writes it: infinities and truths as keys are text."""
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [as_json(each) for each in value]
+    if isinstance(value, dict):
+        return {_as_key(key): as_json(each) for key, each in value.items()}
+    return value
+
+
+def _as_key(key: Any) -> Any:
+    """The same of the key of a map, which JSON knows as text."""
+    return ("true" if key else "false") if isinstance(key, bool) else as_json(key)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from zipline.clock import DAY, monotonic, to_micros
+from zipline.clock import DAY, FIRST_INSTANT, monotonic, to_micros
 from zipline.engines.contract import Computed, DayRows
 from zipline.errors import CheckError, UsageError
 from zipline.orchestration.carry import DAY_COLUMN, mature, reduced, together
@@ -24,8 +24,6 @@ from zipline.orchestration.stages import BackfillPlan, Stage
 from zipline.plan.steps import JoinPlan
 from zipline.tables.catalog import Catalog
 from zipline.tables.succession import remove, succeed, successors_of
-
-FIRST_INSTANT = to_micros("0001-01-01")
 
 
 class Verdict(Protocol):

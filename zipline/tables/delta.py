@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from zipline.arrow import schema_of
+from zipline.arrow import every_arrow_type, schema_of
 from zipline.clock import now
 from zipline.errors import TableError, UsageError
 from zipline.tables.columns import canonical, check_names, checked_day
@@ -364,8 +364,7 @@ def _fitted_column(rows: pa.Table, name: str, stored: pa.DataType | None) -> Any
 
 
 def _has_null_type(arrow: pa.DataType) -> bool:
-    inner = (arrow.field(place).type for place in range(arrow.num_fields))
-    return pa.types.is_null(arrow) or any(_has_null_type(each) for each in inner)
+    return any(map(pa.types.is_null, every_arrow_type(arrow)))
 
 
 def _is_conflict(wrong: Exception) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from zipline.arrow import from_arrow, to_arrow
+from zipline.arrow import every_arrow_type, from_arrow, to_arrow
 from zipline.errors import TableError
 from zipline.tables.columns import (
     checked_day,
@@ -136,16 +136,13 @@ def _is_deep(stored: pa.DataType) -> bool:
 
 
 def _has_unknown_keys(stored: pa.DataType) -> bool:
-    if pa.types.is_map(stored) and _is_unknown(stored.key_type):
-        return True
-    return any(_has_unknown_keys(stored.field(place).type) for place in range(stored.num_fields))
+    return any(pa.types.is_map(each) and _is_unknown(each.key_type) for each in every_arrow_type(stored))
 
 
 def _is_unknown(stored: pa.DataType) -> bool:
-    if pa.types.is_dictionary(stored):
-        return _is_unknown(stored.value_type)
-    if pa.types.is_float16(stored) or pa.types.is_decimal256(stored):
-        return True
-    if pa.types.is_timestamp(stored):
-        return stored.tz is None and stored.unit in ("s", "ms")
-    return any(_is_unknown(stored.field(place).type) for place in range(stored.num_fields))
+    return any(
+        pa.types.is_float16(each)
+        or pa.types.is_decimal256(each)
+        or (pa.types.is_timestamp(each) and each.tz is None and each.unit in ("s", "ms"))
+        for each in every_arrow_type(stored)
+    )

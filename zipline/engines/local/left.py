@@ -12,11 +12,9 @@ import pyarrow.compute as pc
 from zipline.algebra.columnar.values import micros
 from zipline.arrow import to_arrow
 from zipline.clock import DAY as MICROS_PER_DAY
-from zipline.clock import day_text, to_micros
+from zipline.clock import FIRST_INSTANT, LAST_INSTANT, day_text, to_micros
 from zipline.engines.local.session import query
 from zipline.engines.local.statements import (
-    FIRST_INSTANT,
-    LAST_INSTANT,
     between,
     deduplicated,
     filtered,

@@ -9,9 +9,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from zipline.clock import DAY
+from zipline.clock import DAY, FIRST_INSTANT, LAST_INSTANT
 from zipline.engines.local.left import newest_event, newest_query_time
-from zipline.engines.local.statements import FIRST_INSTANT, LAST_INSTANT
 from zipline.plan.chaining import newest_left
 from zipline.plan.reads import lookback, read_key
 from zipline.plan.steps import PartPlan, Projection, SourceRead

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from zipline.clock import to_micros, to_text
+from zipline.clock import FIRST_INSTANT, LAST_INSTANT, to_text
 from zipline.expressions import Expression
 from zipline.expressions.dialects import Dialect, identifier
 from zipline.expressions.nodes import Cast, Column, walk
 from zipline.plan.steps import Projection
 from zipline.tables.columns import quoted
 from zipline.types import TIMESTAMP, ArrayType, DataType, MapType, StructType
-
-FIRST_INSTANT, LAST_INSTANT = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 
 
 def all_of(conditions: Iterable[Expression], dialect: Dialect = "duckdb") -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from zipline.arrow import from_arrow, to_arrow
+from zipline.arrow import every_arrow_type, from_arrow, to_arrow
 from zipline.engines.local.session import connect, query
 from zipline.engines.spark.packing import spelled
 from zipline.errors import UnsupportedError
@@ -138,12 +138,12 @@ def sent(spark: SparkSession, rows: pa.Table) -> DataFrame:
 def _loses_nulls(stored: pa.DataType) -> bool:
     """Whether PySpark makes empty maps of null ones: with pyarrow below 17 it does where they hold instants, or values
     that are nested."""
-    inner = [stored.field(place).type for place in range(stored.num_fields)]
-    if pa.types.is_map(stored):
-        inner = [stored.key_type, stored.item_type]
-        if any(pa.types.is_nested(each) or pa.types.is_timestamp(each) for each in inner):
-            return True
-    return any(map(_loses_nulls, inner))
+    return any(
+        pa.types.is_nested(inner) or pa.types.is_timestamp(inner)
+        for each in every_arrow_type(stored)
+        if pa.types.is_map(each)
+        for inner in (each.key_type, each.item_type)
+    )
 
 
 def _written(batch: pa.RecordBatch) -> bytes:
@@ -182,18 +182,13 @@ def _is_beyond_spark(table: ParquetTable | DeltaSource) -> bool:
     if isinstance(table, DeltaSource):
         return False
     stored = [field.type for arrow, _ in table.alike(None, None, None) for field in arrow]
-    return any(pa.types.is_float16(each) or (each.num_fields and _holds_odd(each)) for each in stored)
-
-
-def _holds_odd(stored: pa.DataType) -> bool:
-    inner = [stored.key_type, stored.item_type] if pa.types.is_map(stored) else []
-    inner = inner or [stored.field(place).type for place in range(stored.num_fields)]
     return any(
-        pa.types.is_float16(each)
-        or (pa.types.is_timestamp(each) and each.unit == "ns")
-        or (each.num_fields > 0 and _holds_odd(each))
-        for each in inner
+        pa.types.is_float16(each) or (each != of and _is_nanos(each)) for of in stored for each in every_arrow_type(of)
     )
+
+
+def _is_nanos(stored: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(stored) and stored.unit == "ns")
 
 
 def _parquet(spark: SparkSession, table: ParquetTable, days: Days, *, numbered: bool) -> Scan:
@@ -207,13 +202,7 @@ def _parquet(spark: SparkSession, table: ParquetTable, days: Days, *, numbered: 
         frame = reader.parquet(*(_url(file.path) for file in files))
         # Spark has nanoseconds as numbers, but not those of INT96, which are instants already.
         seen = {field.name: field.dataType.typeName() for field in frame.schema}
-        numbers = {
-            name
-            for name in arrow.names
-            if pa.types.is_timestamp(arrow.field(name).type)
-            and arrow.field(name).type.unit == "ns"
-            and seen[name] == "long"
-        }
+        numbers = {name for name in arrow.names if _is_nanos(arrow.field(name).type) and seen[name] == "long"}
         items = [_item(name, dtype, is_nanos=name in numbers) for name, dtype in table.schema.items()]
         frames.append(frame.selectExpr(*items, *_places(numbered)))
     return _limited(Scan(reduce(lambda one, other: one.unionAll(other), frames), order), days, table.schema)

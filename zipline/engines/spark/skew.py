@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from zipline.engines.local.statements import FIRST_INSTANT, LAST_INSTANT
+from zipline.clock import FIRST_INSTANT, LAST_INSTANT
 from zipline.engines.spark.hot import HotKey
 from zipline.engines.spark.packing import ROW
 from zipline.engines.spark.scans import sent

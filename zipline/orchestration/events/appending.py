@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from zipline.algebra.columnar.values import micros, validity
 from zipline.algebra.layout import EVER_BEFORE
-from zipline.clock import DAY, day_text
+from zipline.clock import DAY, FIRST_INSTANT, day_text
 from zipline.engines.local.session import connect, query
-from zipline.engines.local.statements import FIRST_INSTANT
 from zipline.errors import DataError, ZiplineError
 from zipline.orchestration.events.arrived import failing, values_of, with_day, without
 from zipline.orchestration.events.decoding import DeadLetters, decoded

@@ -11,10 +11,9 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from zipline.clock import to_micros
+from zipline.clock import FIRST_INSTANT, LAST_INSTANT
 from zipline.errors import EventError
 
-_FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 _NULL = msgspec.Raw(b"null")
 _Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -95,7 +94,7 @@ def _micros(found: _Envelope, path: str) -> int:
         (found.ts_ms, 1000, "ts_ms"),
     ):
         if value is not None:
-            if not _FIRST <= value * unit <= _LAST:
+            if not FIRST_INSTANT <= value * unit <= LAST_INSTANT:
                 raise EventError("is outside the years 1 to 9999", path=f"{path}.{name}")
             return value * unit
     raise EventError(

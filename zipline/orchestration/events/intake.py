@@ -28,7 +28,7 @@ import msgspec
 import pyarrow as pa
 
 from zipline.arrow import to_arrow
-from zipline.clock import to_micros
+from zipline.clock import FIRST_INSTANT, LAST_INSTANT, to_micros
 from zipline.errors import EventError, TableError, UsageError
 from zipline.orchestration.events.changes import change_of
 from zipline.orchestration.events.evaluation import Evaluation
@@ -58,7 +58,6 @@ LONGEST_EVENT = 1 << 20
 
 _LARGEST = {FLOAT: 3.4028234663852886e38, DOUBLE: 1.7976931348623157e308}
 _UNFIT = (pa.ArrowException, ValueError, OverflowError, UsageError)
-_FIRST, _LAST = to_micros("0001-01-01"), to_micros("9999-12-31T23:59:59.999999")
 _PLAIN: dict[DataType, Any] = {BOOLEAN: bool, STRING: str, BINARY: bytes, DATE: dt.date, NULL: type(None)}
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?$", re.DOTALL)
 _POSTED = re.compile(r"\$\.events\[[0-9]+\]")
@@ -264,7 +263,7 @@ def _kind(dtype: DataType, name: str) -> Any:
     if dtype in _LARGEST:
         return Annotated[float, msgspec.Meta(ge=-_LARGEST[dtype], le=_LARGEST[dtype])]
     if dtype == TIMESTAMP:
-        return Annotated[int, msgspec.Meta(ge=_FIRST, le=_LAST)] | dt.datetime
+        return Annotated[int, msgspec.Meta(ge=FIRST_INSTANT, le=LAST_INSTANT)] | dt.datetime
     if isinstance(dtype, DecimalType):
         return Decimal
     if isinstance(dtype, ArrayType):
@@ -303,10 +302,10 @@ def _nullable(dtype: DataType) -> Callable[[Any], Any]:
 
 
 def _instant(value: dt.datetime | int) -> int:
-    micros = to_micros(value)
-    if not _FIRST <= micros <= _LAST:
-        raise ValueError("is outside the years 1 to 9999")
-    return micros
+    try:
+        return to_micros(value)
+    except UsageError:
+        raise ValueError("is outside the years 1 to 9999") from None
 
 
 def _short(value: float) -> float:
