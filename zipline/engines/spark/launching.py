@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 OPTIONS = "spark.driver.extraJavaOptions"
+_FEW_CORES = 4
+_SHORT = "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC"
+_TUNING = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
 _UNRESOLVED = re.compile(r"unresolved dependency: (\S+?): ")
 _NO_JAR = re.compile(r"(?:download failed: |\[NOT FOUND\s*\] )(\S+?)[!(]")
 _JVM = re.compile(r"(?:Error|Exception)\b.*")
@@ -29,7 +32,7 @@ def launched(settings: Mapping[str, str]) -> SparkSession:
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
-    conf = SparkConf(loadDefaults=False).setAll(list(quiet(settings).items()))
+    conf = SparkConf(loadDefaults=False).setAll(list(quiet(short(settings)).items()))
     if SparkContext._gateway is not None:
         SparkContext.getOrCreate(conf)
         return SparkSession.builder.getOrCreate()
@@ -51,6 +54,20 @@ def quiet(settings: Mapping[str, str]) -> dict[str, str]:
     if "log4j" in given or "SPARK_CONF_DIR" in os.environ or not own.is_file():
         return dict(settings)
     return {**settings, OPTIONS: f'{given} "-Dlog4j2.configurationFile={own.as_uri()}"'.strip()}
+
+
+def short(settings: Mapping[str, str]) -> dict[str, str]:
+    """With what suits a JVM of this machine where its cores are few, unless anything else tunes it.
+
+    Our tasks compute in Python: a JVM reads files and moves bytes, and on few cores an optimising compiler and a
+    collector that works beside the tasks take more from them than they ever give back.
+    """
+    tuning = (*settings.values(), *(os.environ.get(name, "") for name in _TUNING))
+    if not settings.get("spark.master", "").startswith("local[") or (os.cpu_count() or 1) > _FEW_CORES:
+        return dict(settings)
+    if any("-XX:" in each for each in tuning):
+        return dict(settings)
+    return {**settings, OPTIONS: f"{_SHORT} {settings.get(OPTIONS, '')}".strip()}
 
 
 class Ear:
