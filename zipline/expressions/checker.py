@@ -83,8 +83,14 @@ class Checker:
         for overload in fitting:
             bound = match(overload, types)
             if bound is not None:
+                self.agreeing(overload, read, at)
                 return self.applied(name, overload, read, *bound)
         return self.mismatch(name, fitting, read, at)
+
+    def agreeing(self, overload: Overload, read: list[Node | Fixed], at: exp.Expr) -> None:
+        constants = [argument.value for argument in read if isinstance(argument, Fixed)]
+        if overload.disagree and (problem := overload.disagree(*constants)):
+            self.fail(problem, at=at)
 
     def applied(
         self, name: str, overload: Overload, read: list[Node | Fixed], wanted: list[DataType | None], result: DataType

@@ -58,6 +58,8 @@ class Overload:
     strict: bool = True
     carries_nan: bool = False
     gives_nan: bool = False
+    disagree: Callable[..., str | None] | None = None
+    """Of the constants: what is wrong with them together, if anything."""
 
     def parameter(self, place: int) -> Parameter:
         return self.parameters[min(place, len(self.parameters) - 1)]
@@ -102,6 +104,7 @@ def overload(
     strict: bool = True,
     carries_nan: bool = False,
     gives_nan: bool = False,
+    disagree: Callable[..., str | None] | None = None,
     **printers: Printer,
 ) -> Overload:
     """One overload; `sql` prints every dialect that has no printer of its own in `printers`."""
@@ -111,4 +114,6 @@ def overload(
         assert printer is not None, f"no printer for {dialect}"
         chosen[dialect] = printer
     assert printers.keys() <= set(DIALECTS)
-    return Overload(parameters, to, MappingProxyType(chosen), python, variadic, strict, carries_nan, gives_nan)
+    return Overload(
+        parameters, to, MappingProxyType(chosen), python, variadic, strict, carries_nan, gives_nan, disagree
+    )

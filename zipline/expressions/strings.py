@@ -8,7 +8,7 @@ from functools import cache
 from zipline.expressions import texts
 from zipline.expressions.declarations import Constant, Function, Printer, function, overload
 from zipline.expressions.dialects import Dialect, text_literal, type_name
-from zipline.expressions.patterns import read_like, read_path, read_regex
+from zipline.expressions.patterns import Regex, read_like, read_path, read_regex
 from zipline.types import BIGINT, BOOLEAN, INT, STRING
 
 PATTERN = Constant("regular expression", read_regex)
@@ -23,6 +23,12 @@ def _read_group(text: str) -> int:
 
 
 GROUP = Constant("group number", _read_group)
+
+
+def _no_such_group(pattern: Regex, group: int) -> str | None:
+    if group <= pattern.groups:
+        return None
+    return f"the pattern {pattern.text!r} has {pattern.groups} groups, and no group {group}"
 
 
 @cache
@@ -216,6 +222,7 @@ STRINGS = (
             PATTERN,
             GROUP,
             to=STRING,
+            disagree=_no_such_group,
             duckdb="(CASE WHEN regexp_matches({0}, {1.duckdb}) THEN regexp_extract({0}, {1.duckdb}, {2}) END)",
             spark="(CASE WHEN {0} RLIKE {1.spark} THEN regexp_extract({0}, {1.spark}, {2}) END)",
             flink="(CASE WHEN REGEXP({0}, {1.flink}) THEN COALESCE(REGEXP_EXTRACT({0}, {1.flink}, {2}), '') END)",

@@ -87,6 +87,7 @@ def test_an_unknown_function_lists_the_functions_of_the_subset() -> None:
         ("arrived_at + INTERVAL distance DAY", "an INTERVAL is a whole number and a unit"),
         ("carrier LIKE carrier", "the LIKE pattern must be a literal, not 'carrier'"),
         ("regexp_matches(carrier, carrier)", "the regular expression must be a literal"),
+        ("regexp_extract(carrier, '[A-Z]', 1)", "has 0 groups, and no group 1"),
         ("regexp_matches(carrier, '(?=x)')", "only (...) and (?:...) are portable"),
         ("regexp_matches(carrier, '(a)\\1')", "'\\1', which is not portable"),
         ("regexp_matches(carrier, '\\bAA')", "'\\b', which is not portable"),
