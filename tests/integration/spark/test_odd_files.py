@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
@@ -103,3 +104,23 @@ def test_a_truth_as_a_float() -> None:
     rows = pa.table({"eid": [1, 2], "t": TIMES, "b": [True, None]})
     found = both(left(select={"x": "CAST(b AS FLOAT)", "y": "TRY_CAST(b AS FLOAT)"}), {"left": rows})
     assert found.select(["x", "y"]).to_pylist() == [{"x": 1.0, "y": 1.0}, {"x": None, "y": None}]
+
+
+@pytest.mark.parametrize("keys", [["k"], ["k", "n"]], ids=len)
+@pytest.mark.parametrize("empty", ["left", "events"])
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_key_of_nulls_alone_meets_nobody(form: str, empty: str, keys: list[str], tmp_path: Path) -> None:
+    tables: dict[str, Any] = {}
+    for name in ("left", "events"):
+        known = pa.nulls(2) if name == empty else pa.array(["a", None])
+        rows = pa.table({"k": known, "n": [1, 1], "t": TIMES, "v": [1, 2]})
+        tables[name] = str(tmp_path / f"{name}.{form}")
+        (pq.write_table if form == "parquet" else pacsv.write_csv)(rows, tables[name])
+    sums = GroupBy(
+        keys,
+        [EventSource("events", query=Query(time="t"))],
+        [Aggregation("v", Operation.SUM), Aggregation("v", Operation.COUNT)],
+        name="sums",
+    )
+    join = Join(EventSource("left", query=Query(select=["k", "n"], time="t")), [JoinPart(sums)], name="j")
+    assert both(join, tables).column("sums_v_count").to_pylist() == [0, 0]

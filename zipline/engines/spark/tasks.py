@@ -72,8 +72,9 @@ class LeftShape:
         return Shape(tuple(dict.fromkeys((ROW, "__t", *day, *self.order))), self.packed)
 
     def keys(self, names: Iterable[str]) -> list[tuple[str, DataType]]:
-        """(SQL, type) of left columns."""
-        return [(identifier("spark", f"l:{name}"), self.columns[name]) for name in names]
+        """(SQL, type) of left columns. Frames that tasks read have no columns of no type."""
+        named = [(identifier("spark", f"l:{name}"), self.columns[name]) for name in names]
+        return [("NULL" if dtype == NULL else sql, dtype) for sql, dtype in named]
 
     def of(self, columns: Iterable[str], given: Iterable[str]) -> LeftShape:
         """With these columns only."""
