@@ -37,6 +37,7 @@ from zipline.types import (
 Door: TypeAlias = Callable[[Any], Any]
 """From a column's value to the clean value, None for null."""
 
+_LONGEST_SHOWN = 200
 _WIDE = Context(prec=80)
 _SINGLE = struct.Struct("<f")
 
@@ -51,7 +52,7 @@ def door(dtype: DataType) -> Door:
         try:
             return convert(value)
         except (TypeError, ValueError, ArithmeticError, ZiplineError):
-            raise DataError(f"{value!r} is not a value of type {dtype}") from None
+            raise DataError(f"{shown(value)} is not a value of type {dtype}") from None
 
     return clean
 
@@ -68,7 +69,7 @@ def typed(dtype: DataType) -> Door:
         try:
             return inner(value)
         except (TypeError, ValueError, AttributeError, ArithmeticError, ZiplineError):
-            raise DataError(f"{value!r} is not a value of type {dtype}") from None
+            raise DataError(f"{shown(value)} is not a value of type {dtype}") from None
 
     return checked
 
@@ -85,6 +86,15 @@ def _typed_within(dtype: DataType) -> Door:
         most = 10 ** (dtype.precision - dtype.scale)
         return lambda value: _bounded(clean(value), most)
     return clean
+
+
+def shown(value: Any) -> str:
+    """A value in a message: what it says of itself, if it can and is short."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a value of {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
 
 
 def _bounded(value: Decimal | None, most: int) -> Decimal | None:

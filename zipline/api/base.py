@@ -74,7 +74,11 @@ class Definition:
 
     def wrong(self, what: str, **facts: Any) -> DefinitionError:
         """The error that `what` is wrong with this object, at its author's line."""
-        return DefinitionError(what, subject=self.title, where=self.location, **facts)
+        try:
+            subject = self.title
+        except AttributeError:  # what it is called by is not known yet
+            subject = type(self).__name__
+        return DefinitionError(what, subject=subject, where=self.location, **facts)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))

@@ -187,11 +187,14 @@ def to_utc(local: int, zone: str) -> int:
     """The instant at which clocks of the zone show `local`: the first of two; skipped times move on by the gap."""
     offset = _wall(local).replace(tzinfo=_zone(zone)).utcoffset()
     assert offset is not None
-    return local - offset // _MICROSECOND
+    return _known(local - offset // _MICROSECOND)
 
 
 def from_utc(instant: int, zone: str) -> int:
     """What clocks of the zone show at the instant, as if it were UTC."""
-    offset = _wall(instant).replace(tzinfo=dt.timezone.utc).astimezone(_zone(zone)).utcoffset()
+    try:
+        offset = _wall(instant).replace(tzinfo=dt.timezone.utc).astimezone(_zone(zone)).utcoffset()
+    except OverflowError:
+        raise _beyond(instant) from None
     assert offset is not None
-    return instant + offset // _MICROSECOND
+    return _known(instant + offset // _MICROSECOND)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 from zipline.expressions import texts
 from zipline.expressions.declarations import Constant, Function, Printer, function, overload
@@ -144,11 +145,23 @@ def _simple_letters(text: str) -> str:
 
 
 CONCAT = overload(STRING, to=STRING, sql=_concat, python="''.join(({all},))", variadic=True)
+_LENIENT = "'(,\\s*[\\]}]|[nN][aA][nN]|[iI][nN][fF])'"
+_QUOTED = '\'"(?:[^"\\\\]|\\\\.)*"\''
+
+
+def _duckdb_json(text: str, path: Any) -> str:
+    """DuckDB reads a comma before a bracket and NaN as JSON; where text looks like it, it is looked for outside of
+    quotes."""
+    outside = f"regexp_replace({text}, {_QUOTED}, '0', 'g')"
+    strict = f"(NOT regexp_matches({text}, {_LENIENT}) OR NOT regexp_matches({outside}, {_LENIENT}))"
+    return f"(CASE WHEN json_valid({text}) AND {strict} THEN json_extract_string({text}, {path.duckdb}) END)"
+
+
 JSON_GET = overload(
     STRING,
     PATH,
     to=STRING,
-    duckdb="(CASE WHEN json_valid({0}) THEN json_extract_string({0}, {1.duckdb}) END)",
+    duckdb=_duckdb_json,
     spark="get_json_object({0}, {1.spark})",
     flink="COALESCE(JSON_VALUE({0}, {1.flink}), JSON_QUERY({0}, {1.flink}))",
     python=texts.json_get,

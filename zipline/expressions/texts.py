@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from decimal import Decimal
 from typing import Any
 
 from zipline.expressions.patterns import Like, Path, Regex
@@ -42,32 +45,78 @@ def like(text: str, pattern: Like) -> bool:
 def json_get(text: str, path: Path) -> str | None:
     """The value at a path as text; null where the text is not JSON or the path leads nowhere."""
     try:
-        value = json.loads(text, object_pairs_hook=_first_wins, parse_constant=_no_number)
+        value = _JSON.decode(text)
+        if "\\u" in text:
+            _written(value).encode()  # half of a pair of surrogates is no text
     except (ValueError, RecursionError):
         return None
     for step in path.steps:
         value = _step(value, step)
-    return _written(value)
+    return value if value is None or type(value) is str else _written(value)
 
 
-def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        found.setdefault(name, value)
-    return found
+class _Number(str):
+    """A number as text: an integer as it is written, a fraction as the shortest one of its double."""
+
+
+class _Object(list[tuple[str, Any]]):
+    """The pairs of an object. Of those with one name the first is found."""
+
+
+def _integer(text: str) -> _Number:
+    return _Number("0" if text == "-0" else text)
+
+
+def _fraction(text: str) -> _Number:
+    """As DuckDB writes it, with an exponent from 1e21 on and below 1e-6. What no double holds is as it is written."""
+    value = float(text)
+    if math.isinf(value) or value == 0:
+        return _Number(text if value else str(value))
+    sign, places, exponent = Decimal(repr(value)).normalize().as_tuple()
+    digits, minus = "".join(map(str, places)), "-" if sign else ""
+    point = len(digits) + int(exponent)
+    if not -6 < point <= 21:
+        more = f".{digits[1:]}" if digits[1:] else ""
+        return _Number(f"{minus}{digits[0]}{more}e{point - 1}")
+    if point <= 0:
+        return _Number(f"{minus}0.{'0' * -point}{digits}")
+    return _Number(f"{minus}{digits[:point].ljust(point, '0')}.{digits[point:] or '0'}")
 
 
 def _no_number(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
 
 
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_integer, parse_float=_fraction, parse_constant=_no_number
+)
+
+
 def _step(value: Any, step: str | int) -> Any:
     if isinstance(step, str):
-        return value.get(step) if isinstance(value, dict) else None
-    return value[step] if isinstance(value, list) and step < len(value) else None
+        pairs = value if isinstance(value, _Object) else ()
+        return next((found for name, found in pairs if name == step), None)
+    is_list = isinstance(value, list) and not isinstance(value, _Object)
+    return value[step] if is_list and step < len(value) else None
 
 
-def _written(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _written(value: Any) -> str:
+    """Compact JSON."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, _Object):
+        return f"{{{','.join(f'{_quoted(name)}:{_written(each)}' for name, each in value)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    return _quoted(value)
+
+
+def _quoted(value: str | bool | None) -> str:
+    return _ESCAPED.sub(_capital, json.dumps(value, ensure_ascii=False))
+
+
+_ESCAPED = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
+
+
+def _capital(found: re.Match[str]) -> str:
+    return found[0][:2] + found[0][2:].upper()

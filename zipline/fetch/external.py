@@ -84,9 +84,12 @@ class ExternalClient:
         finally:
             future.cancel()
         self._breaker.answered()
-        if not _is_list(answers) or len(answers) != count:
-            return self._all(count, "error", f"the handler answered no list of {count} rows")
-        return [self._answer(answer) for answer in answers]
+        try:
+            if not _is_list(answers) or len(answers) != count:
+                return self._all(count, "error", f"the handler answered no list of {count} rows")
+            return [self._answer(answer) for answer in answers]
+        except Exception as wrong:  # objects of the handler's own kinds may do anything when they are looked at
+            return self._all(count, "error", f"its answer cannot be read: {_reason(wrong, self._source.timeout)}")
 
     def close(self) -> None:
         """No more questions; a thread that hangs is left behind."""

@@ -135,6 +135,8 @@ class JoinFetch:
         """The features of these rows at `q` (microseconds). With `is_now` that is the present by this machine's clock:
         then an upload that has not ended yet is no fault of the caller, but of a clock; and caches are used. `times`
         are what derivations see as the `ts` of each row, by default `q`."""
+        if isinstance(rows, Mapping):
+            raise UsageError("the keys are one row, not a list of rows", hint="write fetch(join, [{...}])")
         steps = self.steps(rows, q, is_now, times)
         question = next(steps)
         while True:

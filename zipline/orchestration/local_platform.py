@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from zipline.api import GroupBy, Join
-from zipline.clock import DAY, day_text, to_micros
+from zipline.clock import DAY, day_text, to_micros, to_text
 from zipline.engines.local.run import run_join
 from zipline.engines.local.session import connect, query
 from zipline.errors import UsageError
@@ -51,6 +51,9 @@ class LocalPlatform:
     def __init__(
         self, *definitions: Join | GroupBy, tables: Mapping[str, Any] | None = None, store: Store | None = None
     ) -> None:
+        for each in definitions:
+            if not isinstance(each, Join | GroupBy):
+                raise UsageError(f"{each!r} is no definition", valid=("Join", "GroupBy"))
         self._joins = {join.name or "": join for join in definitions if isinstance(join, Join)}
         self._tables: dict[str, pa.Table] = {name: to_table(name, rows) for name, rows in (tables or {}).items()}
         self._store: Store = store or MemoryStore()
@@ -71,11 +74,12 @@ class LocalPlatform:
         self._tell()
 
     def publish(self, table: str, rows: Any) -> None:
-        """Rows arrive: in the table, and in the tiles of all group-bys over it."""
+        """Rows arrive: in the table, and in the tiles of all group-bys over it. Columns are those the table has since
+        its first rows; one that no row has is null."""
         arrived = to_table(table, rows)
         before = self._tables.get(table)
         if before is not None:
-            arrived = arrived.select(before.column_names).cast(before.schema)
+            arrived = _of_schema(table, arrived, before.schema)
         self._tables[table] = arrived if before is None else pa.concat_tables([before, arrived])
         for joined in reversed(self._joined.values()):  # those first that see features of the others
             joined.publish(table, arrived)
@@ -134,7 +138,7 @@ class LocalPlatform:
                 continue
             if not pair.is_alike:
                 raise AssertionError(
-                    f"{pair.feature} of {rows[pair.row]} at {q}: online {pair.online!r} ({pair.status}), "
+                    f"{pair.feature} of {rows[pair.row]} at {to_text(q)}: online {pair.online!r} ({pair.status}), "
                     f"offline {pair.offline!r}"
                 )
             compared += 1
@@ -224,6 +228,20 @@ class LocalPlatform:
 
     def _catalog(self) -> Catalog:
         return open_catalog(self._tables)
+
+
+def _of_schema(table: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    unknown = [name for name in rows.column_names if name not in schema.names]
+    if unknown:
+        raise UsageError(f"the table {table!r} has no column {unknown[0]!r}", asked=unknown[0], valid=schema.names)
+    columns = []
+    for field in schema:
+        column = rows.column(field.name) if field.name in rows.column_names else pa.nulls(rows.num_rows)
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowException as wrong:
+            raise UsageError(f"the column {field.name!r} of the table {table!r} is {field.type}: {wrong}") from None
+    return pa.table(columns, schema=schema)
 
 
 def _left(source: Projection) -> Projection:

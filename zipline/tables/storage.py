@@ -201,7 +201,8 @@ def _local_file(path: str, below: str) -> DataFile:
 
 
 def _local_token(facts: os.stat_result) -> str:
-    return f"{facts.st_size}-{facts.st_mtime_ns}"
+    """The last one is of any change: whoever writes a file anew may give it the time of the old one."""
+    return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ctime_ns}"
 
 
 def _is_hidden(part: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zipline.errors import TableError
@@ -103,7 +104,10 @@ class CsvTable:
         check_unchanged(self._storage, self._files, units, self.name)
 
     def units(self, partition: str | None) -> list[Unit]:
-        return units_of_files(self._files, partition, f"table {self.name!r}")
+        """What is read is another thing, too, where it is read in another way."""
+        way = f"{self._null_values!r}-{self._delimiter!r}"
+        units = units_of_files(self._files, partition, f"table {self.name!r}")
+        return [replace(unit, token=f"{unit.token}-{way}") for unit in units]
 
     @property
     def _own(self) -> Mapping[str, DataType]:

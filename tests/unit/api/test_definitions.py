@@ -140,6 +140,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: GroupBy(keys="user", sources=[SALES]), "expected a list"),
     (lambda: GroupBy(keys=["user", "user"], sources=[SALES]), "user is given twice"),
     (lambda: GroupBy(keys=["user"], sources=[SALES], aggregation=[]), "has no argument 'aggregation'"),
+    (lambda: Aggregation("amount", "SUM", window=["1d"]), "Aggregation has no argument 'window'"),
     (lambda: GroupBy(keys=["user"]), "needs the argument 'sources'"),
     (
         lambda: GroupBy(["user"], [SALES], [Aggregation("amonut", Operation.SUM)]),

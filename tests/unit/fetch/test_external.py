@@ -249,3 +249,41 @@ def test_numbers_of_json_are_decimals_and_floats_are_of_their_width() -> None:
         "m": {"a": 1},
         "s": {"a": 1, "b": None},
     }
+
+
+class Odd(dict[str, Any]):
+    """A row that can be anything but looked at."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise RuntimeError("not for you")
+
+
+class Endless(list[Any]):
+    def __len__(self) -> int:
+        raise RuntimeError("who knows")
+
+
+class Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError("no word")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [{"limit": 10**5000, "grade": "a"}],
+        [{"limit": Mute(), "grade": "a"}],
+        [Odd(limit=1.0, grade="a")],
+        Endless([{"limit": 1.0, "grade": "a"}]),
+    ],
+    ids=["beyond text", "mute", "odd", "endless"],
+)
+def test_an_answer_that_cannot_be_looked_at_is_in_error(answer: Any) -> None:
+    (found,) = client(lambda rows: answer).ask([{"user": 1}])
+    assert (found.status, found.values) == ("error", {"limit": None, "grade": None})
+
+
+def test_a_reason_is_short_however_long_the_value() -> None:
+    (found,) = client(lambda rows: [{"limit": "x" * 100_000, "grade": "a"}]).ask([{"user": 1}])
+    assert found.status == "error"
+    assert len(found.reason or "") < 1000

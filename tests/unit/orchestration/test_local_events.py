@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, LocalPlatform, Operation, Query, Topic
-from zipline.errors import DataError
+from zipline.errors import DataError, UsageError
 
 
 def platform(**query: Any) -> LocalPlatform:
@@ -67,3 +67,20 @@ def test_a_row_that_cannot_be_computed_is_told() -> None:
     local.advance("2024-03-01T12:00:00Z")
     with pytest.raises(DataError, match=r"row 1 of what is published to 'rides': .*x"):
         local.publish("rides", [RIDE, {**RIDE, "id": "x"}])
+
+
+def test_published_rows_are_of_the_columns_of_their_table() -> None:
+    local = platform(event_id="id")
+    with pytest.raises(UsageError, match="the table 'rides' has no column 'far'"):
+        local.publish("rides", [{"id": "r1", "city": "Rome", "far": 10, "t": "2024-03-01T10:00:00Z"}])
+    with pytest.raises(UsageError, match="the column 'fare' of the table 'rides' is int64"):
+        local.publish("rides", [RIDE | {"fare": "ten"}])
+    local.publish("rides", [{name: RIDE[name] for name in ("id", "city", "t")}])
+    local.upload("2024-03-01")
+    local.advance("2024-03-02T00:00:00Z")
+    assert total(local) == (1, 1)
+
+
+def test_keys_are_a_list_of_rows() -> None:
+    with pytest.raises(UsageError, match="one row, not a list"):
+        platform(event_id="id").fetch("x.asked", {"city": "Rome"})  # type: ignore[arg-type]

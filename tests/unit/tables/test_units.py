@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from zipline.tables.catalog import open_catalog
 from zipline.tables.contract import Table
 from zipline.tables.delta import DeltaOutput
+from zipline.tables.paths import PathSource
 
 
 def parquet(path: Path, rows: list[int]) -> None:
@@ -73,6 +75,25 @@ def test_a_token_changes_with_the_file_and_not_with_another(tmp_path: Path) -> N
 
     assert after["a.parquet"] == before["a.parquet"]
     assert after["b.parquet"] != before["b.parquet"]
+
+
+def test_a_file_that_is_given_the_size_and_time_of_the_old_one_is_another(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", [1])
+    before, was = tokens(opened(tmp_path)), (tmp_path / "a.parquet").stat()
+    parquet(tmp_path / "a.parquet", [2])
+    os.utime(tmp_path / "a.parquet", ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (tmp_path / "a.parquet").stat().st_size == was.st_size
+    assert tokens(opened(tmp_path)) != before
+
+
+@pytest.mark.parametrize("other", [{"null_values": ["", "1"]}, {"delimiter": ";"}], ids=str)
+def test_a_file_that_is_read_in_another_way_is_another(tmp_path: Path, other: dict[str, Any]) -> None:
+    (tmp_path / "a.csv").write_text("n\n1\n2\n")
+    one, again, changed = (
+        tokens(opened(PathSource(str(tmp_path / "a.csv"), **how)))  # type: ignore[arg-type]
+        for how in ({}, {}, other)
+    )
+    assert one == again != changed
 
 
 def test_files_of_one_name_in_several_folders_are_units_of_their_own(tmp_path: Path) -> None:
