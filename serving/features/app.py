@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -139,9 +140,9 @@ class FeatureApp:
     async def _features(self, name: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
         self._check(headers, name)
         join = self._definitions.served.join(name)
-        given = {key: value for key, value in headers if key in (b"content-type", b"accept", _TIMEOUT)}
+        given = {key: value for key, value in headers if key in (*_OF_BODY, b"accept", _TIMEOUT)}
         _, answer = await self._fetched(join, given, body)
-        if ARROW in given.get(b"accept", b""):
+        if _prefers_arrow(given.get(b"accept", b"")):
             return ARROW, arrow(answer.of.result, answer.first, answer.last)
         return JSON, answer.json()
 
@@ -163,12 +164,13 @@ class FeatureApp:
         model = self._models.model(name.removesuffix(PREDICT))
         self._check(headers, model.facts.join)
         join = join_of(model, self._definitions.served)
-        given = {key: value for key, value in headers if key in (b"content-type", _TIMEOUT)}
+        given = {key: value for key, value in headers if key in (*_OF_BODY, _TIMEOUT)}
         request, answer = await self._fetched(join, given, body)
         return JSON, await asyncio.to_thread(predicted, model, request, answer)
 
     async def _fetched(self, join: ServedJoin, given: dict[bytes, bytes], body: bytes) -> tuple[Request, Answer]:
         until = monotonic() + self._deadline(given)
+        _check_plain(given)
         request = _read(join, given.get(b"content-type", JSON), body)
         answer = await join.batches.ask(request, until)
         if self._log is not None:
@@ -210,6 +212,23 @@ async def _refused(send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def _prefers_arrow(accept: bytes) -> bool:
+    """Whether Arrow is named, and JSON is not wanted more."""
+    if ARROW not in accept:
+        return False
+    wanted = dict(map(_weight, accept.split(b",")))
+    return wanted.get(ARROW, 0.0) > 0 and wanted.get(ARROW, 0.0) >= wanted.get(JSON, 0.0)
+
+
+def _weight(kind: bytes) -> tuple[bytes, float]:
+    name, *rest = (each.strip().lower() for each in kind.split(b";"))
+    for each in rest:
+        if each.startswith(b"q="):
+            with suppress(ValueError):
+                return name, float(each[2:])
+    return name, 1.0
+
+
 def _read(join: ServedJoin, kind: bytes, body: bytes) -> Request:
     kind = kind.partition(b";")[0].strip().lower()
     if kind == ARROW:
@@ -219,8 +238,15 @@ def _read(join: ServedJoin, kind: bytes, body: bytes) -> Request:
     raise Problem(415, "unsupported_type", "a body is JSON, or a stream of Arrow's IPC", valid=_KINDS)
 
 
+def _check_plain(given: Mapping[bytes, bytes]) -> None:
+    if given.get(b"content-encoding", b"identity") != b"identity":
+        raise Problem(415, "unsupported_type", "a body is not compressed: send it without content-encoding")
+
+
 def _check_json(headers: Headers) -> None:
-    kind = next((value for name, value in headers if name == b"content-type"), b"")
+    given = {name: value for name, value in headers if name in _OF_BODY}
+    _check_plain(given)
+    kind = given.get(b"content-type", b"")
     if kind.partition(b";")[0].strip().lower() != JSON:
         raise Problem(415, "unsupported_type", "a body is JSON", valid=_KINDS[:1])
 
@@ -235,5 +261,6 @@ def _from_arrow(body: bytes) -> pa.Table:
         raise Problem(400, "invalid_arrow", f"the body is no stream of Arrow's IPC: {type(wrong).__name__}") from None
 
 
+_OF_BODY = (b"content-type", b"content-encoding")
 _HERE = (b"localhost", b"127.0.0.1", b"[::1]")
 _KINDS = (JSON.decode(), ARROW.decode())

@@ -1,6 +1,9 @@
 """The README's examples run, and what it says of the tree is so."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,22 @@ def test_there_are_examples() -> None:
 def test_an_example_runs(example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_a_project_of_your_own(tmp_path: Path) -> None:
+    section = README.split("## A project of your own")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```(?:python)?\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
+    commands = [block for block in blocks if not block.startswith("# ")]
+    for block in blocks:
+        if block.startswith("# "):
+            name, _, text = block.removeprefix("# ").partition("\n")
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for script in [*commands, "python read.py"]:
+        done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(commands) == 1
 
 
 def test_every_folder_it_names_exists() -> None:

@@ -165,14 +165,19 @@ def _refuse_call(
 
 
 def author_place() -> tuple[str, int] | None:
-    """File and line of the nearest caller outside the platform."""
+    """File and line of the nearest caller outside the platform; None where a command makes a definition itself."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
+        if file.startswith(_COMMANDS):
+            return None
         if _is_authors(file):
             return file, frame.f_lineno
         frame = frame.f_back
     return None
+
+
+_COMMANDS = os.path.join(_PACKAGE, "cli") + os.sep
 
 
 @cache

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
+from zipline.errors import DataError
 from zipline.fetch.results import Status
 from zipline.stores.contract import Generation
 from zipline.stores.keys import key_writer
@@ -46,9 +47,27 @@ class Keys:
 
     def __init__(self, columns: Sequence[str], types: Sequence[DataType]) -> None:
         self._columns, self._parts_of, self._write = columns, _parts_of(columns), key_writer(types)
+        self._types = types
 
     def of(self, rows: Sequence[Row]) -> RowKeys:
         """DataError says which value is of another type."""
+        try:
+            return self._read(rows)
+        except DataError as wrong:
+            raise self._placed(rows) or wrong from None
+
+    def _placed(self, rows: Sequence[Row]) -> DataError | None:
+        """The error of the first value that is none of its type, with its place."""
+        writers = [(name, key_writer([dtype])) for name, dtype in zip(self._columns, self._types, strict=True)]
+        for number, row in enumerate(rows):
+            for name, write in writers:
+                try:
+                    write((row.get(name),))
+                except DataError as wrong:
+                    return DataError(wrong.what, subject=f"rows[{number}].{name}")
+        return None
+
+    def _read(self, rows: Sequence[Row]) -> RowKeys:
         write, parts_of = self._write, self._parts_of
         lacking: list[int] = []
         try:

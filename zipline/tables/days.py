@@ -77,8 +77,7 @@ def check_unchanged(storage: Storage, files: Iterable[DataFile], units: Collecti
             continue
         if not storage.exists(file.path):
             raise gone(file, name)
-        # Some stores quote their marks of the content in one answer and not in another.
-        if storage.file(file.path).token.replace('"', "") != file.token.replace('"', ""):
+        if not storage.is_as_it_was(file):
             raise TableError(f"reading {name!r}: {file.path} changed while it was read", hint="run it again")
 
 

@@ -142,6 +142,15 @@ class Storage:
         marks = (facts.get(name) for name in _MARKS)
         return f"{facts.get('size')}-{next((str(mark) for mark in marks if mark), '')}"
 
+    def is_as_it_was(self, file: DataFile) -> bool:
+        """Whether a file that is there has the content of before. Machines may have copies of it, made at other times:
+        of a local one its size and time count."""
+        if self._is_path(file.path):
+            facts = _answered(os.stat, file.path)
+            return file.token.startswith(f"{facts.st_size}-{facts.st_mtime_ns}-")
+        # Some stores quote their marks of the content in one answer and not in another.
+        return self.file(file.path).token.replace('"', "") == file.token.replace('"', "")
+
     def glob(self, pattern: str) -> list[str]:
         return sorted(self._opened(path) for path in self._asked(self.files.glob, pattern))
 

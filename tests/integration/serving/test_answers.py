@@ -86,6 +86,22 @@ def test_arrow_goes_in_and_comes_out(server: Server) -> None:
     assert json.loads(found.schema.metadata[b"zipline.times"])["sold_amount_max_30d"] == to_text(today())
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (f"{ARROW};q=0, application/json", "application/json"),
+        (f"application/json;q=0.9, {ARROW};q=0.1", "application/json"),
+        (f"application/json;q=0.5, {ARROW}", ARROW),
+        ("*/*", "application/json"),
+    ],
+)
+def test_arrow_is_for_who_wants_it_most(server: Server, accept: str, kind: str) -> None:
+    answer = httpx.post(
+        f"{server.url}/v1/features/{JOIN}", json={"rows": rows_of(("u1", "a"))}, headers={"accept": accept}
+    )
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+
+
 def test_a_column_of_a_key_that_is_not_in_arrow_is_missing_in_every_row(server: Server) -> None:
     rows, sink = pa.table({"item": ["a", "b"]}), io.BytesIO()
     with pa.ipc.new_stream(sink, rows.schema) as writer:

@@ -1,5 +1,6 @@
 """What a feature server says to what it cannot answer: a typed error with the place, and it goes on answering."""
 
+import gzip
 import io
 import json
 import socket
@@ -48,6 +49,13 @@ def test_a_row_that_does_not_fit_is_refused_with_its_place(server: Server, row: 
     status, error = asked(server, json.dumps({"rows": [row]}))
     assert (status, error["code"], error["path"]) == (400, "invalid_request", path)
     assert message in error["message"]
+
+
+def test_a_compressed_body_is_refused_as_what_it_is(server: Server) -> None:
+    packed = gzip.compress(json.dumps({"rows": [GOOD]}).encode())
+    status, error = asked(server, packed, JSON | {"content-encoding": "gzip"})
+    assert (status, error["code"]) == (415, "unsupported_type")
+    assert "not compressed" in error["message"]
 
 
 def test_an_error_lists_what_would_have_been_right(server: Server) -> None:

@@ -86,7 +86,7 @@ def test_a_day_of_which_a_source_has_nothing_is_refused_by_name(zipline: Zipline
         (("fetch", "shop.visits.visits", "--key", "usr=ann"), 2, "does not take 'usr' (rows[0])"),
         (("fetch", "shop.visits.visits", "--rows", "[1]"), 2, "--rows is no list of objects"),
         (("fetch", "shop.visits.visits", "--rows", "{"), 2, "--rows is no JSON"),
-        (("fetch", "shop.visits.visits", "--key", "user=12"), 1, "12 is not a value of type STRING"),
+        (("fetch", "shop.visits.visits", "--key", "user=12"), 1, "rows[0].user: 12 is not a value of type STRING"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: tuple[str, ...], code: int, said: str, zipline: Zipline) -> None:

@@ -215,10 +215,10 @@ def tiles_lock(registry: Registry, space: str) -> Lock:
         return registry.locks.acquire(tiles_lock_name(space), "zipline stream")
     except LockedError:
         holder = registry.locks.holder(tiles_lock_name(space))
-        who = f"{holder.what}, {holder.process}" if holder else "another process"
+        who = f": {holder.process}" if holder else ""
         raise LockedError(
-            f"another process writes the tiles of {space}: {who}",
-            subject=space,
-            hint="a group-by's tiles have one writer: stop that one, or let it go on",
+            f"another process writes the tiles of {space}{who}",
+            hint="a group-by's tiles have one writer, be it `zipline stream` or `zipline serve`, which writes those of "
+            "what it is posted: stop that one, or let it go on",
             next_command="zipline doctor",
         ) from None
