@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from enum import EnumType
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -39,6 +40,8 @@ def explain_failure(error: BaseException, root: Path, package: str, modules: tup
 def _facts(error: BaseException, package: str, modules: tuple[str, ...]) -> dict[str, Any]:
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error, package, modules)
+    if isinstance(error, AttributeError) and error.name and isinstance(error.obj, EnumType):
+        return {"asked": error.name, "valid": list(error.obj.__members__)}
     name = _NOT_IN_MODULE.match(str(error)) if isinstance(error, ImportError) else None
     if name:
         module = sys.modules.get(getattr(error, "name", None) or "")

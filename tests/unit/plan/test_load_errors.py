@@ -47,6 +47,12 @@ def test_a_file_that_raises_within_a_library_is_blamed_at_the_authors_line(write
     assert "JSONDecodeError" in error.what
 
 
+def test_an_operation_that_there_is_not(write: Write) -> None:
+    error = refused(write({"bad.py": "from zipline import Operation\n\nbest = Operation.MAXX\n"}))
+    assert line(error) == "bad.py:3"
+    assert "did you mean 'MAX'" in str(error)
+
+
 def test_a_file_that_exits(write: Write) -> None:
     error = refused(write({"bad.py": "raise SystemExit('enough')\n"}))
     assert "SystemExit: enough" in error.what
