@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ from zipline.values import dataclass
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow.parquet as pq
 
 _T = TypeVar("_T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -162,6 +164,20 @@ class Storage:
             raise
         except Exception as wrong:  # as above
             raise OSError(str(wrong)) from None
+
+    @contextmanager
+    def parquet(self, path: str) -> Iterator[tuple[pq.ParquetFile, bool]]:
+        """A Parquet file, and whether threads may read it; OSError where it cannot be opened.
+
+        Not where Python opens it: a thread of Arrow that lets go of such a file while the interpreter ends aborts the
+        process.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        is_path = self._is_path(path)
+        with pa.OSFile(path) if is_path else self.open(path) as opened:
+            yield pq.ParquetFile(opened), is_path
 
     def _asked(self, question: Any, location: str, **how: Any) -> Any:
         self.files.invalidate_cache()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from zipline.tables.delta_log import failed
 from zipline.tables.storage import DataFile, Storage
@@ -44,12 +43,13 @@ class StoredRows:
 
     def _batches(self, file: DataFile, rows: int | None) -> Iterator[pa.RecordBatch]:
         try:
-            with self.storage.open(file.path) as opened:
-                parquet = pq.ParquetFile(opened)
+            with self.storage.parquet(file.path) as (parquet, threads):
                 stored = set(parquet.schema_arrow.names)
                 names = [name for name in self.schema.names if name in stored]
-                whole = rows is None
-                found = parquet.read(columns=names).to_batches() if whole else parquet.iter_batches(rows, columns=names)
+                if rows is None:
+                    found = iter(parquet.read(columns=names, use_threads=threads).to_batches())
+                else:
+                    found = parquet.iter_batches(rows, columns=names, use_threads=threads)
                 for batch in found:
                     yield self._fitted(batch, file)
         except (pa.ArrowException, OSError) as wrong:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from zipline.errors import TableError
 from zipline.tables.storage import Storage, joined
@@ -72,8 +71,8 @@ class WrittenDay:
     def _read(self, file: WrittenFile, columns: Sequence[str]) -> pa.Table:
         path = joined(self.uri, file.name)
         try:
-            with self._storage.open(path) as opened:
-                found = pq.ParquetFile(opened).read(columns=list(columns))
+            with self._storage.parquet(path) as (parquet, threads):
+                found = parquet.read(columns=list(columns), use_threads=threads)
         except (pa.ArrowException, OSError) as wrong:
             raise TableError(f"{path}, just written, cannot be read: {wrong}", hint="run it again") from None
         return found if columns else pa.table({"__rows": pa.nulls(file.rows, pa.int8())})

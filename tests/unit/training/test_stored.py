@@ -1,5 +1,6 @@
 """What a backfill stored, read for training: in batches, by several readers, as of the moment it was asked for."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -123,3 +124,12 @@ def test_without_torch_the_error_says_what_to_install(
     with pytest.raises(EngineError, match="a torch dataset needs the package torch") as absent:
         torch_rows(stored_rows(JOIN, project=project), ["spent"])
     assert absent.value.next_command == "pip install 'zipline-features[torch]'"
+
+
+@pytest.mark.parametrize("way", ["table()", "batches(2)"])
+def test_a_program_that_reads_ends_well(project: Project, output: DeltaOutput, way: str) -> None:
+    """Threads of Arrow that still hold a file of Python's when the interpreter ends abort it, every other time."""
+    program = f"from training.stored import stored_rows\nlist(stored_rows({JOIN!r}).{way})\n"
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", program], cwd=project.root, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
