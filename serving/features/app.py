@@ -140,7 +140,7 @@ class FeatureApp:
     async def _features(self, name: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
         self._check(headers, name)
         join = self._definitions.served.join(name)
-        given = {key: value for key, value in headers if key in (*_OF_BODY, b"accept", _TIMEOUT)}
+        given = {key: value for key, value in headers if key in _READ}
         _, answer = await self._fetched(join, given, body)
         if _prefers_arrow(given.get(b"accept", b"")):
             return ARROW, arrow(answer.of.result, answer.first, answer.last)
@@ -164,7 +164,7 @@ class FeatureApp:
         model = self._models.model(name.removesuffix(PREDICT))
         self._check(headers, model.facts.join)
         join = join_of(model, self._definitions.served)
-        given = {key: value for key, value in headers if key in (*_OF_BODY, _TIMEOUT)}
+        given = {key: value for key, value in headers if key in _READ}
         request, answer = await self._fetched(join, given, body)
         return JSON, await asyncio.to_thread(predicted, model, request, answer)
 
@@ -262,5 +262,7 @@ def _from_arrow(body: bytes) -> pa.Table:
 
 
 _OF_BODY = (b"content-type", b"content-encoding")
+_READ = (*_OF_BODY, b"accept", _TIMEOUT)
+"""The headers that a question is read by."""
 _HERE = (b"localhost", b"127.0.0.1", b"[::1]")
 _KINDS = (JSON.decode(), ARROW.decode())

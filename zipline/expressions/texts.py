@@ -6,6 +6,7 @@ import json
 import math
 import re
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from zipline.expressions.patterns import Like, Path, Regex
@@ -55,32 +56,32 @@ def json_get(text: str, path: Path) -> str | None:
     return value if value is None or type(value) is str else _written(value)
 
 
-class _Number(str):
-    """A number as text: an integer as it is written, a fraction as the shortest one of its double."""
+class _Json(str):
+    """Text that is JSON as it stands, such as a number: an integer as it is written, a fraction as its double is."""
 
 
 class _Object(list[tuple[str, Any]]):
     """The pairs of an object. Of those with one name the first is found."""
 
 
-def _integer(text: str) -> _Number:
-    return _Number("0" if text == "-0" else text)
+def _integer(text: str) -> _Json:
+    return _Json("0" if text == "-0" else text)
 
 
-def _fraction(text: str) -> _Number:
+def _fraction(text: str) -> _Json:
     """As DuckDB writes it, with an exponent from 1e21 on and below 1e-6. What no double holds is as it is written."""
     value = float(text)
     if math.isinf(value) or value == 0:
-        return _Number(text if value else str(value))
+        return _Json(text if value else str(value))
     sign, places, exponent = Decimal(repr(value)).normalize().as_tuple()
     digits, minus = "".join(map(str, places)), "-" if sign else ""
     point = len(digits) + int(exponent)
     if not -6 < point <= 21:
         more = f".{digits[1:]}" if digits[1:] else ""
-        return _Number(f"{minus}{digits[0]}{more}e{point - 1}")
+        return _Json(f"{minus}{digits[0]}{more}e{point - 1}")
     if point <= 0:
-        return _Number(f"{minus}0.{'0' * -point}{digits}")
-    return _Number(f"{minus}{digits[:point].ljust(point, '0')}.{digits[point:] or '0'}")
+        return _Json(f"{minus}0.{'0' * -point}{digits}")
+    return _Json(f"{minus}{digits[:point].ljust(point, '0')}.{digits[point:] or '0'}")
 
 
 def _no_number(word: str) -> None:
@@ -101,14 +102,19 @@ def _step(value: Any, step: str | int) -> Any:
 
 
 def _written(value: Any) -> str:
-    """Compact JSON."""
-    if isinstance(value, _Number):
-        return str(value)
-    if isinstance(value, _Object):
-        return f"{{{','.join(f'{_quoted(name)}:{_written(each)}' for name, each in value)}}}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
-    return _quoted(value)
+    """Compact JSON, of however many levels."""
+    pieces, pending = [], [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, _Object):
+            pairs = [(_Json(f"{',' if place else ''}{_quoted(name)}:"), of) for place, (name, of) in enumerate(each)]
+            pending += reversed([_Json("{"), *chain.from_iterable(pairs), _Json("}")])
+        elif isinstance(each, list):
+            commas = [(_Json("," if place else ""), of) for place, of in enumerate(each)]
+            pending += reversed([_Json("["), *chain.from_iterable(commas), _Json("]")])
+        else:
+            pieces.append(each if isinstance(each, _Json) else _quoted(each))
+    return "".join(pieces)
 
 
 def _quoted(value: str | bool | None) -> str:

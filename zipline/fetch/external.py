@@ -85,11 +85,12 @@ class ExternalClient:
             future.cancel()
         self._breaker.answered()
         try:
-            if not _is_list(answers) or len(answers) != count:
-                return self._all(count, "error", f"the handler answered no list of {count} rows")
-            return [self._answer(answer) for answer in answers]
-        except Exception as wrong:  # objects of the handler's own kinds may do anything when they are looked at
-            return self._all(count, "error", f"its answer cannot be read: {_reason(wrong, self._source.timeout)}")
+            some = list(answers) if _is_list(answers) and len(answers) == count else None
+        except Exception:  # objects of the handler's own kinds may do anything when they are looked at
+            some = None
+        if some is None:
+            return self._all(count, "error", f"the handler answered no list of {count} rows")
+        return [self._answer(answer) for answer in some]
 
     def close(self) -> None:
         """No more questions; a thread that hangs is left behind."""
@@ -108,13 +109,15 @@ class ExternalClient:
             return self._nothing("default")
         if not isinstance(answer, Mapping):
             return self._wrong(f"a row of the answer is {type(answer).__name__}, not a mapping")
-        missing = [name for name in self._fits if name not in answer]
-        if missing:
-            return self._wrong(f"the answer has no {missing[0]!r}")
         try:
+            missing = [name for name in self._fits if name not in answer]
+            if missing:
+                return self._wrong(f"the answer has no {missing[0]!r}")
             return Answer({name: fit(answer[name]) for name, fit in self._fits.items()}, "ok")
         except DataError as misfit:
             return self._wrong(misfit.what)
+        except Exception as wrong:  # as above; the other rows may be other callers'
+            return self._wrong(f"a row of the answer cannot be read: {type(wrong).__name__}")
 
     def _wrong(self, reason: str) -> Answer:
         self.failures += 1

@@ -283,6 +283,12 @@ def test_an_answer_that_cannot_be_looked_at_is_in_error(answer: Any) -> None:
     assert (found.status, found.values) == ("error", {"limit": None, "grade": None})
 
 
+def test_a_row_that_cannot_be_looked_at_is_no_matter_of_the_others() -> None:
+    answers = [Odd(limit=1.0, grade="a"), {"limit": 2.0, "grade": "b"}]
+    one, other = client(lambda rows: answers).ask([{"user": 1}, {"user": 2}])
+    assert (one.status, other) == ("error", Answer({"limit": 2.0, "grade": "b"}, "ok"))
+
+
 def test_a_reason_is_short_however_long_the_value() -> None:
     (found,) = client(lambda rows: [{"limit": "x" * 100_000, "grade": "a"}]).ask([{"user": 1}])
     assert found.status == "error"
