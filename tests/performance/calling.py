@@ -1,6 +1,7 @@
 """Calls of a server over plain sockets: an HTTP client would take longer than what is measured.
 
-The caller is another process on the same machine: one connection for latency, several for throughput.
+The caller is another process on the same machine: one connection for latency, several for throughput, and for what a
+call takes under a load that does not wait for its answers.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def asked_once(port: int, request: bytes) -> bytes:
 
 
 class Caller:
-    """Asks one request after another over a bare socket, and keeps the seconds of each: on the two cores of a small
+    """A bare socket that has one question out at a time, and keeps the seconds of each: on the two cores of a small
     machine a client that does more would be most of what is measured."""
 
     def __init__(self, port: int, requests: Sequence[bytes], first: int) -> None:
@@ -74,15 +75,15 @@ class Caller:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seconds: list[float] = []
         self._requests = itertools.cycle([*requests[first:], *requests[:first]])
-        self._ask()
 
-    def _ask(self) -> None:
+    def ask(self, due: float | None = None) -> None:
+        """Sends the next question, whose time counts from when it was due."""
         self._answer, self._missing = b"", 1
-        self._began = monotonic()
+        self._began = monotonic() if due is None else due
         self.socket.sendall(next(self._requests))
 
     def read(self) -> bool:
-        """Takes what has come; whether the answer was whole, and the next request is on its way."""
+        """Takes what has come; whether the answer is whole."""
         part = self.socket.recv(1 << 20)
         if not part:
             raise Refused("the server has hung up")
@@ -98,33 +99,59 @@ class Caller:
         self.seconds.append(monotonic() - self._began)
         if not self._answer.startswith(b"HTTP/1.1 200"):
             raise Refused(self._answer[:300].decode())
-        self._ask()
         return True
 
 
-def _load(port: int, requests: list[bytes], callers: int, seconds: float, out: Any) -> None:
+def _one_by_one(caller: Caller, until: float) -> None:
+    caller.ask()
+    while monotonic() < until:
+        if caller.read():
+            caller.ask()
+
+
+def _all_the_time(callers: Sequence[Caller], selector: selectors.BaseSelector, until: float) -> None:
+    for each in callers:
+        each.ask()
+    while monotonic() < until:
+        for key, _ in selector.select(1.0):
+            if key.data.read():
+                key.data.ask()
+
+
+def _at_a_rate(callers: Sequence[Caller], selector: selectors.BaseSelector, until: float, rate: float) -> None:
+    """Evenly; a question that finds all connections waiting is asked late, and its time counts from when it was due."""
+    free, due = list(callers), monotonic()
+    while due < until or len(free) < len(callers):
+        while free and due < until and monotonic() >= due:
+            free.pop().ask(due)
+            due += 1 / rate
+        wait = max(0.0, due - monotonic()) if free and due < until else 1.0
+        free += [key.data for key, _ in selector.select(wait) if key.data.read()]
+
+
+def _load(port: int, requests: list[bytes], callers: int, seconds: float, rate: float | None, out: Any) -> None:
     until = monotonic() + seconds
     of = [Caller(port, requests, number * len(requests) // callers) for number in range(callers)]
-    if callers == 1:
-        while monotonic() < until:
-            of[0].read()
-    else:
-        with selectors.DefaultSelector() as selector:
-            for each in of:
-                selector.register(each.socket, selectors.EVENT_READ, each)
-            while monotonic() < until:
-                for key, _ in selector.select(1.0):
-                    key.data.read()
+    with selectors.SelectSelector() as selector:  # it waits to the microsecond, others to the millisecond
+        for each in of:
+            selector.register(each.socket, selectors.EVENT_READ, each)
+        if rate is not None:
+            _at_a_rate(of, selector, until, rate)
+        elif callers == 1:
+            _one_by_one(of[0], until)
+        else:
+            _all_the_time(of, selector, until)
     for each in of:
         each.socket.close()
     out.put([second for each in of for second in each.seconds])
 
 
-def measured(port: int, requests: list[bytes], callers: int, seconds: float) -> list[float]:
-    """Seconds of every call that so many callers made, from a process of their own."""
+def measured(port: int, requests: list[bytes], callers: int, seconds: float, rate: float | None = None) -> list[float]:
+    """Seconds of every call that so many callers made, from a process of their own: each as soon as its last question
+    is answered, or all together `rate` a second."""
     context = multiprocessing.get_context("spawn")
     out: Any = context.Queue()
-    process = context.Process(target=_load, args=(port, requests, callers, seconds, out))
+    process = context.Process(target=_load, args=(port, requests, callers, seconds, rate, out))
     process.start()
     found: list[float] = out.get(timeout=seconds + 60)
     process.join()

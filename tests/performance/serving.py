@@ -2,8 +2,10 @@
 
     python -m tests.performance.serving [KEYS]
 
-The caller is another process on the same machine: one connection for latency, sixteen for throughput. Beside it stands
-the same fetch in process, so the difference is what HTTP costs.
+The caller is another process on the same machine: one connection for latency, sixteen for throughput, and for
+what a call takes at 60 % of it, counted from when it was due. Beside it stand the same fetch in process, so the
+difference is what HTTP costs, and a server of as many requests a second that does nothing: its longest calls are the
+machine's.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.performance.bare import busy_server
 from tests.performance.calling import measured, request
 from tests.performance.online import GROUP_BYS, events
 from zipline import Fetcher
@@ -25,6 +28,8 @@ from zipline.project import load_project
 from zipline.tables.delta import write_source
 
 JOIN = "bench.features.join"
+SHARE = 0.6
+"""Of the throughput, at which the longest calls are looked at."""
 _CONFIG = '''"""Fifty features of five group-bys."""
 
 from zipline import Aggregation, EventSource, GroupBy, Join, JoinPart, Operation, Query, Topic
@@ -99,6 +104,19 @@ def in_process(folder: Path, keys: int, rows: int) -> float:
     return float(np.median(seconds[50:]) * 1e3)
 
 
+def under_load(what: str, port: int, requests: list[bytes]) -> float:
+    """What sixteen callers get out of a server in a second, and what calls take at a share of it."""
+    most = len(measured(port, requests, 16, 5.0)) / 5
+    seconds = np.array(measured(port, requests, 16, 20.0, SHARE * most)) * 1e3
+    half, longest = np.quantile(seconds, [0.5, 0.99])
+    print(f"{what}, sixteen callers: {most:,.0f} requests/s")
+    print(
+        f"{what}, {SHARE * most:,.0f} requests/s, evenly: p50 {half:.2f} ms, p99 {longest:.2f} ms "
+        f"({longest / half:.1f} x p50)"
+    )
+    return most
+
+
 def main(keys: int = 2_000, of_a_key: int = 60) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = project(Path(place), keys, of_a_key)
@@ -117,11 +135,12 @@ def main(keys: int = 2_000, of_a_key: int = 60) -> None:
                     f"HTTP, {rows:>3} x 50: p50 {np.median(seconds):.2f} ms, p99 {np.quantile(seconds, 0.99):.2f} ms; "
                     f"in process {in_process(folder, keys, rows):.2f} ms"
                 )
-            count = len(measured(port, bodies(keys, 1), 16, 5.0))
-            print(f"HTTP, 1 x 50, sixteen callers: {count / 5:,.0f} requests/s")
+            rate = under_load("HTTP, 1 x 50", port, bodies(keys, 1))
         finally:
             server.terminate()
             server.wait(timeout=60)
+    with busy_server(1 / rate) as port:
+        under_load(f"a server that is busy for {1e3 / rate:.2f} ms and does nothing", port, bodies(keys, 1))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from zipline.errors import LockLostError, ZiplineError
 from zipline.orchestration.events.appending import Appender
 from zipline.orchestration.events.arrived import values_of
 from zipline.orchestration.events.decoding import DeadLetters, Decoded, decoded
-from zipline.orchestration.events.logs import Clock, Log, Read
+from zipline.orchestration.events.logs import Clock, Log, Read, Record
 from zipline.orchestration.events.tables import EventTable
 from zipline.orchestration.events.tiling import Feed
 from zipline.registry import Lock
@@ -102,6 +102,7 @@ class Stream:
         self._until: dict[tuple[str, str], int] = {}
         self._has_all: dict[tuple[str, str], bool] = {}
         self._came: dict[tuple[str, str], tuple[int, int | None]] = {}
+        self._nothing: dict[str, Decoded] = {}
         self._resting: dict[str, float] = {}
         self._told, self._checked = -PROGRESS_EVERY, monotonic()
         self._is_strict = False
@@ -191,7 +192,7 @@ class Stream:
 
     def _hand_out(self, log: Log, feeds: Sequence[Feed]) -> int:
         read = log.read(_least([feed.position(log.name) for feed in feeds]))
-        found = decoded(self._tables[log.table].intake, log, read.records, self._dead.get(log.table))
+        found = self._decoded(log, read.records)
         self._count(log.table, read, found)
         self._came |= {(log.name, record.part): (record.after, record.at) for record in read.records}
         for feed in feeds:
@@ -200,6 +201,14 @@ class Stream:
                     self._give(feed, log, read, found)
                     self._note(feed, log, read)
         return len(read.records)
+
+    def _decoded(self, log: Log, records: Sequence[Record]) -> Decoded:
+        intake = self._tables[log.table].intake
+        if records:
+            return decoded(intake, log, records, self._dead.get(log.table))
+        if log.table not in self._nothing:  # most looks at a log find nothing, fifty times a second
+            self._nothing[log.table] = decoded(intake, log, [])
+        return self._nothing[log.table]
 
     def _give(self, feed: Feed, log: Log, read: Read, found: Decoded) -> None:
         """The rows of the records that lie behind the feed's position."""
