@@ -17,6 +17,8 @@ from serving.problems import Problem
 from zipline.clock import to_text
 from zipline.stores.contract import PlaceError, Store, StoreError
 
+ASKED_BY_POST = ("/v1/features/{join}", "/v1/events/{source}", "/v1/models/{name}/predict")
+"""What is asked often is answered without this application."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -124,6 +126,6 @@ def _failures(app: FastAPI) -> None:
 
     @app.exception_handler(404)
     async def unknown(request: Request, _: Exception) -> Response:
-        known = sorted({getattr(route, "path", "") for route in request.app.routes} | {"/v1/features/{join}"})
+        known = sorted({getattr(route, "path", "") for route in request.app.routes} | set(ASKED_BY_POST))
         problem = Problem(404, "not_found", "there is nothing under this path", valid=known)
         return Response(problem.body(), 404, media_type="application/json")

@@ -10,6 +10,7 @@ import msgspec
 from serving.features.responses import ARROW, JSON
 from serving.features.served import Served, ServedJoin
 from zipline.fetch.results import STATUSES
+from zipline.json_instants import schema_of_instant
 from zipline.types import (
     BINARY,
     BOOLEAN,
@@ -64,7 +65,9 @@ def with_joins(document: Schema, served: Served | None, *, has_tokens: bool) -> 
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
     for join in joins.values():
-        _, found = msgspec.json.schema_components([join.reader.type], ref_template="#/components/schemas/{name}")
+        _, found = msgspec.json.schema_components(
+            [join.reader.type], schema_hook=schema_of_instant, ref_template="#/components/schemas/{name}"
+        )
         schemas.update(found)
         schemas[f"{join.name}.Row"]["required"] = list(join.reader.keys)
         schemas[f"{join.name}.Response"] = _response(join)

@@ -27,6 +27,7 @@ from zipline.arrow import from_arrow, to_arrow
 from zipline.clock import DAY, now, to_micros
 from zipline.errors import TableError, UsageError
 from zipline.fetch.joins import JoinFetch
+from zipline.json_instants import Instant, read_datetime
 from zipline.plan.steps import Column
 from zipline.types import (
     BINARY,
@@ -73,9 +74,9 @@ class RequestReader:
         row = row_type(f"{fetch.plan.name}.Row", self.given)
         rows = Annotated[list[row], Meta(max_length=most_rows)]  # type: ignore[valid-type]
         self.type = msgspec.defstruct(
-            f"{fetch.plan.name}.Request", [("rows", rows), ("at", dt.datetime | None, None)], forbid_unknown_fields=True
+            f"{fetch.plan.name}.Request", [("rows", rows), ("at", Instant | None, None)], forbid_unknown_fields=True
         )
-        self._decoder: Any = msgspec.json.Decoder(self.type)
+        self._decoder: Any = msgspec.json.Decoder(self.type, dec_hook=read_datetime)
 
     def read(self, body: bytes | bytearray) -> Request:
         """Problem names the place that is wrong."""
@@ -194,7 +195,7 @@ _JSON: dict[DataType, Any] = {
     STRING: Annotated[str, Meta(max_length=LONGEST_TEXT)],
     BINARY: Annotated[bytes, Meta(max_length=LONGEST_TEXT)],
     DATE: dt.date,
-    TIMESTAMP: dt.datetime,
+    TIMESTAMP: Instant,
 }
 
 

@@ -129,7 +129,9 @@ def test_other_types_methods_paths_and_joins_are_refused(server: Server) -> None
     )
     got = httpx.get(f"{server.url}/v1/features/{JOIN}")
     assert (got.status_code, got.headers["allow"]) == (405, "POST")
-    assert httpx.get(f"{server.url}/v1/nothing").json()["error"]["code"] == "not_found"
+    unknown = httpx.get(f"{server.url}/v1/nothing").json()["error"]
+    assert unknown["code"] == "not_found"
+    assert {"/v1/features/{join}", "/v1/events/{source}", "/v1/models/{name}/predict"} <= set(unknown["valid"])
 
 
 @pytest.mark.parametrize(

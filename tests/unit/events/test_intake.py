@@ -217,3 +217,21 @@ def test_what_is_too_much_is_refused() -> None:
 def test_what_is_accepted_is_kept_as_it_is(event: dict[str, Any]) -> None:
     (row,) = rows(event)
     assert {name: row[name] for name in ("n", "x", "word")} == {name: event.get(name) for name in ("n", "x", "word")}
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (b"{}", "$.events"),
+        (b'{"rows": []}', "$.rows"),
+        (b'{"events": [], "rows": []}', "$.rows"),
+        (b'{"events": {}}', "$.events"),
+        (b"[]", "$"),
+        (b"null", "$"),
+    ],
+)
+def test_what_is_no_batch_is_told_what_one_is(text: bytes, path: str) -> None:
+    with pytest.raises(EventError) as wrong:
+        INTAKE.posted(text)
+    assert wrong.value.path == path
+    assert 'a batch is {"events": [{...}, ...]}' in str(wrong.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from serving.features.request_log import _column
 from serving.features.requests import RequestReader
 from serving.problems import Problem
 from zipline import Derivation, EventSource, Join, LocalPlatform, Query
+from zipline.clock import to_micros
 from zipline.errors import DataError
 
 STRUCT = pa.struct([("a", pa.int64()), ("n", pa.decimal128(22, 2)), ("l", pa.list_(pa.struct([("x", pa.int8())])))])
@@ -63,3 +65,28 @@ def test_the_log_has_null_for_what_is_no_value_of_its_column() -> None:
     column = _column(values, pa.decimal128(5, 2))
     assert column.to_pylist() == [Decimal("1.50"), None, None, None, None]
     assert _column([2**70, 1], pa.int64()).to_pylist() == [None, 1]
+
+
+def timed() -> RequestReader:
+    instant = pa.timestamp("us", tz="UTC")
+    columns = {"x": instant, "l": pa.list_(instant), "m": pa.map_(instant, pa.int64())}
+    left = pa.table({**{name: pa.nulls(1, kind) for name, kind in columns.items()}, "t": pa.array(["2024-01-01"])})
+    source = EventSource("asked", query=Query(list(columns), time="t"))
+    join = Join(source, [], derivations=[Derivation("same", "x")], name="j", online=True)
+    return RequestReader(LocalPlatform(join, tables={"asked": left}).join("j"), 10)
+
+
+def test_what_is_finer_than_a_microsecond_is_cut_off_and_nothing_is_rounded() -> None:
+    last, cut = '"2024-02-29T23:59:59.999999999Z"', dt.datetime(2024, 2, 29, 23, 59, 59, 999999, dt.timezone.utc)
+    body = f'{{"rows": [{{"x": {last}, "l": [{last}, null], "m": {{{last}: 1}}}}], "at": {last}}}'
+    request = timed().read(body.encode())
+    assert request.rows == [{"x": cut, "l": [cut, None], "m": {cut: 1}}]
+    assert request.at == to_micros(cut)
+
+
+@pytest.mark.parametrize("value", [1709251199999999, 1.5, True, "2024-02-29", "2024-02-30T00:00:00.1234567Z", "x", []])
+def test_an_instant_is_text_in_rfc_3339(value: Any) -> None:
+    for row, path in (({"x": value}, "$.rows[0].x"), ({"l": [value]}, "$.rows[0].l[0]")):
+        with pytest.raises(Problem) as caught:
+            timed().read(json.dumps({"rows": [row]}).encode())
+        assert json.loads(caught.value.body())["error"]["path"] == path

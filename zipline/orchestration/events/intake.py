@@ -28,8 +28,9 @@ import msgspec
 import pyarrow as pa
 
 from zipline.arrow import to_arrow
-from zipline.clock import FIRST_INSTANT, LAST_INSTANT, to_micros
+from zipline.clock import to_micros
 from zipline.errors import EventError, TableError, UsageError
+from zipline.json_instants import Instant, InstantKey, read_instant
 from zipline.orchestration.events.changes import change_of
 from zipline.orchestration.events.evaluation import Evaluation
 from zipline.plan.steps import Projection
@@ -60,6 +61,8 @@ _LARGEST = {FLOAT: 3.4028234663852886e38, DOUBLE: 1.7976931348623157e308}
 _UNFIT = (pa.ArrowException, ValueError, OverflowError, UsageError)
 _PLAIN: dict[DataType, Any] = {BOOLEAN: bool, STRING: str, BINARY: bytes, DATE: dt.date, NULL: type(None)}
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?$", re.DOTALL)
+_OF_BATCH = re.compile(r"\$(\.[^.\[]+)?")
+"""What is wrong beside the events, and not in one of them."""
 _POSTED = re.compile(r"\$\.events\[[0-9]+\]")
 _FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
 
@@ -93,12 +96,12 @@ class Intake:
         try:
             kind = _struct("Event", self.columns, required)
             self._batch: Any = msgspec.defstruct("Batch", [("events", list[kind])], forbid_unknown_fields=True)  # type: ignore[valid-type]
-            self._decode_batch: Callable[[bytes], Any] = msgspec.json.Decoder(self._batch).decode
-            self._decode = msgspec.json.Decoder(kind).decode
+            self._decode_batch: Callable[[bytes], Any] = _decoder(self._batch)
+            self._decode = _decoder(kind)
             if envelope is not None:
                 self._check_envelope(envelope)
                 row = _struct("Row", self.columns, required, envelope)
-                self._event, self._decode_row = kind, msgspec.json.Decoder(row).decode
+                self._event, self._decode_row = kind, _decoder(row)
         except (TypeError, ValueError) as wrong:
             raise TableError(f"{table} has a column that JSON cannot hold: {wrong}") from None
 
@@ -119,9 +122,13 @@ class Intake:
             if isinstance(batch, bytes):
                 events: list[Event] = self._decode_batch(batch).events
             else:
-                events = msgspec.convert({"events": [dict(row) for row in batch]}, self._batch).events
+                events = msgspec.convert(
+                    {"events": [dict(row) for row in batch]}, self._batch, dec_hook=read_instant
+                ).events
         except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError, ValueError) as wrong:
-            raise self._wrong(wrong) from None
+            found = self._wrong(wrong)
+            is_no_batch = isinstance(wrong, msgspec.ValidationError) and _OF_BATCH.fullmatch(found.path or "")
+            raise (self._no_batch(found) if is_no_batch else found) from None
         if len(events) > MOST_EVENTS:
             raise UsageError(f"{len(events):,} events are too many", hint=f"post at most {MOST_EVENTS:,} at once")
         self.evaluation.check(self.arrow(events, "$.events"), "$.events")
@@ -212,6 +219,9 @@ class Intake:
             )
         return EventError(said.replace("`", ""), path=path, subject=self.table)
 
+    def _no_batch(self, wrong: EventError) -> EventError:
+        return EventError('a batch is {"events": [{...}, ...]} and nothing else', path=wrong.path, subject=self.table)
+
     def _unknown(self, name: str, path: str, *, is_column: bool) -> EventError:
         if not is_column:
             return EventError("there is no such field", path=f"{path}.{name}", subject=self.table)
@@ -240,6 +250,10 @@ def _check_length(text: Any) -> None:
         raise EventError(f"{len(text):,} bytes are too many for an event", path="$")
 
 
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    return msgspec.json.Decoder(kind, dec_hook=read_instant).decode
+
+
 def _struct(
     name: str, columns: Mapping[str, DataType], required: Collection[str] = (), left_out: Collection[str] = ()
 ) -> Any:
@@ -263,13 +277,14 @@ def _kind(dtype: DataType, name: str) -> Any:
     if dtype in _LARGEST:
         return Annotated[float, msgspec.Meta(ge=-_LARGEST[dtype], le=_LARGEST[dtype])]
     if dtype == TIMESTAMP:
-        return Annotated[int, msgspec.Meta(ge=FIRST_INSTANT, le=LAST_INSTANT)] | dt.datetime
+        return Instant
     if isinstance(dtype, DecimalType):
         return Decimal
     if isinstance(dtype, ArrayType):
         return list[_kind(dtype.element, name) | None]  # type: ignore[misc]
     if isinstance(dtype, MapType):
-        return dict[_kind(dtype.key, name), _kind(dtype.value, name) | None]  # type: ignore[misc]
+        key: Any = InstantKey if dtype.key == TIMESTAMP else _kind(dtype.key, name)
+        return dict[key, _kind(dtype.value, name) | None]  # type: ignore[misc]
     if isinstance(dtype, StructType):
         return _struct(name, dict(dtype.fields))
     return _PLAIN[dtype]

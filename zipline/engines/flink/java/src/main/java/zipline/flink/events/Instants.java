@@ -15,7 +15,7 @@ final class Instants {
 
     /**
      * Microseconds of {@code 2024-05-05T10:00:00.123456+02:00}: a T, a t or a space, any number of digits of a second,
-     * rounded to six, an offset with or without a colon; none is UTC, and so is what ends at a NUL.
+     * of which six count, an offset with or without a colon; none is UTC, and so is what ends at a NUL.
      */
     static long micros(byte[] b, int from, int to) throws Refused {
         long days = to - from < 19 ? NONE : civil(b, from);
@@ -41,14 +41,8 @@ final class Instants {
                 throw wrong();
             }
             micros += (long) value * SCALE[i - point];
-            if (i == point + 6 && i < to && isDigit(b[i])) {
-                micros += b[i] >= '5' ? 1 : 0;
-                if (micros > LAST) {
-                    throw wrong();
-                }
-                while (i < to && isDigit(b[i])) {
-                    i++;
-                }
+            while (i < to && isDigit(b[i])) {
+                i++;
             }
         }
         if (i == to || b[i] == 0) {
