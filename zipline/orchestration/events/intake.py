@@ -22,15 +22,15 @@ import re
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
 from zipline.arrow import to_arrow
-from zipline.clock import to_micros
+from zipline.clock import FIRST_INSTANT, LAST_INSTANT, to_micros
 from zipline.errors import EventError, TableError, UsageError
-from zipline.json_instants import Instant, InstantKey, read_instant
+from zipline.json_instants import Instant, InstantKey, may_be_finer, read_instant
 from zipline.orchestration.events.changes import change_of
 from zipline.orchestration.events.evaluation import Evaluation
 from zipline.plan.steps import Projection
@@ -94,16 +94,22 @@ class Intake:
         self._fields = {name: f"c{number}" for number, name in enumerate(self.columns)}
         self._convert = {name: _converter(dtype) for name, dtype in self.columns.items()}
         try:
-            kind = _struct("Event", self.columns, required)
-            self._batch: Any = msgspec.defstruct("Batch", [("events", list[kind])], forbid_unknown_fields=True)  # type: ignore[valid-type]
-            self._decode_batch: Callable[[bytes], Any] = _decoder(self._batch)
-            self._decode = _decoder(kind)
+            self._batch = self._batch_of(_CUT_OFF)
+            self._decode_batch = _decoder(self._batch_of)
+            self._decode = _decoder(self._event_of)
             if envelope is not None:
                 self._check_envelope(envelope)
-                row = _struct("Row", self.columns, required, envelope)
-                self._event, self._decode_row = kind, _decoder(row)
+                self._event = self._event_of(_AS_THEY_ARE)
+                self._decode_row = _decoder(lambda instants: _struct("Row", self.columns, instants, required, envelope))
         except (TypeError, ValueError) as wrong:
             raise TableError(f"{table} has a column that JSON cannot hold: {wrong}") from None
+
+    def _event_of(self, instants: _Instants) -> Any:
+        return _struct("Event", self.columns, instants, self.required)
+
+    def _batch_of(self, instants: _Instants) -> Any:
+        fields = [("events", list[self._event_of(instants)])]  # type: ignore[misc]
+        return msgspec.defstruct("Batch", fields, forbid_unknown_fields=True)
 
     def _check_envelope(self, envelope: tuple[str, str]) -> None:
         for name, dtype in zip(envelope, (TIMESTAMP, BOOLEAN), strict=True):
@@ -250,26 +256,44 @@ def _check_length(text: Any) -> None:
         raise EventError(f"{len(text):,} bytes are too many for an event", path="$")
 
 
-def _decoder(kind: Any) -> Callable[[Any], Any]:
-    return msgspec.json.Decoder(kind, dec_hook=read_instant).decode
+class _Instants(NamedTuple):
+    """The types of instants: of values, and of the keys of maps."""
+
+    value: Any
+    key: Any
+
+
+_MICROS = Annotated[int, msgspec.Meta(ge=FIRST_INSTANT, le=LAST_INSTANT)]
+_AS_THEY_ARE, _CUT_OFF = _Instants(_MICROS | dt.datetime, _MICROS | dt.datetime), _Instants(Instant, InstantKey)
+
+
+def _decoder(kind: Callable[[_Instants], Any]) -> Callable[[Any], Any]:
+    """Decodes text that is finer than microseconds by a hook, which takes longer."""
+    plain = msgspec.json.Decoder(kind(_AS_THEY_ARE)).decode
+    careful = msgspec.json.Decoder(kind(_CUT_OFF), dec_hook=read_instant).decode
+    return lambda text: careful(text) if may_be_finer(text) else plain(text)
 
 
 def _struct(
-    name: str, columns: Mapping[str, DataType], required: Collection[str] = (), left_out: Collection[str] = ()
+    name: str,
+    columns: Mapping[str, DataType],
+    instants: _Instants,
+    required: Collection[str] = (),
+    left_out: Collection[str] = (),
 ) -> Any:
     """A struct whose fields are c0, c1, ... for the columns of these names: a column may have any name."""
     fields: list[Any] = []
     rename = {f"c{number}": column for number, column in enumerate(columns) if column not in left_out}
     for number, (column, dtype) in enumerate(columns.items()):
         if column not in left_out:
-            kind = _kind(dtype, f"{name}_{number}")
+            kind = _kind(dtype, f"{name}_{number}", instants)
             fields.append((f"c{number}", kind) if column in required else (f"c{number}", kind | None, None))
     return msgspec.defstruct(
         name, fields, rename=rename, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
     )
 
 
-def _kind(dtype: DataType, name: str) -> Any:
+def _kind(dtype: DataType, name: str, instants: _Instants) -> Any:
     """The Python type that msgspec checks JSON against."""
     if dtype.is_integer:
         least, most = dtype.bounds
@@ -277,16 +301,16 @@ def _kind(dtype: DataType, name: str) -> Any:
     if dtype in _LARGEST:
         return Annotated[float, msgspec.Meta(ge=-_LARGEST[dtype], le=_LARGEST[dtype])]
     if dtype == TIMESTAMP:
-        return Instant
+        return instants.value
     if isinstance(dtype, DecimalType):
         return Decimal
     if isinstance(dtype, ArrayType):
-        return list[_kind(dtype.element, name) | None]  # type: ignore[misc]
+        return list[_kind(dtype.element, name, instants) | None]  # type: ignore[misc]
     if isinstance(dtype, MapType):
-        key: Any = InstantKey if dtype.key == TIMESTAMP else _kind(dtype.key, name)
-        return dict[key, _kind(dtype.value, name) | None]  # type: ignore[misc]
+        key: Any = instants.key if dtype.key == TIMESTAMP else _kind(dtype.key, name, instants)
+        return dict[key, _kind(dtype.value, name, instants) | None]  # type: ignore[misc]
     if isinstance(dtype, StructType):
-        return _struct(name, dict(dtype.fields))
+        return _struct(name, dict(dtype.fields), instants)
     return _PLAIN[dtype]
 
 
