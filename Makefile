@@ -23,7 +23,7 @@ demo-stream: $(VENV)/.dev $(FLINK)
 	$(BIN)/zipline demo --stream
 
 # JVMs of all but Spark live for seconds: half of their time would go to a compiler whose code is never worth it.
-SHORT := JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1
+SHORT := JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev lint $(FLINK)

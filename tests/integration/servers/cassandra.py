@@ -235,6 +235,7 @@ def _command(folder: Path, classpath: str, management_port: int) -> list[str]:
         "-Xmx768m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        "-XX:ReservedCodeCacheSize=128m",
         "-Xss512k",
         *(f"-D{name}={value}" for name, value in properties.items()),
         *(part for package in EXPORTED for part in ("--add-exports", f"{package}=ALL-UNNAMED")),

@@ -30,6 +30,7 @@ from zipline.errors import ZiplineError
 from zipline.project import load_project
 from zipline.tables.delta import DeltaOutput
 
+JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 TABLES = ("payments", "logins", "accounts", "account_changes")
 
 
@@ -41,7 +42,7 @@ def settings(folder: Path) -> str:
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder}/metastore_db;create=true",
         "spark.sql.warehouse.dir": f"{folder}/hive",
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder} -XX:TieredStopAtLevel=1",
+        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder} {JVM}",
         "spark.jars.packages": DELTA,
         **DELTA_SETTINGS,
     }

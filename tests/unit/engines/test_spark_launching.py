@@ -17,7 +17,7 @@ def few_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_short_jvm_on_few_cores() -> None:
-    assert "-XX:TieredStopAtLevel=1" in short(LOCAL)[OPTIONS]
+    assert "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m " in short(LOCAL)[OPTIONS]
 
 
 def test_options_of_the_user_stay() -> None:

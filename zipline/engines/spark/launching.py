@@ -1,4 +1,7 @@
-"""Starting the JVM of a session: what it says on its way goes nowhere, unless it is why there is none."""
+"""Starting the JVM of a session: what it says on its way goes nowhere, unless it is why there is none.
+
+Nothing of it goes to stdout, which is for the results of a command: a JVM's own warnings are told on stderr.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
 OPTIONS = "spark.driver.extraJavaOptions"
 _FEW_CORES = 4
-_SHORT = "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC"
+# Without its optimising compiler a JVM reserves 48 MB for code, which the classes that Spark generates fill.
+_SHORT = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseParallelGC"
 _TUNING = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
 _UNRESOLVED = re.compile(r"unresolved dependency: (\S+?): ")
 _NO_JAR = re.compile(r"(?:download failed: |\[NOT FOUND\s*\] )(\S+?)[!(]")
@@ -38,7 +42,7 @@ def launched(settings: Mapping[str, str]) -> SparkSession:
         return SparkSession.builder.getOrCreate()
     ear = Ear()
     try:
-        gateway = launch_gateway(conf, {"stderr": ear.mouth})  # type: ignore[no-untyped-call]
+        gateway = launch_gateway(conf, {"stdout": ear.mouth, "stderr": ear.mouth})  # type: ignore[no-untyped-call]
         SparkContext(conf=conf, gateway=gateway)
         session = SparkSession.builder.getOrCreate()
     except PySparkRuntimeError as wrong:
