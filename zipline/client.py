@@ -15,11 +15,14 @@ The conversation is a generator: it yields what to send, or how long to wait, an
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import json
 import random
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -65,8 +68,9 @@ class Fetched:
     """The features of the rows of one call, in their order."""
 
     def __init__(self, content: dict[str, Any]) -> None:
-        self._rows: list[dict[str, Any]] = content["rows"]
-        self.fingerprint: str = content["fingerprint"]
+        with _expected():
+            self._rows: list[dict[str, Any]] = [_whole(row) for row in content["rows"]]
+            self.fingerprint: str = content["fingerprint"]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -122,6 +126,8 @@ class Client:
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 1.0) -> None:
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"{url!r} is no address of a server", hint="write http://127.0.0.1:8080")
+        if token and not (token.isascii() and token.isprintable()):
+            raise UsageError("the token has characters that no header can hold", hint="give it as it was issued")
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._url, self._headers, self._timeout = url.rstrip("/"), headers, timeout
         self._sync: httpx.Client | None = None
@@ -159,7 +165,9 @@ class Client:
 
     def joins(self) -> list[dict[str, Any]]:
         """The joins that are served: name, fingerprint, request columns, features."""
-        found: list[dict[str, Any]] = self._driven(self._asked("/v1/joins", None))["joins"]
+        content = self._driven(self._asked("/v1/joins", None))
+        with _expected():
+            found: list[dict[str, Any]] = content["joins"]
         return found
 
     def close(self) -> None:
@@ -211,7 +219,7 @@ class Client:
 
     def _request(self, path: str, content: Any, left: float) -> httpx.Request:
         headers = self._headers | {"x-request-timeout-ms": str(max(1, int(left * 1000)))}
-        extensions = {"timeout": httpx.Timeout(left).as_dict()}
+        extensions = {"timeout": httpx.Timeout(left).as_dict(), _UNTIL: monotonic() + left}
         if content is None:
             return httpx.Request("GET", self._url + path, headers=headers, extensions=extensions)
         headers["content-type"] = "application/json"
@@ -231,7 +239,7 @@ class Client:
                 time.sleep(step.seconds)
                 continue
             try:
-                given = self._sync.send(step)
+                given = _sent(self._sync, step)
             except httpx.TransportError as wrong:
                 given = wrong
 
@@ -249,9 +257,40 @@ class Client:
                 await asyncio.sleep(step.seconds)
                 continue
             try:
-                given = await self._async.send(step)
+                async with asyncio.timeout(step.extensions[_UNTIL] - monotonic()):
+                    given = await self._async.send(step)
+            except TimeoutError:
+                given = httpx.ReadTimeout(_TOO_LONG)
             except httpx.TransportError as wrong:
                 given = wrong
+
+
+def _sent(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+    """The whole answer; ReadTimeout where it is not there in time, however much of it comes how slowly."""
+    answer = client.send(request, stream=True)
+    try:
+        parts = []
+        for part in answer.iter_bytes():
+            parts.append(part)
+            if monotonic() > request.extensions[_UNTIL]:
+                raise httpx.ReadTimeout(_TOO_LONG)
+    finally:
+        answer.close()
+    known = {name: answer.headers[name] for name in ("retry-after",) if name in answer.headers}
+    return httpx.Response(answer.status_code, headers=known, content=b"".join(parts))
+
+
+@contextmanager
+def _expected() -> Iterator[None]:
+    """While an answer is read that was JSON, and may be another server's."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError):
+        raise ServerFailed("the answer is not that of a feature server: is the address right?") from None
+
+
+def _whole(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("values", "status", "time")}
 
 
 def _events(source: str, events: Sequence[Row]) -> tuple[str, bytes]:
@@ -259,11 +298,13 @@ def _events(source: str, events: Sequence[Row]) -> tuple[str, bytes]:
 
 
 def _posted(content: dict[str, Any]) -> Posted:
-    return Posted(content["accepted"], content["delivery"])
+    with _expected():
+        return Posted(content["accepted"], content["delivery"])
 
 
 def _predictions(content: dict[str, Any]) -> list[Prediction]:
-    return [Prediction(row["score"], row["status"]) for row in content["rows"]]
+    with _expected():
+        return [Prediction(row["score"], row["status"]) for row in content["rows"]]
 
 
 def _features(rows: Sequence[Row], at: dt.datetime | str | None) -> bytes:
@@ -286,6 +327,10 @@ def _plain(value: Any) -> Any:
         return to_text(to_micros(value))
     if isinstance(value, dt.date):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
     if hasattr(value, "item"):  # a number of numpy
         return value.item()
     raise TypeError(f"a {type(value).__name__} is no value of a row")
@@ -322,4 +367,5 @@ def _retry_after(answer: httpx.Response) -> float:
     return float(said) if said.isdigit() else 0.0
 
 
+_UNTIL, _TOO_LONG = "zipline.until", "the answer was not there in time"
 _KINDS: dict[int, type[ClientError]] = {401: Unauthorized, 403: Unauthorized, 503: Overloaded, 504: Overloaded}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,13 +60,14 @@ def command(
             click.echo(what)
 
     try:
-        with open_registry(opened) as registry:
+        with open_registry(opened) as registry, ExitStack() as held:
+            if not dry_run:  # before it is asked what there is to do: another apply may be at it
+                held.enter_context(registry.locks.acquire(f"apply {opened.environment}", "zipline apply"))
             steps = steps_to(state, opened, catalog, store, registry, ds, allow_missing=allow_missing)
             if not as_json:
                 _print(steps)
             if not dry_run and not steps.is_nothing:
-                with registry.locks.acquire(f"apply {opened.environment}", "zipline apply"):
-                    apply(steps, opened, catalog, store, tell, within=within, allow_missing=allow_missing)
+                apply(steps, opened, catalog, store, tell, within=within, allow_missing=allow_missing)
     finally:
         store.close()
     if as_json:

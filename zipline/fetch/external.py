@@ -5,7 +5,8 @@ and answers `{"rows": [...]}`: one mapping of values for each mapping of keys, i
 
 Contract: `ask` never raises for what a handler does and returns after at most the source's timeout. What a handler
 raises, or does not answer in time, is `unavailable`; an answer of another shape or type is `error`; neither is ever a
-value. A callable that hangs keeps its thread, so a source has a few threads of its own; when all of them hang, calls
+value. A handler that raises for some of the keys is asked again by halves, so that one key that it cannot take costs no
+other key its answer: where both halves fail it is the source that does. A callable that hangs keeps its thread, so a source has a few threads of its own; when all of them hang, calls
 wait for one until their time is over. So a hanging source costs no other source, and no growing memory. A source that
 fails again and again is not asked for a while: its values are `unavailable` at once.
 """
@@ -19,7 +20,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from zipline.algebra.nested import from_algebra
@@ -72,7 +73,8 @@ class ExternalClient:
             return list
         if not self._breaker.may_ask():
             return lambda: self._all(len(asked), "unavailable", f"not asked: it failed {TOLERATED} times in a row")
-        future, ends = self._workers.begin(lambda: self._handler(asked)), monotonic() + self._seconds
+        ends = monotonic() + self._seconds
+        future = self._workers.begin(lambda: _spared(self._handler, asked, ends))
         return lambda: self._answers(len(asked), future, ends)
 
     def _answers(self, count: int, future: Future[Any], ends: float) -> list[Answer]:
@@ -107,6 +109,8 @@ class ExternalClient:
     def _answer(self, answer: object) -> Answer:
         if answer is None:
             return self._nothing("default")
+        if isinstance(answer, _Raised):
+            return self._wrong(_reason(answer.wrong, self._source.timeout), "unavailable")
         if not isinstance(answer, Mapping):
             return self._wrong(f"a row of the answer is {type(answer).__name__}, not a mapping")
         try:
@@ -119,10 +123,10 @@ class ExternalClient:
         except Exception as wrong:  # as above; the other rows may be other callers'
             return self._wrong(f"a row of the answer cannot be read: {type(wrong).__name__}")
 
-    def _wrong(self, reason: str) -> Answer:
+    def _wrong(self, reason: str, status: Status = "error") -> Answer:
         self.failures += 1
         _LOG.warning("%s: %s", self._source.title, reason)
-        return self._nothing("error", reason)
+        return self._nothing(status, reason)
 
 
 def fitted(dtype: DataType) -> Callable[[Any], Any]:
@@ -130,6 +134,55 @@ def fitted(dtype: DataType) -> Callable[[Any], Any]:
     of ISO 8601, nothing rounded but a FLOAT to its width. Decimals may be numbers of JSON."""
     clean = typed(dtype)
     return lambda value: from_algebra(clean(value), dtype)
+
+
+class _Raised(NamedTuple):
+    """What a handler raised for a row, in the place of its answer."""
+
+    wrong: Exception
+
+
+def _spared(handler: Handler, rows: Sequence[Row], ends: float) -> Any:
+    """What a handler answers, with `_Raised` for the rows that it raises for; what it raises, where that is for all."""
+    try:
+        return handler(rows)
+    except Exception as wrong:
+        return _by_halves(handler, rows, wrong, ends)
+
+
+def _by_halves(handler: Handler, rows: Sequence[Row], wrong: Exception, ends: float) -> list[Any]:
+    """The answers for rows that the handler has raised `wrong` for; raises it where it raises for both halves, too.
+
+    So a source that is down is asked three times for a batch, and one that cannot take one key of a batch of n about
+    2 log2(n) times.
+    """
+    is_of_the_way = isinstance(wrong, OSError)  # to the source, and no row's: nobody answers there for a half
+    if is_of_the_way or len(rows) == 1 or monotonic() > ends:
+        raise wrong
+    halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    found = [_tried(handler, half) for half in halves]
+    if all(isinstance(each, _Raised) for each in found):
+        raise wrong
+    return [answer for half, each in zip(halves, found, strict=True) for answer in _rest(handler, half, each, ends)]
+
+
+def _rest(handler: Handler, rows: Sequence[Row], found: list[Any] | _Raised, ends: float) -> list[Any]:
+    if not isinstance(found, _Raised):
+        return found
+    try:
+        return _by_halves(handler, rows, found.wrong, ends)
+    except Exception as wrong:
+        return [_Raised(wrong)] * len(rows)
+
+
+def _tried(handler: Handler, rows: Sequence[Row]) -> list[Any] | _Raised:
+    try:
+        answers = handler(rows)
+        if _is_list(answers) and len(answers) == len(rows):
+            return list(answers)
+        return _Raised(ValueError(f"the handler answered no list of {len(rows)} rows"))
+    except Exception as wrong:
+        return _Raised(wrong)
 
 
 def _is_list(value: object) -> bool:
@@ -200,7 +253,7 @@ def _of_url(url: str, seconds: float) -> Handler:
             response = connection.getresponse()
             content = response.read()
             if response.status != 200:
-                raise ConnectionError(f"the service answered {response.status} {response.reason}")
+                raise RuntimeError(f"the service answered {response.status} {response.reason}")
             answers: Sequence[Row | None] = json.loads(content)["rows"]
             return answers
         finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ class Fetcher:
         self._definitions, self._catalog = definitions, catalog
         self._cache = FetchCache() if cache is None else cache
         self._joins: dict[str, JoinFetch] = {}
+        self._planning = threading.Lock()
 
     def fetch(self, join_name: str, keys: Sequence[Mapping[str, Any]], *, at: Instant | None = None) -> Result:
         """The features of these rows of keys (and of whatever else the join takes from a request), by default now."""
@@ -65,16 +67,21 @@ class Fetcher:
         """What fetches a join. DefinitionError where there is none of that name."""
         found = self._joins.get(name)
         if found is None:
-            definitions = self._loaded()
-            catalog = self._catalog or open_catalog(project=self.project)
-            join = definitions.find(name, Join)
-            plan = plan_join(join, lambda table: catalog.table(table).schema)
-            found = self._joins[name] = join_fetch(plan, join, self.store, partial(space_of, self.project), self._cache)
+            with self._planning:
+                found = self._joins.get(name) or self._planned(name)
         return found
 
     def close(self) -> None:
         """Gives the store back."""
         self.store.close()
+
+    def _planned(self, name: str) -> JoinFetch:
+        definitions = self._loaded()
+        catalog = self._catalog or open_catalog(project=self.project)
+        join = definitions.find(name, Join)
+        plan = plan_join(join, lambda table: catalog.table(table).schema)
+        found = self._joins[name] = join_fetch(plan, join, self.store, partial(space_of, self.project), self._cache)
+        return found
 
     def _loaded(self) -> Definitions:
         if self._definitions is None:

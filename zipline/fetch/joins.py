@@ -110,7 +110,7 @@ class JoinFetch:
         self._is_plain = not self._shape.rest
         derived = (each for part in self._parts for each in part.part.needed_derivations)
         used = {name for each in (*plan.derivations, *derived) for name in each.expression.columns}
-        used |= {left for part in self._parts for left in part.part.left_keys} | set(dict(plan.contextual))
+        used |= {*self.keys, *dict(plan.contextual)}
         self._doors = [(name, dtype, typed(dtype)) for name, dtype in self.given if name in used]
 
     @property
@@ -182,6 +182,8 @@ class JoinFetch:
     ) -> Generator[Question, Reply, Result]:
         """See the module."""
         begun, reads = self._begun(rows, q, is_now)
+        if not self._is_plain:
+            rows = [self._typed(number, row) for number, row in enumerate(rows)]
         outside = [each.keys(rows) for each in self._externals]
         reply = yield Question(reads, outside)
         ended = [each.ended(reply.reads) for each in begun]
@@ -196,7 +198,6 @@ class JoinFetch:
         result = Result(self._shape, block, self._part_of, found, len(rows), self._plan.fingerprint)
         if self._is_plain:
             return result
-        rows = [self._typed(number, row) for number, row in enumerate(rows)]
         for external, external_keys, told in zip(self._externals, outside, reply.externals, strict=True):
             found |= external.values(rows, external_keys, told)
         for each in self._parts:

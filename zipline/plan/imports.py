@@ -12,6 +12,7 @@ import ast
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -25,6 +26,7 @@ from zipline.errors import DefinitionError, Location
 from zipline.plan.files import ConfigFile, config_files, readable
 from zipline.plan.import_failures import explain_failure
 
+_importing = threading.RLock()
 Finished = Callable[[ConfigFile, ModuleType], None]
 
 _NAMED_KINDS = frozenset(
@@ -33,11 +35,14 @@ _NAMED_KINDS = frozenset(
 
 
 def import_files(root: Path, finished: Finished) -> None:
-    """Imports every file under `root`; `finished` is told of each module when it has run, imported ones first."""
+    """Imports every file under `root`; `finished` is told of each module when it has run, imported ones first.
+
+    One thread at a time: the modules have one place in the process.
+    """
     package = root.name if root.name.isidentifier() else "configs"
     files = {_full(package, file.name): file for file in config_files(root)}
     finder = _Finder(package, root, files, finished)
-    with _afresh(package, root, finder):
+    with _importing, _afresh(package, root, finder):
         try:
             for name in files:
                 importlib.import_module(name)

@@ -24,7 +24,7 @@ from zipline.plan.staging import DAY_COLUMN, StagingPlan, plan_staging
 from zipline.plan.staging_lineage import columns_read
 from zipline.plan.steps import Projection
 from zipline.quality.leak_paths import around
-from zipline.quality.leak_values import Reading, happened_at, label_values, outputs, seen_at
+from zipline.quality.leak_values import Reading, happened_at, outcomes_of, outputs, seen_at
 from zipline.quality.leaks import Leak, Scene
 from zipline.tables.catalog import Catalog
 from zipline.tables.columns import literal, quoted
@@ -95,7 +95,7 @@ class _Trace:
     """What columns of staging tables are made with, through queries over queries down to other tables."""
 
     def __init__(self, scene: Scene, queries: Mapping[str, StagingQuery]) -> None:
-        self._outcomes = list(label_values(scene.plan))
+        self._outcomes = outcomes_of(scene)
         self._queries = queries
         self._schema: Schema = lambda name: scene.catalog.table(name).schema
         self._known: dict[str, dict[str, dict[tuple[str, str], Way]]] = {}
@@ -106,7 +106,7 @@ class _Trace:
         if reading.waits or table not in self._queries:
             return
         made = self._made(table)
-        for label, outcome in self._outcomes:
+        for label, outcome, _ in self._outcomes:
             ways = {column: made.get(column, {}).get((label.table, outcome)) for column in sorted(reading.columns)}
             if paths := {column: way for column, way in ways.items() if way is not None}:
                 yield _Suspect(reading, label, outcome, tuple(paths), min(paths.values(), key=len))

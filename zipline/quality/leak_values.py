@@ -9,8 +9,9 @@ features are for; they are leaks only where the first comes before the second.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from zipline.engines.explanation import warm
 from zipline.engines.local.session import connect, query
@@ -41,12 +42,12 @@ class Reading:
 
 def labels_as_features(scene: Scene) -> list[Leak]:
     """A finding for each left column and derivation, and for each group-by, that sees a label's value too early."""
-    outcomes = list(label_values(scene.plan))
+    outcomes = outcomes_of(scene)
     found: dict[tuple[str, Projection], list[tuple[str, str, dict[str, float], Projection]]] = defaultdict(list)
     known: dict[tuple[Projection, Projection, str], dict[str, float]] = {}
     for column, owner, readings in outputs(scene):
         for reading in readings:
-            for label, outcome in outcomes:
+            for label, outcome, _ in outcomes:
                 if reading.waits or reading.source.table != label.table or outcome not in reading.columns:
                     continue
                 key = (reading.source, label, outcome)
@@ -57,8 +58,22 @@ def labels_as_features(scene: Scene) -> list[Leak]:
     return [_leak(source, each) for (_, source), each in found.items()]
 
 
-def label_values(plan: JoinPlan) -> Iterator[tuple[Projection, str]]:
-    """(the label's source, a column of its table that the label's value is made of), ids and clocks apart."""
+def outcomes_of(scene: Scene) -> list[Outcome]:
+    """What the labels of a join are made of, ids and clocks apart."""
+    return [each for each in _label_values(scene.plan) if not each.is_counted or _has_nulls(scene, each)]
+
+
+class Outcome(NamedTuple):
+    """A column of a label's source that the label's value is made of. Of one that `is_counted` the label tells how many
+    are there, so nothing if none is null."""
+
+    source: Projection
+    column: str
+    is_counted: bool
+
+
+def _label_values(plan: JoinPlan) -> Iterator[Outcome]:
+    """Those of values first: a column may be one of these and counted, too."""
     seen = set()
     for part in plan.labels:
         for source in part.group_by.sources:
@@ -66,12 +81,39 @@ def label_values(plan: JoinPlan) -> Iterator[tuple[Projection, str]]:
                 continue
             named = frozenset[str]().union(*(source.columns[key].columns for key, _ in part.group_by.keys))
             named |= source.time.columns if source.time is not None else frozenset()
-            inputs = [f.input for f in part.needed if f.operation not in _SAYS_NOTHING]
-            inputs += [name for name, _ in part.group_by.lookup if name in part.chosen]
-            for column in sorted(frozenset[str]().union(*(source.columns[i].columns for i in inputs)) - named):
-                if (source.table, column) not in seen:
-                    seen.add((source.table, column))
-                    yield source, column
+            valued = [f.input for f in part.needed if f.operation not in _SAYS_NOTHING]
+            valued += [name for name, _ in part.group_by.lookup if name in part.chosen]
+            counted = [f.input for f in part.needed if f.operation in _SAYS_NOTHING]
+            for inputs, is_counted in ((valued, False), (counted, True)):
+                for column in sorted(frozenset[str]().union(*(source.columns[i].columns for i in inputs)) - named):
+                    if (source.table, column) not in seen:
+                        seen.add((source.table, column))
+                        yield Outcome(source, column, is_counted)
+
+
+def not_compared(plan: JoinPlan) -> Iterator[str]:
+    """Labels that count rows of which a condition tells the outcome, or says whose they are: nobody knows which."""
+    for part in plan.labels:
+        for source in part.group_by.sources:
+            columns = frozenset[str]().union(*(condition.columns for condition in source.where))
+            if columns and all(feature.operation in _SAYS_NOTHING for feature in part.needed):
+                yield (
+                    f"{', '.join(part.prefix + name for name in part.chosen)}: whether what it is counted by "
+                    f"({', '.join(sorted(columns))}) is known to features before its time"
+                )
+
+
+def _has_nulls(scene: Scene, outcome: Outcome) -> bool:
+    table = scene.catalog.table(outcome.source.table)
+    if outcome.column not in table.schema:
+        return False
+    connection = connect()
+    try:
+        relation = warm.relation(connection, table, outcome.source, frozenset({outcome.column}))
+        asked = f"SELECT count(*) - count({quoted(outcome.column)}) AS nulls FROM {relation}"
+        return bool(query(connection, asked, outcome.source.table).to_pylist()[0]["nulls"])
+    finally:
+        connection.close()
 
 
 def outputs(scene: Scene) -> Iterator[tuple[str, str | None, list[Reading]]]:
@@ -106,17 +148,20 @@ def _of_feature(part: PartPlan, name: str) -> Iterator[Reading]:
         return
     for source in part.group_by.sources:
         for projection in (source, *([source.mutations] if source.mutations is not None else [])):
-            read = _read_for(projection, features.get(name), name)
+            read = _read_for(projection, features.get(name), name, [key for key, _ in part.group_by.keys])
             for reading in _of_expression(projection, read):
                 by_days = part.group_by.accuracy == "SNAPSHOT" and projection.parent is None
                 yield replace(reading, whole_days=True) if by_days else reading
 
 
-def _read_for(source: Projection, feature: Feature | None, name: str) -> frozenset[str]:
-    """The columns that a feature's value shows: its input, its bucket, and what decides which rows count."""
+def _read_for(source: Projection, feature: Feature | None, name: str, keys: Sequence[str]) -> frozenset[str]:
+    """The columns that a feature's value shows: its input, its bucket, and what decides which rows count, and whose."""
     expressions = [source.columns[feature.input if feature else name], *source.where]
     if feature is not None and feature.bucket:
         expressions.append(source.columns[feature.bucket])
+    # A plain key or time is what it is; one that is computed of several columns may be null where an outcome is bad.
+    whose = [source.columns[key] for key in keys if key in source.columns]
+    expressions += [each for each in (*whose, source.time) if each is not None and len(each.columns) > 1]
     return frozenset[str]().union(*(each.columns for each in expressions))
 
 

@@ -130,7 +130,7 @@ def check_leaks(join: Join, catalog: Catalog, definitions: Mapping[str, Any] | N
     from zipline.quality.leak_paths import labels_through_chaining
     from zipline.quality.leak_staging import labels_through_staging
     from zipline.quality.leak_strength import collapsing
-    from zipline.quality.leak_values import labels_as_features
+    from zipline.quality.leak_values import labels_as_features, not_compared
 
     began = monotonic()
     planned = Planned(lambda name: catalog.table(name).schema)
@@ -140,4 +140,4 @@ def check_leaks(join: Join, catalog: Catalog, definitions: Mapping[str, Any] | N
     staged, uncompared = labels_through_staging(scene)
     strengths, skipped = collapsing(scene)
     leaks += [*staged, *strengths]
-    return LeakReport(join.title, tuple(leaks), (*uncompared, *skipped), monotonic() - began)
+    return LeakReport(join.title, tuple(leaks), (*not_compared(scene.plan), *uncompared, *skipped), monotonic() - began)

@@ -39,11 +39,12 @@ import lmdb
 
 from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
+from zipline.stores.lmdb_environments import DATA, given_back, taken
 from zipline.stores.tiles import behind, day_of
 from zipline.stores.uploads import batches, decoded, encoded, readable, succeeded
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
-DATA, READERS = "data.mdb", "lock.mdb"
+READERS = "lock.mdb"
 MAP_SIZE = 1 << 40
 """Of addresses that a file may come to take; what it takes of the disk is what is in it."""
 MOST_READERS = 1024
@@ -56,7 +57,7 @@ AT_ONCE = 50_000
 
 
 class LmdbStore:
-    """See `Store`. One object for a folder in each process."""
+    """See `Store`."""
 
     writers = 1  # the binding lets go of Python's lock for every item, and waits for it beside another thread
 
@@ -122,11 +123,12 @@ class LmdbStore:
 
     def close(self) -> None:
         with self._lock:
-            for environment in self._environments.values():
-                environment.close()
+            environments = list(self._environments.values())
             self._environments.clear()
             self._listings.clear()
             self._local = threading.local()
+        for environment in environments:
+            given_back(environment)
 
     def published(self, space: str, generation: Generation) -> None:
         """Makes a generation current that lies in its place, and drops those that have not been for the grace."""
@@ -218,9 +220,7 @@ class LmdbStore:
                 if not folder.is_dir():
                     raise PlaceError(f"the generation {place.generation} of {place.space} is not there any more")
                 with _told(f"{place.space} in {folder}", PlaceError):
-                    environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
-                    _check_whole(environment, hint="upload again")
-                self._environments[place] = environment
+                    environment = self._environments[place] = taken(folder, partial(_opened_generation, folder))
             return environment
 
     def _tile_file(self, space: str) -> str:
@@ -241,7 +241,7 @@ class LmdbStore:
             folder = self._of(space) / TILES
             if place not in self._environments:
                 with _told(f"tiles of {space} in {folder}", PlaceError):
-                    self._environments[place] = _opened_tiles(folder)
+                    self._environments[place] = taken(folder, partial(_opened_tiles, folder))
             return self._environments[place]
 
 
@@ -345,6 +345,12 @@ class _Upload:
             done = Generation(self._name, self._end, self._fingerprint, self._rows, self._size, now())
             self._store.published(self._space, done)
             return done
+
+
+def _opened_generation(folder: Path) -> lmdb.Environment:
+    environment = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)
+    _check_whole(environment, hint="upload again")
+    return environment
 
 
 def _opened_tiles(folder: Path) -> lmdb.Environment:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from zipline import (
     Accuracy,
     Aggregation,
@@ -18,6 +20,7 @@ from zipline import (
     Operation,
     Query,
 )
+from zipline.errors import DataError
 
 ANSWERS: dict[str, Any] = {}
 """What the handlers do in a test: a handler is a function of a module."""
@@ -124,6 +127,65 @@ def test_a_source_that_fails_again_and_again_is_spared_and_comes_back() -> None:
         assert time.monotonic() < ends
         time.sleep(0.05)
     assert [local.fetch("join", [{"user": 1}]).status(0, "limits_amount") for _ in range(3)] == ["ok"] * 3
+
+
+def test_a_key_that_a_handler_cannot_take_costs_no_other_key_its_answer() -> None:
+    calls: list[int] = []
+
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        calls.append(len(rows))
+        return [{"amount": 100.0 / (row["user"] - 30)} for row in rows]
+
+    local = platform(JoinPart(limits(handler)))
+    for _ in range(8):
+        found = local.fetch("join", [{"user": user} for user in range(64)])
+        statuses = [found.status(row, "limits_amount") for row in range(64)]
+        assert [user for user, status in enumerate(statuses) if status != "ok"] == [30]
+        assert statuses[30] == "unavailable"
+        assert found.rows()[31]["limits_amount"] == 100.0
+    assert len(calls) == 8 * (1 + 2 * 6), "each time the whole, and six times two halves"
+    assert local.fetch("join", [{"user": 30}]).status(0, "limits_amount") == "unavailable"
+
+
+def test_a_source_that_raises_for_every_key_is_asked_by_halves_once() -> None:
+    calls: list[int] = []
+
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        calls.append(len(rows))
+        raise ValueError("broken")
+
+    local = platform(JoinPart(limits(handler)))
+    for _ in range(20):
+        found = local.fetch("join", [{"user": user} for user in range(64)])
+        assert {found.status(row, "limits_amount") for row in range(64)} == {"unavailable"}
+    assert calls == [64, 32, 32] * 5
+
+
+def test_keys_of_a_source_are_typed_as_all_keys_are() -> None:
+    asked: list[Any] = []
+
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        asked.extend(row["spot"] for row in rows)
+        return [{"size": 1} for _ in rows]
+
+    ANSWERS["second"] = handler
+    source = ExternalSource({"spot": "DOUBLE"}, {"size": "BIGINT"}, second, name="spots")
+    visits = EventSource("visits", query=Query(select=["user", "spot"], time="t"))
+    join = Join(visits, [JoinPart(SPENT), JoinPart(source)], online=True, name="join")
+    local = LocalPlatform(
+        join,
+        tables={
+            "orders": [{"user": 1, "amount": 1, "t": "2024-03-01"}],
+            "visits": [{"user": 1, "spot": 0.5, "t": "2024-03-01"}],
+        },
+    )
+    local.advance("2024-03-02T08:00:00")
+    local.upload("2024-03-01")
+    found = local.fetch("join", [{"user": 1, "spot": spot} for spot in (0.0, -0.0, 2, float("nan"))])
+    assert [found.status(row, "spots_size") for row in range(4)] == ["ok", "ok", "ok", "default"]
+    assert sorted(map(repr, asked)) == ["0.0", "2.0"], "NaN is nobody's key, and -0.0 is 0.0"
+    with pytest.raises(DataError, match="spot"):
+        local.fetch("join", [{"user": 1, "spot": "x"}])
 
 
 def test_a_twin_stands_for_a_source_offline_alone() -> None:

@@ -135,6 +135,42 @@ def test_the_labels_column_in_the_conditions_of_a_source(catalog: Catalog) -> No
     assert only(report, "label as feature").column == "punctuality_dest_count_7d"
 
 
+@pytest.mark.parametrize(
+    ("key", "time"),
+    [
+        ("CASE WHEN arr_delay > 15 THEN carrier END", "sched_dep"),
+        ("carrier", "CASE WHEN arr_delay > 15 THEN sched_dep END"),
+    ],
+)
+def test_the_labels_column_in_whose_and_when_a_row_is(catalog: Catalog, key: str, time: str) -> None:
+    bad = EventSource("flights", Query({"carrier": key, "dest": "dest"}, time=time))
+    report = found(departures(punctuality(bad, Aggregation("dest", Operation.COUNT, windows=["7d"]))), catalog)
+    assert only(report, "label as feature").column == "punctuality_dest_count_7d"
+
+
+def counted(where: list[str], column: str) -> LabelPart:
+    select = {"flight_id": "flight_id", "counted": column}
+    rows = EventSource("flights", Query(select, where=where, time="arr_time"))
+    late = GroupBy(["flight_id"], [rows], [Aggregation("counted", Operation.COUNT, windows=["2d"])], name="late")
+    return LabelPart([JoinPart(late)], offset="2d")
+
+
+def test_a_label_that_counts_what_is_not_null(catalog: Catalog) -> None:
+    left = EventSource("flights", Query(["flight_id", "carrier", "dest", "arr_delay"], time="sched_dep"))
+    join = Join(left, [], labels=counted([], "arr_delay"), row_id=["flight_id"], name="departures")
+    assert only(found(join, catalog), "label as feature").column == "arr_delay"
+    never_null = Join(left, [], labels=counted([], "dest"), row_id=["flight_id"], name="departures")
+    assert found(never_null, catalog).leaks == (), "how many of them there are says nothing of what they are"
+
+
+def test_what_a_label_is_counted_by_may_be_the_outcome_and_is_said(catalog: Catalog) -> None:
+    left = EventSource("flights", Query(["flight_id", "carrier"], time="sched_dep"))
+    join = Join(left, [], labels=counted(["arr_delay > 15"], "flight_id"), row_id=["flight_id"], name="departures")
+    [said] = found(join, catalog).skipped
+    assert "label_late_counted_count_2d" in said
+    assert "(arr_delay)" in said
+
+
 def test_the_labels_column_in_a_lookup(catalog: Catalog) -> None:
     state = GroupBy(
         name="state",

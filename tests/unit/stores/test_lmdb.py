@@ -293,3 +293,21 @@ def test_an_upload_that_cannot_begin_holds_up_no_other(tmp_path: Path, monkeypat
         assert "another upload" not in str(caught.value)
     upload(store, {b"a": b"1"})
     store.close()
+
+
+def test_stores_of_a_folder_in_one_process_share_what_is_open(tmp_path: Path) -> None:
+    """LMDB has a file open once in a process: a stream beside a fetcher, or two fetchers, are two stores of a folder."""
+    one, other = LmdbStore(tmp_path), LmdbStore(tmp_path)
+    name = upload(one, {b"a": b"1"})
+    assert read(one, name, b"a") == read(other, name, b"a") == [b"1"]
+    for store, tile in ((one, b"2"), (other, b"3")):
+        store.put_tiles("carriers", [(b"a", tile)])
+        assert read(one, None, b"a") == read(other, None, b"a") == [tile]
+    one.close()
+    assert read(other, name, b"a") == [b"1"]
+    assert read(other, None, b"a") == [b"3"]
+    last = LmdbStore(tmp_path)
+    assert read(last, name, b"a") == [b"1"]
+    other.close()
+    assert read(last, name, b"a") == [b"1"]
+    last.close()
