@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,17 @@ class Access:
     @property
     def is_open(self) -> bool:
         return self._tokens is None
+
+    def told(self, headers: Iterable[tuple[bytes, bytes]]) -> Callable[[str], bool]:
+        """Whether whoever asks may be told the names of what is a team's: those of whose team it has any scope."""
+
+        def is_told(team: str) -> bool:
+            if self._tokens is None:
+                return True
+            token = self._known(headers)
+            return token is not None and any(scope.partition(":")[0] in (team, "*") for scope in token.scopes)
+
+        return is_told
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], verb: str, teams: Iterable[str]) -> None:
         """Problem 401 without a token that is known, 403 where it may not."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from zipline.api.fields import duration_micros
 from zipline.clock import to_micros
 from zipline.errors import DataError, UsageError
+from zipline.plan.staging import DAY_COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,14 +105,14 @@ def split_by_time(
     """Rows from `at` on test, rows before it train, without those less than `gap` before it.
 
     The gap is the label's offset: a row closer than that would be learned with a label from the time of the test. Rows
-    before `start` are used for neither. `features` defaults to every column but the time and those that begin with
-    `label_`.
+    before `start` are used for neither. `features` defaults to every column but the time, the day of storing (`ds`) and
+    those that begin with `label_`.
     """
     named = _features(rows, label, time, features)
     labelled = rows.filter(pc.is_valid(rows.column(label)))
     instants = labelled.column(time)
     first, split = to_micros(start) if start else None, to_micros(at)
-    train = labelled.filter(_between(instants, first, split - (duration_micros(gap) if gap else 0)))
+    train = labelled.filter(_between(instants, first, split - _length(gap)))
     test = labelled.filter(_between(instants, split, None))
     _refuse_empty(train, test, at)
     columns, left_out = _usable(train, named, most_categories)
@@ -123,13 +124,21 @@ def split_by_time(
     return Split(dataset(train), dataset(test), left_out, rows.num_rows - labelled.num_rows)
 
 
+def _length(gap: str | None) -> int:
+    try:
+        return duration_micros(gap) if gap else 0
+    except (TypeError, ValueError):
+        raise UsageError(f"{gap!r} is not a length of time", hint="write 36h or 2d") from None
+
+
 def _features(rows: pa.Table, label: str, time: str, features: Sequence[str] | None) -> list[str]:
     for name in (label, time, *(features or ())):
         if name not in rows.column_names:
             raise UsageError(f"the rows have no column {name!r}", asked=name, valid=rows.column_names)
     if features is not None:
         return list(features)
-    return [name for name in rows.column_names if name not in (label, time) and not name.startswith("label_")]
+    own = (label, time, DAY_COLUMN)
+    return [name for name in rows.column_names if name not in own and not name.startswith("label_")]
 
 
 def _between(instants: pa.ChunkedArray, first: int | None, end: int | None) -> pa.ChunkedArray:

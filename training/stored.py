@@ -13,6 +13,7 @@ them. What is committed later changes nothing of rows that were asked for before
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from zipline.clock import days as days_between
-from zipline.errors import EngineError, TableError
+from zipline.errors import EngineError, TableError, UsageError
 from zipline.project import Project, load_project
 from zipline.tables.delta import DeltaOutput
 from zipline.tables.stored_rows import BATCH, StoredRows, output_name
@@ -43,15 +44,17 @@ def stored_rows(
 ) -> StoredRows:
     """What `zipline backfill` stored of a join, in day order and within a day as it was written; the day is `ds`.
 
-    `start` and `end` (both inclusive) bound the days, every one of which must be there. TableError where the output,
-    a day or a column of it is missing.
+    `start` and `end` (both inclusive) bound the days, every one of which must be there. UsageError where they are
+    no days in their order, TableError where the output, a day or a column of it is missing.
     """
     project = project or load_project()
     output = DeltaOutput(project.table_uri(output_name(join, training)), project.storage_options)
     stored = sorted(output.days())
     if not stored:
         raise TableError(f"nothing is stored of {join}", next_command=f"zipline backfill {join} --start DAY --end DAY")
-    first, last = start or stored[0], end or stored[-1]
+    first, last = _day(start or stored[0]), _day(end or stored[-1])
+    if first > last:
+        raise UsageError(f"start {first} is after end {last}")
     wanted = days_between(first, last) if start or end else stored
     missing = [day for day in wanted if day not in stored]
     if missing:
@@ -61,6 +64,13 @@ def stored_rows(
             next_command=f"zipline backfill {join} --start {missing[0]} --end {missing[-1]}",
         )
     return output.rows(wanted, version, columns)
+
+
+def _day(text: str) -> str:
+    try:
+        return dt.date.fromisoformat(text).isoformat()
+    except (TypeError, ValueError):
+        raise UsageError(f"{text!r} is not a day", hint="write it as 2013-07-01") from None
 
 
 def frames(rows: StoredRows, size: int = BATCH) -> Iterator[pd.DataFrame]:

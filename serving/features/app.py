@@ -139,7 +139,7 @@ class FeatureApp:
 
     async def _features(self, name: str, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
         self._check(headers, name)
-        join = self._definitions.served.join(name)
+        join = self._definitions.served.join(name, self._access().told(headers))
         given = {key: value for key, value in headers if key in _READ}
         _, answer = await self._fetched(join, given, body)
         if _prefers_arrow(given.get(b"accept", b"")):
@@ -151,7 +151,7 @@ class FeatureApp:
         if not access.is_open:
             access.check(headers, "write", [])
         assert events is not None
-        access.check(headers, "write", events.teams(source))
+        access.check(headers, "write", events.teams(source, access.told(headers)))
         _check_json(headers)
         return JSON, await asyncio.to_thread(events.post, source, body)
 
@@ -159,9 +159,10 @@ class FeatureApp:
         assert self._models is not None
         if not name.endswith(PREDICT):
             raise Problem(404, "not_found", f"a model is asked under {MODELS}{{name}}{PREDICT}")
-        if not self._access().is_open:
-            self._access().check(headers, "read", [])
-        model = self._models.model(name.removesuffix(PREDICT))
+        access = self._access()
+        if not access.is_open:
+            access.check(headers, "read", [])
+        model = self._models.model(name.removesuffix(PREDICT), access.told(headers))
         self._check(headers, model.facts.join)
         join = join_of(model, self._definitions.served)
         given = {key: value for key, value in headers if key in _READ}

@@ -7,7 +7,7 @@ What is answered is on the disk. A thread of this process takes it into the tile
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 import msgspec
@@ -35,20 +35,21 @@ class Events:
         self._teams = {name: sorted(_teams(definitions, name)) for name in self._log.sources}
         self._following = ExitStack()
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return self._log.sources
-
-    def teams(self, source: str) -> Iterable[str]:
-        """Whose features the events of a source change. Problem 404 where it takes none."""
+    def teams(self, source: str, told: Callable[[str], bool]) -> Iterable[str]:
+        """Whose features the events of a source change. Problem 404 where it takes none, with the sources of the teams
+        that whoever asks is `told` of."""
         found = self._teams.get(source)
         if found is None:
-            raise Problem(404, "unknown_source", "no source of that name takes events", valid=self.sources)
+            raise Problem(404, "unknown_source", "no source of that name takes events", valid=self.told(told))
         return found
+
+    def told(self, told: Callable[[str], bool]) -> list[str]:
+        """The sources that a team's features read, of those that one is `told` of."""
+        return [name for name, teams in self._teams.items() if any(map(told, teams))]
 
     def follow(self) -> None:
         """From now on what is posted comes into the tiles."""
-        if self.sources:
+        if self._log.sources:
             self._following.enter_context(self._log.following(self._store))
 
     def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -58,9 +58,11 @@ _PROBLEM: Schema = {
 }
 
 
-def with_joins(document: Schema, served: Served | None, *, has_tokens: bool) -> Schema:
-    """The document of the control plane, with the joins in it."""
-    joins: Mapping[str, ServedJoin] = served.joins if served is not None else {}
+def with_joins(document: Schema, served: Served | None, told: Callable[[str], bool], *, has_tokens: bool) -> Schema:
+    """The document of the control plane, with the joins and the sources in it of the teams that one is `told` of."""
+    joins: Mapping[str, ServedJoin] = (
+        {name: join for name, join in served.joins.items() if told(join.team)} if served is not None else {}
+    )
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
@@ -74,7 +76,7 @@ def with_joins(document: Schema, served: Served | None, *, has_tokens: bool) -> 
         document["paths"][f"/v1/features/{join.name}"] = {"post": _operation(join)}
     if joins:
         document["paths"]["/v1/models/{name}/predict"] = {"post": _prediction()}
-    for source in served.events.sources if served is not None and served.events is not None else ():
+    for source in served.events.told(told) if served is not None and served.events is not None else ():
         document["paths"][f"/v1/events/{source}"] = {"post": _events(source)}
     if has_tokens:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

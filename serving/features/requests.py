@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -69,7 +69,7 @@ class RequestReader:
         self._nested = [
             (name, dtype)
             for name, dtype in self.given
-            if any(isinstance(each, StructType) for each in every_type(dtype))
+            if any(isinstance(each, StructType) or _is_map_of_boolean(each) for each in every_type(dtype))
         ]
         row = row_type(f"{fetch.plan.name}.Row", self.given)
         rows = Annotated[list[row], Meta(max_length=most_rows)]  # type: ignore[valid-type]
@@ -119,9 +119,13 @@ class RequestReader:
             raise Problem(400, "invalid_request", "a time is beyond the years 1 to 9999", path="$.rows") from None
 
     def _problem(self, said: str) -> Problem:
-        what, _, path = said.partition(" - at ")
+        what, _, place = said.rpartition(" - at ")
+        if not what:
+            what, place = said, "$"
         valid = self._names if "unknown field" in what else ()
-        return Problem(400, "invalid_request", what, path=path.strip("`") or "$", valid=valid)
+        if place.startswith("`key` in "):
+            what, place = f"{what} (a key)", place.removeprefix("`key` in ")
+        return Problem(400, "invalid_request", what, path=place.strip("`"), valid=valid)
 
 
 def _column(name: str, column: pa.ChunkedArray, dtype: DataType) -> pa.ChunkedArray:
@@ -162,7 +166,8 @@ def json_type(dtype: DataType) -> Any:
     if isinstance(dtype, ArrayType):
         return list[json_type(dtype.element) | None]  # type: ignore[misc]
     if isinstance(dtype, MapType):
-        return dict[json_type(dtype.key), json_type(dtype.value) | None]  # type: ignore[misc]
+        key = Literal["true", "false"] if dtype.key == BOOLEAN else json_type(dtype.key)
+        return dict[key, json_type(dtype.value) | None]  # type: ignore[misc, valid-type]
     if isinstance(dtype, StructType):
         return _struct_type(dtype)
     return _JSON[dtype]
@@ -176,14 +181,20 @@ def _struct_type(dtype: StructType) -> type[msgspec.Struct]:
     return msgspec.defstruct(title, fields, rename=names, forbid_unknown_fields=True, gc=False)
 
 
+def _is_map_of_boolean(dtype: DataType) -> bool:
+    """Whose keys are texts in JSON, as all names of an object are."""
+    return isinstance(dtype, MapType) and dtype.key == BOOLEAN
+
+
 def _plain(value: Any, dtype: DataType) -> Any:
-    """A value with structs as mappings of their fields."""
+    """A value with structs as mappings of their fields, and keys that are truth values as these."""
     if value is None:
         return None
     if isinstance(dtype, ArrayType):
         return [_plain(each, dtype.element) for each in value]
     if isinstance(dtype, MapType):
-        return {key: _plain(each, dtype.value) for key, each in value.items()}
+        is_of_boolean = _is_map_of_boolean(dtype)
+        return {key == "true" if is_of_boolean else key: _plain(each, dtype.value) for key, each in value.items()}
     if isinstance(dtype, StructType):
         values = msgspec.structs.astuple(value)
         return {name: _plain(each, field) for (name, field), each in zip(dtype.fields, values, strict=True)}

@@ -63,11 +63,12 @@ class Served:
     digest: str
     events: Events | None = None
 
-    def join(self, name: str) -> ServedJoin:
-        """Problem 404 where it is not served."""
+    def join(self, name: str, told: Callable[[str], bool]) -> ServedJoin:
+        """Problem 404 where it is not served, with the joins of the teams that whoever asks is `told` of."""
         found = self.joins.get(name)
         if found is None:
-            raise Problem(404, "unknown_join", "there is no online join of that name", valid=sorted(self.joins))
+            valid = sorted(each.name for each in self.joins.values() if told(each.team))
+            raise Problem(404, "unknown_join", "there is no online join of that name", valid=valid)
         return found
 
     def ages(self, store: Store) -> dict[str, int | None]:

@@ -11,6 +11,8 @@ A model is refused, as a whole, where its join is no longer the one that it was 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from serving.features.batching import Answer
 from serving.features.requests import Request
 from serving.features.served import Served, ServedJoin
 from serving.problems import Problem
-from training.repo.saved import ModelError, SavedModel, open_model, stored
+from training.repo.saved import ModelError, SavedModel, open_model, read_facts, stored
 
 MODELS = "/v1/models/"
 PREDICT = "/predict"
@@ -35,18 +37,19 @@ class Models:
         self._folder = Path(folder)
         self._opened: dict[str, tuple[int, SavedModel]] = {}
 
-    def model(self, name: str) -> SavedModel:
-        """Problem 404 where there is none of the name, 503 where it cannot be read."""
+    def model(self, name: str, told: Callable[[str], bool]) -> SavedModel:
+        """Problem 404 where there is none of the name, with those over joins of the teams that whoever asks is `told`
+        of; 503 where it cannot be read."""
         place = self._folder / name
         known = self._opened.get(name)
         try:
             changed = (place / "model.json").stat().st_mtime_ns
         except (OSError, ValueError):
-            raise Problem(404, "unknown_model", "there is no model of that name", valid=self.names()) from None
+            raise self._unknown(told) from None
         if known is not None and known[0] == changed:
             return known[1]
         if name not in self.names():
-            raise Problem(404, "unknown_model", "there is no model of that name", valid=self.names())
+            raise self._unknown(told)
         try:
             model = open_model(place)
         except ModelError as wrong:
@@ -57,13 +60,21 @@ class Models:
     def names(self) -> list[str]:
         return list(stored(self._folder))
 
+    def _unknown(self, told: Callable[[str], bool]) -> Problem:
+        valid = []
+        for name in self.names():
+            with suppress(ModelError):
+                if told(read_facts(self._folder / name).join.partition(".")[0]):
+                    valid.append(name)
+        return Problem(404, "unknown_model", "there is no model of that name", valid=valid)
+
 
 def join_of(model: SavedModel, served: Served) -> ServedJoin:
     """The join that a model takes its features from; Problem 409 where it is another one by now."""
     facts = model.facts
     join = served.joins.get(facts.join)
     if join is None:
-        raise Problem(409, "model_mismatch", f"the model's join {facts.join} is not online", valid=sorted(served.joins))
+        raise Problem(409, "model_mismatch", f"the model's join {facts.join} is not online")
     if join.fetch.plan.fingerprint != facts.fingerprint:
         raise Problem(
             409,

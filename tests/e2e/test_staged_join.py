@@ -35,5 +35,5 @@ def test_a_staging_table_that_another_run_makes_is_not_made_beside_it(tmp_path: 
     with open_registry(project) as registry, registry.locks.acquire(project.table_uri(TOTALS), "another join"):
         ran = command("backfill", JOIN, *RANGE, project=root)
         assert ran.code == 1
-        assert "another run is writing this table: another join" in ran.err
+        assert "another run is at work on it: another join" in ran.err
     assert command("backfill", JOIN, *RANGE, project=root).code == 0

@@ -256,7 +256,7 @@ def test_of_two_runs_at_once_one_is_told_of_the_other_and_the_days_are_those_of_
     ended = [(said, run.returncode) for run in runs for _, said in [run.communicate()]]
     assert 0 in [code for _, code in ended]
     for said, code in ended:
-        assert code == 0 or ("another run is writing this table" in said and "wait until it ends" in said)
+        assert code == 0 or ("another run is at work on it" in said and "wait until it ends" in said)
     assert scored(root).read(columns=["visit"]).num_rows == 500
     assert pq.read_table(root / CLICK_FILE).num_rows == 1
 

@@ -6,9 +6,10 @@ and answers `{"rows": [...]}`: one mapping of values for each mapping of keys, i
 Contract: `ask` never raises for what a handler does and returns after at most the source's timeout. What a handler
 raises, or does not answer in time, is `unavailable`; an answer of another shape or type is `error`; neither is ever a
 value. A handler that raises for some of the keys is asked again by halves, so that one key that it cannot take costs no
-other key its answer: where both halves fail it is the source that does. A callable that hangs keeps its thread, so a source has a few threads of its own; when all of them hang, calls
-wait for one until their time is over. So a hanging source costs no other source, and no growing memory. A source that
-fails again and again is not asked for a while: its values are `unavailable` at once.
+other key its answer: where both halves fail it is the source that does. A callable that hangs keeps its thread, so a
+source has a few threads of its own; when all of them hang, calls wait for one until their time is over. So a hanging
+source costs no other source, and no growing memory. A source that fails again and again is not asked for a while: its
+values are `unavailable` at once.
 """
 
 from __future__ import annotations

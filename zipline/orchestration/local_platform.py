@@ -32,7 +32,7 @@ from zipline.orchestration.events.tiling import Feed
 from zipline.orchestration.local_joins import LocalJoins, take
 from zipline.orchestration.upload import publish_upload
 from zipline.plan.build import plan_join
-from zipline.plan.chaining import parents_of
+from zipline.plan.chaining import parents_of, streamed
 from zipline.plan.online import Kept
 from zipline.plan.steps import GroupByPlan, JoinPlan, Projection
 from zipline.plan.upstream import chained_joins
@@ -75,10 +75,11 @@ class LocalPlatform:
 
     def publish(self, table: str, rows: Any) -> None:
         """Rows arrive: in the table, and in the tiles of all group-bys over it. Columns are those the table has since
-        its first rows; one that no row has is null."""
+        its first rows, and so are their types, but of what was null in all of them; one that no row has is null."""
         arrived = to_table(table, rows)
         before = self._tables.get(table)
         if before is not None:
+            before = before if self._plans else _with_types(before, arrived.schema)
             arrived = _of_schema(table, arrived, before.schema)
         self._tables[table] = arrived if before is None else pa.concat_tables([before, arrived])
         for joined in reversed(self._joined.values()):  # those first that see features of the others
@@ -191,7 +192,8 @@ class LocalPlatform:
     def _write_tiles(self, kept: Kept) -> None:
         """From now on tiles of the group-by are written, of what was published so far too. Where a join's left is one
         of entities there are none: what is over it is as of its upload."""
-        name, sources = kept.group_by.name, kept.streams
+        name, kept = kept.group_by.name, Kept(streamed(kept.group_by))
+        sources = kept.streams
         is_streamed = all(source.parent is None or _left(source).time is not None for source in sources)
         if not kept.has_tiles or not is_streamed or name in self._feeds:
             return
@@ -230,6 +232,16 @@ class LocalPlatform:
         return open_catalog(self._tables)
 
 
+def _with_types(rows: pa.Table, later: pa.Schema) -> pa.Table:
+    """Columns in which there was nothing but null so far are of the type of what comes later."""
+    types = {field.name: field.type for field in later}
+    fields = [
+        field.with_type(types.get(field.name, field.type)) if pa.types.is_null(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
+
+
 def _of_schema(table: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
     unknown = [name for name in rows.column_names if name not in schema.names]
     if unknown:
@@ -240,7 +252,11 @@ def _of_schema(table: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(column.cast(field.type))
         except pa.ArrowException as wrong:
-            raise UsageError(f"the column {field.name!r} of the table {table!r} is {field.type}: {wrong}") from None
+            what = f"the column {field.name!r} of the table {table!r} is {field.type}: {wrong}"
+            if not pa.types.is_null(field.type):
+                raise UsageError(what) from None
+            what = f"the column {field.name!r} of the table {table!r} had no type when its features were planned"
+            raise UsageError(what, hint="give the first rows as an Arrow table: all of theirs were null") from None
     return pa.table(columns, schema=schema)
 
 

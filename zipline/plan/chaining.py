@@ -18,13 +18,16 @@ from zipline.expressions import parse
 from zipline.plan.narrowing import narrowed
 from zipline.plan.reads import lookback
 from zipline.plan.steps import ComputeParent, GroupByPlan, JoinPlan, PartPlan, Projection
-from zipline.types import DataType
+from zipline.types import BOOLEAN, DataType
 from zipline.values import dataclass
 
 DAY_COLUMN = "ds"
 """The day of a parent's row, as in a backfill over days; beside its columns where none of them has the name."""
 ID_COLUMN = "zipline__id"
 """On a stream, the id of the event of the left that a parent's row was made of."""
+OUT_COLUMN = "zipline__out"
+"""On a stream, true of an event that a condition of the left leaves out: nothing of it is told but its id, so that it
+is the event of this id for whoever reads the parent, too, and one that comes again is not."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +180,19 @@ def streamed(plan: GroupByPlan) -> GroupByPlan:
 
 def identified(source: Projection) -> Projection:
     """What is read of a parent's rows on a stream: without an `event_id` of their own they have that of the event, so
-    that one which is sent again counts once."""
+    that one which is sent again counts once, and of those that are left out nothing else is read."""
     dtype = id_type(source)
-    if dtype is None or source.event_id is not None:
+    if dtype is None or source.parent is None:
         return source
-    return replace(source, event_id=parse(ID_COLUMN, {ID_COLUMN: dtype}, subject=source.title))
+    event_id = source.event_id or parse(ID_COLUMN, {ID_COLUMN: dtype}, subject=source.title)
+    is_in = [parse(f"{OUT_COLUMN} IS NULL", {OUT_COLUMN: BOOLEAN})] if _leaves_out(source.parent.left) else []
+    return replace(source, event_id=event_id, where=(*is_in, *source.where))
+
+
+def _leaves_out(left: Projection) -> bool:
+    """Whether there are rows of the left's table that have a time and are not among its rows, here or above."""
+    is_bounded = bool(left.where or left.start or left.end)
+    return is_bounded or (left.parent is not None and _leaves_out(left.parent.left))
 
 
 def id_type(source: Projection) -> DataType | None:

@@ -188,12 +188,12 @@ def _lease(now: int, seconds: float) -> dict[str, int]:
 def _refused(holder: Holder, now: int) -> LockedError:
     ago, left = max(0, now - holder.renewed) // SECOND, max(0, holder.expires - now) // SECOND + 1
     stop = (
-        f"or stop it (kill {holder.process.pid}), which frees the table at once"
+        f"or stop it (kill {holder.process.pid}), which frees it at once"
         if is_here(holder.process)
-        else f"or stop it there; should that machine be gone, the table is free {left} s from now"
+        else f"or stop it there; should that machine be gone, it is free {left} s from now"
     )
     return LockedError(
-        f"another run is writing this table: {holder.what}, {holder.process}, "
+        f"another run is at work on it: {holder.what}, {holder.process}, "
         f"since {to_text(holder.since - holder.since % SECOND)}, last sign of life {ago} s ago",
         subject=holder.name,
         hint=f"wait until it ends, {stop}; then run the same command again",

@@ -14,10 +14,12 @@ import pytest
 
 from tests.integration.servers.features import JOIN, Server, project, serving, today
 from tests.integration.serving.test_life import until
+from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import DAY, day_text, now, to_text
 from zipline.fetch.applied import applied, pack, publish, read
 from zipline.project import load_project
+from zipline.registry.locks import Locks
 from zipline.stores.contract import PlaceError, StoreError
 from zipline.stores.lmdb import LmdbStore
 
@@ -125,6 +127,38 @@ def test_a_changed_definition_is_built_beside_the_served_one_and_takes_over_and_
         ]
         assert asking.count > 50
     assert facts(folder, capsys)["done"] == []
+
+
+def test_an_apply_that_comes_after_another_does_what_there_is_to_do_by_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(tmp_path)
+    run(folder)
+    (first,) = spaces(folder, "spent")
+    change(folder, "k=3", "k=4")
+    run(folder)
+    change(folder, "k=4", "k=3")
+    acquire, others = Locks.acquire, []
+
+    def after_another(self: Locks, name: str, *rest: Any, **options: Any) -> Any:
+        if name.startswith("apply ") and not others:
+            others.append(name)
+            change(folder, "k=3", "k=5")
+            run(folder)
+            assert first not in spaces(folder, "spent"), "it is to be built again"
+            change(folder, "k=5", "k=3")
+        return acquire(self, name, *rest, **options)
+
+    monkeypatch.setattr(Locks, "acquire", after_another)
+    run(folder)
+    monkeypatch.undo()
+    assert others
+    assert facts(folder, capsys)["done"] == []
+    fetcher = Fetcher(folder)
+    found = fetcher.fetch(JOIN, [{"user": "u1", "item": "a", "amount": 1.0}])
+    assert (found.rows()[0][SUM], found.status(0, SUM)) == (30.0, "ok")
+    assert "spent_item_last_k3_30d" in found.features
+    fetcher.close()
 
 
 def test_what_was_served_is_kept_until_the_next_exchange(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,6 +159,19 @@ def test_tokens_say_who_may_ask(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/v2/health/live").status_code == 200
         with Client(url, token=made["flights:read"], timeout=10) as client:
             assert client.joins() == []
+        for scope, is_told in ((None, False), ("flights:read", False), ("shop:write", True), ("*:read", True)):
+            headers = {} if scope is None else {"authorization": f"Bearer {made[scope]}"}
+            document = httpx.get(f"{url}/openapi.json", headers=headers).json()
+            assert (f"/v1/features/{JOIN}" in document["paths"]) == is_told
+            assert ("/v1/events/orders" in document["paths"]) == is_told
+            assert ("shop" in json.dumps(document)) == is_told
+        for scope, valid in (("flights:read", None), ("*:read", [JOIN])):
+            headers = {"authorization": f"Bearer {made[scope]}"}
+            refused = httpx.post(f"{url}/v1/features/flights.no.join", headers=headers, json={"rows": []})
+            assert (refused.status_code, refused.json()["error"].get("valid")) == (404, valid)
+        headers = {"authorization": f"Bearer {made['flights:read']}"}
+        refused = httpx.post(f"{url}/v1/events/no", headers=headers, json={"events": []})
+        assert (refused.status_code, refused.json()["error"].get("valid")) == (404, None)
 
 
 def test_other_machines_are_not_answered_without_tokens(tmp_path: Path) -> None:

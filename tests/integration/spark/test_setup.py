@@ -240,6 +240,8 @@ def test_a_session_of_our_own_says_nothing(tmp_path: Path) -> None:
 def test_what_a_jvm_itself_prints_is_no_part_of_a_command_s_result() -> None:
     """A JVM prints its log and its warnings to stdout, where `--json` of a command is read."""
     settings = {"spark.ui.enabled": "false", "spark.driver.extraJavaOptions": "-Xlog:gc"}
-    done = started(f"session = local_session(**{settings!r})\nsession._jvm.System.gc()\nprint(session.range(3).count())")
+    done = started(
+        f"session = local_session(**{settings!r})\nsession._jvm.System.gc()\nprint(session.range(3).count())"
+    )
     assert done.stdout == "3\n"
     assert "Pause Full (System.gc())" in done.stderr

@@ -81,6 +81,25 @@ def test_published_rows_are_of_the_columns_of_their_table() -> None:
     assert total(local) == (1, 1)
 
 
+def test_a_column_that_was_null_so_far_has_the_type_of_what_comes() -> None:
+    rides = EventSource("rides", topic=Topic("rides"), query=Query(["city", "fare"], time="t"))
+    fares = GroupBy(["city"], [rides], [Aggregation("fare", Operation.SUM)], name="taken", online=True)
+    asked = EventSource("asked", query=Query(select=["city"], time="t"))
+    join = Join(asked, [JoinPart(fares)], name="x.asked", online=True)
+    rows = {"rides": [RIDE | {"fare": None}], "asked": [{"city": "Rome", "t": "2024-03-02T00:00:00Z"}]}
+    local = LocalPlatform(join, tables=rows)
+    local.publish("rides", [RIDE])
+    local.advance("2024-03-02T00:00:00Z")
+    local.upload("2024-03-01")
+    assert local.fetch("x.asked", [{"city": "Rome"}]).rows() == [{"taken_fare_sum": 10}]
+    assert local.assert_online_equals_offline("x.asked") == 1
+    planned = LocalPlatform(join, tables=rows)
+    planned.upload("2024-03-01")
+    with pytest.raises(UsageError, match="the column 'fare' of the table 'rides' had no type") as refused:
+        planned.publish("rides", [RIDE])
+    assert "Arrow" in str(refused.value.hint)
+
+
 def test_keys_are_a_list_of_rows() -> None:
     with pytest.raises(UsageError, match="one row, not a list"):
         platform(event_id="id").fetch("x.asked", {"city": "Rome"})  # type: ignore[arg-type]

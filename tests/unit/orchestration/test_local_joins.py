@@ -168,6 +168,82 @@ def test_what_comes_at_its_own_time_is_aggregated_as_a_backfill_does_over_two_jo
     assert compared > 500
 
 
+def chain_of_two(*, left: list[str], middle: list[str]) -> LocalPlatform:
+    """Orders with the share that they are of what was bought, ranked, counted by user."""
+    bought = GroupBy(
+        ["user"],
+        [stream("purchases", "user", "amount")],
+        [Aggregation("amount", Operation.SUM, windows=["1d"])],
+        online=True,
+        name="bought",
+    )
+    orders = Join(
+        stream("orders", "user", "price", event_id="id", where=left),
+        [JoinPart(bought)],
+        derivations=[Derivation("share", "price / bought_amount_sum_1d")],
+        online=True,
+        name="orders",
+    )
+    ranked = Join(
+        JoinSource(orders, Query(["user", "share"], where=middle)), [JoinPart(bought)], online=True, name="ranked"
+    )
+    counted = GroupBy(
+        ["user"],
+        [JoinSource(ranked, Query(["user", "share"]))],
+        [Aggregation("share", Operation.COUNT), Aggregation("share", Operation.SUM)],
+        online=True,
+        name="counted",
+    )
+    board = Join(EventSource("asked", query=Query(["user"], time="t")), [JoinPart(counted)], online=True, name="board")
+    types = {"id": pa.string(), "user": pa.string(), "price": pa.float64(), "t": T}
+    local = LocalPlatform(
+        board,
+        tables={
+            "purchases": pa.schema({"user": pa.string(), "amount": pa.float64(), "t": T}).empty_table(),
+            "orders": pa.schema(types).empty_table(),
+            "asked": [{"user": "u", "t": "2024-05-01T12:00:00Z"}],
+        },
+    )
+    local.advance("2024-05-01T08:00:00Z")
+    local.upload("2024-04-30")
+    return local
+
+
+ORDER = {"id": "o", "user": "u", "price": 50.0, "t": "2024-05-01T09:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("left", "middle"), [([], ["share < 2"]), (["price < 40"], []), (["price < 40"], ["share < 2"])]
+)
+def test_an_event_that_a_condition_left_out_is_not_counted_when_it_comes_again(
+    left: list[str], middle: list[str]
+) -> None:
+    """The first of the events of one id is the event, and the condition is of it: by the time that it is sent again, or
+    with what it says then, the condition may hold."""
+    local = chain_of_two(left=left, middle=middle)
+    local.publish("purchases", [{"user": "u", "amount": 10.0, "t": "2024-05-01T08:00:00Z"}])
+    local.advance("2024-05-01T09:00:01Z")
+    local.publish("orders", [ORDER])
+    assert local.fetch("board", [{"user": "u"}]).rows() == [{"counted_share_count": 0, "counted_share_sum": None}]
+    local.advance("2024-05-01T09:30:00Z")
+    local.publish("purchases", [{"user": "u", "amount": 90.0, "t": "2024-05-01T09:29:00Z"}])
+    local.publish("orders", [ORDER | {"price": 30.0}, ORDER | {"id": "p", "price": 20.0}, ORDER | {"id": "p"}])
+    found = local.fetch("board", [{"user": "u"}]).rows()
+    assert found == [{"counted_share_count": 1, "counted_share_sum": 0.2}]
+    local.publish("orders", [ORDER | {"id": None, "price": 10.0}] * 2)
+    found = local.fetch("board", [{"user": "u"}]).rows()
+    assert found[0]["counted_share_count"] == 3, "events without an id are themselves"
+
+
+def test_an_event_of_a_chain_that_comes_again_is_counted_once() -> None:
+    local = chain_of_two(left=[], middle=[])
+    local.publish("purchases", [{"user": "u", "amount": 10.0, "t": "2024-05-01T08:00:00Z"}])
+    local.advance("2024-05-01T09:00:01Z")
+    for _ in range(3):
+        local.publish("orders", [ORDER])
+    assert local.fetch("board", [{"user": "u"}]).rows() == [{"counted_share_count": 1, "counted_share_sum": 5.0}]
+
+
 def test_rows_wait_until_the_joins_features_can_be_had() -> None:
     tables = {"spent": rows(SPENT), "visits": visit(1, "a", "north", 3, 8, START), "asked": rows(ASKED)}
     local = LocalPlatform(BOARD, tables=tables)

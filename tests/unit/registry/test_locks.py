@@ -114,7 +114,7 @@ def test_a_holder_of_another_machine_is_known_to_be_dead_only_by_its_lease(regis
     monkeypatch.undo()
     with pytest.raises(LockedError, match="wait until it ends, or stop it there") as refused:
         registry.locks.acquire("table", "second")
-    assert "the table is free 61 s from now" in refused.value.hint
+    assert "it is free 61 s from now" in refused.value.hint
     clock.forward(61)
     registry.locks.acquire("table", "second").release()
     lock.release()

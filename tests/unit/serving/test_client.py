@@ -95,9 +95,8 @@ def test_an_answer_of_another_server_is_told(body: bytes, status: bytes) -> None
 
 
 def test_a_client_follows_nobody_elsewhere() -> None:
-    with answering(b"", b"302 Found") as url, Client(url, timeout=5) as client:
-        with pytest.raises(Refused, match="302"):
-            client.fetch("x", [{"a": 1}])
+    with answering(b"", b"302 Found") as url, Client(url, timeout=5) as client, pytest.raises(Refused, match="302"):
+        client.fetch("x", [{"a": 1}])
 
 
 def test_a_token_that_no_header_can_hold_is_refused_at_once() -> None:

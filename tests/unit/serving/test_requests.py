@@ -90,3 +90,40 @@ def test_an_instant_is_text_in_rfc_3339(value: Any) -> None:
         with pytest.raises(Problem) as caught:
             timed().read(json.dumps({"rows": [row]}).encode())
         assert json.loads(caught.value.body())["error"]["path"] == path
+
+
+def mapped() -> RequestReader:
+    flags = pa.map_(pa.bool_(), pa.int64())
+    columns = {"m": flags, "l": pa.list_(flags), "s": pa.struct([("f", flags)]), "n": pa.map_(pa.int64(), pa.bool_())}
+    left = pa.table({**{name: pa.nulls(1, kind) for name, kind in columns.items()}, "t": pa.array(["2024-01-01"])})
+    source = EventSource("asked", query=Query(list(columns), time="t"))
+    join = Join(source, [], derivations=[Derivation("same", "m")], name="j", online=True)
+    return RequestReader(LocalPlatform(join, tables={"asked": left}).join("j"), 10)
+
+
+def test_truth_values_that_are_keys_are_texts_as_in_answers() -> None:
+    flags = {"true": 1, "false": None}
+    body = {"rows": [{"m": flags, "l": [flags, None, {}], "s": {"f": flags}, "n": {"7": True}}, {"m": None}]}
+    read = {True: 1, False: None}
+    assert mapped().read(json.dumps(body).encode()).rows == [
+        {"m": read, "l": [read, None, {}], "s": {"f": read}, "n": {7: True}},
+        {"m": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        ({"m": {"True": 1}}, "$.rows[0].m"),
+        ({"l": [{"x": 1}]}, "$.rows[0].l[0]"),
+        ({"n": {"x": True}}, "$.rows[0].n"),
+        ({"m": {"true": "x"}}, "$.rows[0].m[...]"),
+        ({"a - at b": 1}, "$.rows[0]"),
+    ],
+)
+def test_the_place_of_a_key_is_the_map_it_is_in(row: Any, path: str) -> None:
+    with pytest.raises(Problem) as caught:
+        mapped().read(json.dumps({"rows": [row]}).encode())
+    said = json.loads(caught.value.body())["error"]
+    assert said["path"] == path
+    assert " - at" not in said["message"].removesuffix("`a - at b`")

@@ -296,7 +296,7 @@ def test_an_upload_that_cannot_begin_holds_up_no_other(tmp_path: Path, monkeypat
 
 
 def test_stores_of_a_folder_in_one_process_share_what_is_open(tmp_path: Path) -> None:
-    """LMDB has a file open once in a process: a stream beside a fetcher, or two fetchers, are two stores of a folder."""
+    """LMDB has a file open once in a process: a stream beside a fetcher, or two fetchers, are two stores."""
     one, other = LmdbStore(tmp_path), LmdbStore(tmp_path)
     name = upload(one, {b"a": b"1"})
     assert read(one, name, b"a") == read(other, name, b"a") == [b"1"]

@@ -36,6 +36,17 @@ def test_a_row_whose_label_may_lie_in_the_time_of_the_test_is_not_learned() -> N
     assert split.test.times.to_pylist() == [at(4)]
 
 
+def test_the_day_of_storing_is_no_feature() -> None:
+    """A model that learned it would know when a row was, and of later days nothing."""
+    split = split_by_time(rows(ds=["2013-07-01", "2013-07-02"] * 2), label="label_late", at="2013-07-03")
+    assert split.train.features == ("x",)
+
+
+def test_a_gap_is_a_length_of_time() -> None:
+    with pytest.raises(UsageError, match="'2 days' is not a length of time"):
+        split_by_time(rows(), label="label_late", at="2013-07-03", gap="2 days")
+
+
 def test_rows_before_the_start_are_used_for_neither() -> None:
     split = split_by_time(rows(), label="label_late", at="2013-07-03", start="2013-07-02")
     assert split.train.times.to_pylist() == [at(2)]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from training.stored import frames, matrix, stored_rows, torch_rows
-from zipline.errors import EngineError, TableError
+from zipline.errors import EngineError, TableError, UsageError
 from zipline.project import Project, load_project
 from zipline.tables.delta import DeltaOutput
 
@@ -56,6 +56,22 @@ def test_days_and_columns_are_chosen_before_anything_is_read(project: Project, o
     assert stored_rows(JOIN, project=project, columns=["ds"]).table().column("ds").to_pylist() == sorted(
         DAYS[:1] * 5 + DAYS[1:2] * 6 + DAYS[2:] * 7
     )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"start": "May"}, "'May' is not a day"),
+        ({"end": "2024-05-32"}, "'2024-05-32' is not a day"),
+        ({"start": "2024-05-03", "end": "2024-05-02"}, "start 2024-05-03 is after end 2024-05-02"),
+        ({"start": "2024-06-01"}, "start 2024-06-01 is after end 2024-05-03"),
+    ],
+)
+def test_bounds_are_days_in_their_order(
+    project: Project, output: DeltaOutput, bounds: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        stored_rows(JOIN, project=project, **bounds)  # type: ignore[arg-type]
 
 
 def test_readers_share_the_files(project: Project, output: DeltaOutput) -> None:

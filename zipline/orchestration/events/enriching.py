@@ -36,7 +36,7 @@ from zipline.orchestration.events.arrived import values_of, with_day
 from zipline.orchestration.events.decoding import DeadLetters, Decoded, decoded
 from zipline.orchestration.events.logs import EVENTS, Clock, Log, Position, Read, Record
 from zipline.orchestration.events.tables import EnrichedTable
-from zipline.plan.chaining import DAY_COLUMN, ID_COLUMN, identified
+from zipline.plan.chaining import DAY_COLUMN, ID_COLUMN, OUT_COLUMN, identified
 from zipline.plan.steps import Projection
 from zipline.tables.memory import MemoryTable
 from zipline.types import BIGINT, TIMESTAMP, ArrayType, DataType, MapType, StructType
@@ -60,28 +60,34 @@ class Enricher:
 
     def __init__(self, table: EnrichedTable, fetch: JoinFetch, clock: Clock) -> None:
         self.table, self._fetch, self._clock = table, fetch, clock
-        self._left = _numbered(table.plan.left)
+        self._left = _numbered(identified(table.plan.left))
+        self._is_told_out = OUT_COLUMN in table.schema
         self._types = dict(table.plan.left_columns)
         self._wanted = [name for name, _ in fetch.columns if name in table.intake.columns]
 
     def texts(self, rows: pa.Table) -> list[bytes | None]:
-        """Of each row of the left's table the join's row as JSON; None where the left's conditions leave it out, or it
-        has no time. EnrichingError where a feature is unavailable."""
+        """Of each row of the left's table the join's row as JSON; None where it has no time, or the left's conditions
+        leave it out and it has no id to be told. EnrichingError where a feature is unavailable."""
         found: list[bytes | None] = [None] * rows.num_rows
-        left = self._read(rows)
+        rows = rows.append_column(_PLACE, pa.array(np.arange(rows.num_rows)))
+        left = self._read(self._left, rows)
         for first in range(0, left.num_rows, AT_ONCE):
             some = left.slice(first, AT_ONCE)
             for place, text in zip(some.column(_PLACE).to_pylist(), self._enriched(some), strict=True):
                 found[place] = text
+        if self._is_told_out and left.num_rows < len(found):
+            is_left = np.array([text is None for text in found])
+            outside = self._read(_unbounded(self._left), rows.filter(pa.array(is_left)))
+            for place, text in zip(outside.column(_PLACE).to_pylist(), self._told_out(outside), strict=True):
+                found[place] = text
         return found
 
-    def _read(self, rows: pa.Table) -> pa.Table:
+    def _read(self, left: Projection, rows: pa.Table) -> pa.Table:
         """The left's rows that have a time, each with its place among what came."""
-        left, of = self._left, self.table.left
+        of = self.table.left
         name = left.partition
         if name is not None and name not in rows.column_names:
             rows = with_day(rows, name, of.schema[name], micros(values_of(of.time, rows, of.name, TIMESTAMP)), of.name)
-        rows = rows.append_column(_PLACE, pa.array(np.arange(rows.num_rows)))
         connection = connect()
         try:
             found = read_left(connection, MemoryTable(left.table, rows), left, start=None, end=None)
@@ -105,11 +111,19 @@ class Enricher:
         given: dict[str, list[Any]] = {"ts": times, DAY_COLUMN: [at.date().isoformat() for at in times]}
         if ID_COLUMN in left.column_names:
             given[ID_COLUMN] = left.column(ID_COLUMN).to_pylist()
+            given[OUT_COLUMN] = [None] * len(times)
         every = (
             {name: given[name][number] for name in given} | row | features
             for number, (row, features) in enumerate(zip(rows, found.rows(), strict=True))
         )
         return [msgspec.json.encode({name: each[name] for name in self.table.schema}) for each in every]
+
+    def _told_out(self, left: pa.Table) -> list[bytes]:
+        """Of rows that the left's conditions leave out what must be known of them."""
+        nothing = dict.fromkeys(self.table.schema) | {OUT_COLUMN: True}
+        ids = left.column(ID_COLUMN).to_pylist()
+        known = ({"ts": t, ID_COLUMN: each} for t, each in zip(left.column(TIME).to_pylist(), ids, strict=True))
+        return [msgspec.json.encode(nothing | {name: each[name] for name in each if name in nothing}) for each in known]
 
     def _columns(self, left: pa.Table) -> list[list[Any]]:
         return [_values(left.column(name), dtype) for name, dtype in self._types.items()]
@@ -181,7 +195,7 @@ class EnrichedLog:
 def _numbered(left: Projection) -> Projection:
     """The left with the places of its rows, and with the ids of its events, of which no row is left out here."""
     place = parse(_PLACE, {_PLACE: BIGINT})
-    identity = identified(left).event_id
+    identity = left.event_id
     more = [(_PLACE, place)] + ([(ID_COLUMN, identity)] if identity is not None else [])
     return replace(
         left,
@@ -189,6 +203,13 @@ def _numbered(left: Projection) -> Projection:
         types=(*left.types, *(expression.type for _, expression in more)),
         event_id=None,
     )
+
+
+def _unbounded(left: Projection) -> Projection:
+    """All rows of its table: their places, ids and times."""
+    own = {name: left.column_types[name] for name in (_PLACE, ID_COLUMN)}
+    select = tuple((name, left.columns[name]) for name in own)
+    return replace(left, select=select, types=tuple(own.values()), where=(), start=None, end=None)
 
 
 def _values(column: pa.ChunkedArray, dtype: DataType) -> list[Any]:

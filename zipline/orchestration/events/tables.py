@@ -23,7 +23,7 @@ from zipline.fetch.results import has_boolean_keys
 from zipline.orchestration.events.arrived import values_of
 from zipline.orchestration.events.intake import Intake
 from zipline.orchestration.events.logs import CHANGES, EVENTS
-from zipline.plan.chaining import DAY_COLUMN, ID_COLUMN, id_type, identified
+from zipline.plan.chaining import DAY_COLUMN, ID_COLUMN, OUT_COLUMN, id_type, identified
 from zipline.plan.narrowing import narrowed
 from zipline.plan.steps import JoinPlan, Projection
 from zipline.types import BOOLEAN, STRING, DataType
@@ -202,7 +202,7 @@ def _enriched(readers: Sequence[Streamed], tables: Mapping[str, EventTable]) -> 
     read = frozenset[str]().union(*(each.table_columns for _, each in readers))
     types = {**dict(parent.scoring_columns), DAY_COLUMN: dict(parent.scoring_columns).get(DAY_COLUMN, STRING)}
     identity = id_type(parent.left)
-    types |= {ID_COLUMN: identity} if identity is not None else {}
+    types |= {ID_COLUMN: identity, OUT_COLUMN: BOOLEAN} if identity is not None else {}
     return EnrichedTable(
         name=projection.table,
         schema={name: dtype for name, dtype in types.items() if name in read},
