@@ -107,6 +107,11 @@ def test_orders_come_by_topics_and_posts_and_what_is_put_aside_is_so_once(
     assert sum(told["dead"].values()) + sum(told["late"].values()) == 4, "by whoever reads them"
     assert execute(once) == 0
     assert read(kafka_servers, topic_of_rows(mall)) == rows, "what was enriched is not enriched again"
+    produce(mall, "orders", [order(5, "ann", 4.0), order(7, "ann", 4.0)])
+    assert execute(once) == 0
+    with looking(mall) as look:
+        north = look()
+    assert (north["share_sum_1d"], north["morning_count_7d"]) == (1.0, 3), "5 is the one that a condition left out"
 
 
 def test_a_chain_over_a_chain_is_two_topics_and_the_job_is_printed(

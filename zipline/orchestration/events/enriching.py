@@ -61,6 +61,7 @@ class Enricher:
     def __init__(self, table: EnrichedTable, fetch: JoinFetch, clock: Clock) -> None:
         self.table, self._fetch, self._clock = table, fetch, clock
         self._left = _numbered(identified(table.plan.left))
+        self._told = [name for name in table.schema if name != OUT_COLUMN]
         self._is_told_out = OUT_COLUMN in table.schema
         self._types = dict(table.plan.left_columns)
         self._wanted = [name for name, _ in fetch.columns if name in table.intake.columns]
@@ -111,19 +112,18 @@ class Enricher:
         given: dict[str, list[Any]] = {"ts": times, DAY_COLUMN: [at.date().isoformat() for at in times]}
         if ID_COLUMN in left.column_names:
             given[ID_COLUMN] = left.column(ID_COLUMN).to_pylist()
-            given[OUT_COLUMN] = [None] * len(times)
         every = (
             {name: given[name][number] for name in given} | row | features
             for number, (row, features) in enumerate(zip(rows, found.rows(), strict=True))
         )
-        return [msgspec.json.encode({name: each[name] for name in self.table.schema}) for each in every]
+        return [msgspec.json.encode({name: each[name] for name in self._told}) for each in every]
 
     def _told_out(self, left: pa.Table) -> list[bytes]:
         """Of rows that the left's conditions leave out what must be known of them."""
-        nothing = dict.fromkeys(self.table.schema) | {OUT_COLUMN: True}
-        ids = left.column(ID_COLUMN).to_pylist()
-        known = ({"ts": t, ID_COLUMN: each} for t, each in zip(left.column(TIME).to_pylist(), ids, strict=True))
-        return [msgspec.json.encode(nothing | {name: each[name] for name in each if name in nothing}) for each in known]
+        known = {"ts": left.column(TIME).to_pylist(), ID_COLUMN: left.column(ID_COLUMN).to_pylist()}
+        told = {name: known[name] for name in known if name in self.table.schema}
+        every = (dict(zip(told, values, strict=True)) for values in zip(*told.values(), strict=True))
+        return [msgspec.json.encode(each | {OUT_COLUMN: True}) for each in every]
 
     def _columns(self, left: pa.Table) -> list[list[Any]]:
         return [_values(left.column(name), dtype) for name, dtype in self._types.items()]
