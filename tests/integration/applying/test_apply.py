@@ -129,6 +129,43 @@ def test_a_changed_definition_is_built_beside_the_served_one_and_takes_over_and_
     assert facts(folder, capsys)["done"] == []
 
 
+def test_a_fetcher_takes_up_what_is_applied(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = project(tmp_path)
+    fetcher = Fetcher(folder)
+    row = {"user": "u1", "item": "a", "amount": 1.0}
+
+    def spent() -> tuple[Any, Any]:
+        found = fetcher.fetch(JOIN, [row])
+        return found.rows()[0][SUM], found.status(0, SUM)
+
+    assert spent() == (30.0, "ok")
+    run(folder)
+    assert spent() == (30.0, "ok")
+    for before, after, value in (
+        ('time="t")', 'where=["amount > 15"], time="t")', 20.0),
+        ('where=["amount > 15"], time="t")', 'where=["amount > 5"], time="t")', 30.0),
+        ('where=["amount > 5"], time="t")', 'where=["amount < 15"], time="t")', 10.0),
+    ):
+        change(folder, before, after)
+        assert spent()[1] == "ok"
+        run(folder)
+        until(lambda value=value: spent() == (value, "ok"))  # type: ignore[misc]
+    publish_broken(folder)
+    until(lambda: spent() == (10.0, "ok") and "what was applied is not taken up" in caplog.text)
+    fetcher.close()
+
+
+def publish_broken(folder: Path) -> None:
+    """What a newer version of the platform may have applied, which this one cannot load."""
+    opened = load_project(folder)
+    store = LmdbStore(folder / ".zipline" / "online")
+    generation = applied(opened, store)
+    assert generation is not None
+    change(folder, "online=True", "onlin=True")
+    publish(opened, store, pack(folder / "configs"), read(opened, store, generation)[1])
+    store.close()
+
+
 def test_an_apply_that_comes_after_another_does_what_there_is_to_do_by_then(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

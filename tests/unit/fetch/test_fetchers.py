@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.servers.features import JOIN, project
 from zipline import Fetcher
+from zipline.errors import DefinitionError
 
 ROW = {"user": "u1", "item": "a", "amount": 1.0, "basket": 1}
 THREADS = 8
@@ -46,6 +47,20 @@ def test_the_first_fetch_may_be_made_by_many_threads_at_once(shop: Path) -> None
         for fetcher in fetchers:
             fetcher.close()
         assert told == [30.0] * THREADS
+
+
+def test_definitions_that_cannot_be_loaded_are_told_at_every_fetch_until_they_can(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    file = folder / "configs" / "shop" / "orders.py"
+    text = file.read_text()
+    file.write_text(text.replace("GroupBy(", "GroupBi(", 1))
+    fetcher = Fetcher(folder)
+    for _ in range(2):
+        with pytest.raises(DefinitionError, match="GroupBi"):
+            spent(fetcher)
+    file.write_text(text)
+    assert spent(fetcher) == 30.0
+    fetcher.close()
 
 
 def test_a_fetcher_outlives_another_of_its_folder(shop: Path) -> None:
