@@ -62,7 +62,9 @@ class Enricher:
         self.table, self._fetch, self._clock = table, fetch, clock
         self._left = _numbered(identified(table.plan.left))
         self._told = [name for name in table.schema if name != OUT_COLUMN]
-        self._is_told_out = OUT_COLUMN in table.schema
+        # Of what is left out the time is told, and nothing else that a reader may have for its clock.
+        clocks = [each.time for _, each in table.sources if each.time is not None]
+        self._is_told_out = OUT_COLUMN in table.schema and all(clock.columns <= {"ts"} for clock in clocks)
         self._types = dict(table.plan.left_columns)
         self._wanted = [name for name, _ in fetch.columns if name in table.intake.columns]
 
