@@ -74,8 +74,8 @@ class Worker:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            await asyncio.to_thread(self.definitions.look)
             self._look_at_tokens()
+            await asyncio.to_thread(self.definitions.look)
 
     def _look_at_tokens(self) -> None:
         seen = _changed(self._settings.tokens)

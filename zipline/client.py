@@ -4,9 +4,10 @@
         found = client.fetch("shop.orders.checkout", [{"user": 5}])
         found.rows(), found.status(0, "spent_amount_sum_7d")
 
-Every call has a deadline for all it does. Within it, what was not answered for want of room or connection is asked
-again, after waits that grow and are drawn by chance, so that many clients do not come back at once. What the server
-refuses is raised as it says it: `Refused`, `Unauthorized`, `Overloaded`, `Unreachable`, all of them `ClientError`.
+Every call has a deadline for all it does (but a call, other than an await, waits for headers that come byte by byte).
+Within it, what was not answered for want of room or connection is asked again, after waits that grow and are drawn by
+chance, so that many clients do not come back at once. What the server refuses is raised as it says it: `Refused`,
+`Unauthorized`, `Overloaded`, `Unreachable`, all of them `ClientError`.
 
 The conversation is a generator: it yields what to send, or how long to wait, and is given what came of it. `fetch` and
 `afetch` drive it, one with calls, the other with awaits.
@@ -240,7 +241,7 @@ class Client:
                 continue
             try:
                 given = _sent(self._sync, step)
-            except httpx.TransportError as wrong:
+            except httpx.RequestError as wrong:
                 given = wrong
 
     async def _adriven(self, conversation: _Conversation) -> dict[str, Any]:
@@ -261,7 +262,7 @@ class Client:
                     given = await self._async.send(step)
             except TimeoutError:
                 given = httpx.ReadTimeout(_TOO_LONG)
-            except httpx.TransportError as wrong:
+            except httpx.RequestError as wrong:
                 given = wrong
 
 

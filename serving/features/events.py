@@ -17,6 +17,7 @@ from zipline.api import EntitySource, EventSource
 from zipline.errors import EventError, TableError, UsageError, ZiplineError
 from zipline.orchestration.events.journal import JournalFullError
 from zipline.orchestration.events.posting import EventLog
+from zipline.orchestration.events.sources import event_tables_of
 from zipline.plan.definitions import Definitions
 from zipline.project import Project
 from zipline.stores.contract import Store
@@ -77,7 +78,12 @@ class Events:
 
 
 def _teams(definitions: Definitions, table: str) -> set[str]:
-    readers = (g for g in definitions.group_bys if any(_is_of(source, table) for source in g.sources))
+    """Of the group-bys that read it, in batch or as a stream, or a join whose left it is."""
+    readers = (
+        each
+        for each in definitions.group_bys
+        if table in event_tables_of(each) or any(_is_of(source, table) for source in each.sources)
+    )
     return {str(reader.name).partition(".")[0] for reader in readers}
 
 

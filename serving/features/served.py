@@ -116,21 +116,24 @@ class Definitions:
         self._metrics.looked(space.removeprefix(self._project.key_prefix).partition(VERSION)[0], hits, misses)
 
     def look(self) -> bool:
-        """Takes up the definitions if they changed; whether they did. Never raises for what is in them."""
-        folder = served_folder(self._project, self._store)
-        digest = digest_of(folder)
-        if digest == self._seen:
-            return False
-        self._seen = digest
+        """Takes up the definitions if they changed; whether they did. Never raises: `wrong` says why they were not."""
         try:
+            folder = served_folder(self._project, self._store)
+            digest = digest_of(folder)
+            if digest == self._seen:
+                return False
+            self._seen = digest
             made = self._made(folder, digest)
             self._take_over(made)
             self.wrong = None
             self._metrics.reloads.labels("done").inc()
         except Exception as wrong:
-            self.wrong = str(wrong) if isinstance(wrong, ZiplineError) else f"{type(wrong).__name__}: {wrong}"
+            before, self.wrong = self.wrong, str(wrong)
+            if not isinstance(wrong, ZiplineError):
+                self.wrong = f"{type(wrong).__name__}: {wrong}"
             self._metrics.reloads.labels("failed").inc()
-            _log.error("the definitions were not taken up: %s", self.wrong)
+            if self.wrong != before:
+                _log.error("the definitions were not taken up: %s", self.wrong)
         return True
 
     def _take_over(self, made: Served) -> None:

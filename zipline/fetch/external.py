@@ -5,11 +5,11 @@ and answers `{"rows": [...]}`: one mapping of values for each mapping of keys, i
 
 Contract: `ask` never raises for what a handler does and returns after at most the source's timeout. What a handler
 raises, or does not answer in time, is `unavailable`; an answer of another shape or type is `error`; neither is ever a
-value. A handler that raises for some of the keys is asked again by halves, so that one key that it cannot take costs no
-other key its answer: where both halves fail it is the source that does. A callable that hangs keeps its thread, so a
-source has a few threads of its own; when all of them hang, calls wait for one until their time is over. So a hanging
-source costs no other source, and no growing memory. A source that fails again and again is not asked for a while: its
-values are `unavailable` at once.
+value. A handler that raises for some of the keys is asked again by halves, so that a key that it cannot take costs no
+other key its answer; where it raises for all quarters of the keys it is the source that fails, and where the way to it
+does, it is not asked again. A callable that hangs keeps its thread, so a source has a few threads of its own; when all
+of them hang, calls wait for one until their time is over. So a hanging source costs no other source, and no growing
+memory. A source that fails again and again is not asked for a while: its values are `unavailable` at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import socket
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -39,6 +42,11 @@ Handler = Callable[[Sequence[Row]], Sequence["Row | None"]]
 Status = Literal["ok", "default", "unavailable", "error"]
 
 THREADS = 16
+MOST_CALLS = 64
+"""Of a handler, for the keys of one batch."""
+_QUARTERS = 7
+OF_THE_WAY = (ConnectionError, TimeoutError, socket.gaierror)
+"""What is raised on the way to a source, and for no row."""
 _LOG = logging.getLogger("zipline.fetch.external")
 
 
@@ -52,7 +60,7 @@ class Answer:
 
 
 class ExternalClient:
-    """Asks one source. Thread-safe; `close` lets its threads end."""
+    """Asks one source. Thread-safe; its threads end when nobody has it any more, or by `close`."""
 
     def __init__(self, source: ExternalSource) -> None:
         self._source = source
@@ -60,6 +68,7 @@ class ExternalClient:
         self._seconds = duration_micros(source.timeout) / 1_000_000
         self._handler = _of_url(source.handler, self._seconds) if isinstance(source.handler, str) else source.handler
         self._workers = _Workers(source.title)
+        weakref.finalize(self, self._workers.close)
         self._breaker = Breaker()
         self.failures = 0
 
@@ -75,7 +84,7 @@ class ExternalClient:
         if not self._breaker.may_ask():
             return lambda: self._all(len(asked), "unavailable", f"not asked: it failed {TOLERATED} times in a row")
         ends = monotonic() + self._seconds
-        future = self._workers.begin(lambda: _spared(self._handler, asked, ends))
+        future = self._workers.begin(lambda: _spared(self._handler, asked, ends, self._reason))
         return lambda: self._answers(len(asked), future, ends)
 
     def _answers(self, count: int, future: Future[Any], ends: float) -> list[Answer]:
@@ -83,7 +92,7 @@ class ExternalClient:
             answers = future.result(max(0.0, ends - monotonic()))
         except Exception as wrong:
             self._breaker.failed()
-            return self._all(count, "unavailable", _reason(wrong, self._source.timeout))
+            return self._all(count, "unavailable", self._reason(wrong))
         finally:
             future.cancel()
         self._breaker.answered()
@@ -92,7 +101,7 @@ class ExternalClient:
         except Exception:  # objects of the handler's own kinds may do anything when they are looked at
             some = None
         if some is None:
-            return self._all(count, "error", f"the handler answered no list of {count} rows")
+            return self._all(count, "error", _shapeless(count))
         return [self._answer(answer) for answer in some]
 
     def close(self) -> None:
@@ -104,14 +113,19 @@ class ExternalClient:
         _LOG.warning("%s: %s", self._source.title, reason)
         return [self._nothing(status, reason)] * count
 
+    def _reason(self, wrong: Exception) -> str:
+        if isinstance(wrong, TimeoutError):
+            return f"no answer within {self._source.timeout}"
+        return f"{type(wrong).__name__}: {wrong}"
+
     def _nothing(self, status: Status, reason: str | None = None) -> Answer:
         return Answer(dict.fromkeys(self._fits), status, reason)
 
     def _answer(self, answer: object) -> Answer:
         if answer is None:
             return self._nothing("default")
-        if isinstance(answer, _Raised):
-            return self._wrong(_reason(answer.wrong, self._source.timeout), "unavailable")
+        if isinstance(answer, _Failed):
+            return self._wrong(answer.reason, answer.status)
         if not isinstance(answer, Mapping):
             return self._wrong(f"a row of the answer is {type(answer).__name__}, not a mapping")
         try:
@@ -137,63 +151,62 @@ def fitted(dtype: DataType) -> Callable[[Any], Any]:
     return lambda value: from_algebra(clean(value), dtype)
 
 
-class _Raised(NamedTuple):
-    """What a handler raised for a row, in the place of its answer."""
+class _Failed(NamedTuple):
+    """What became of a row of which the handler gave no answer, in the place of it."""
 
-    wrong: Exception
-
-
-def _spared(handler: Handler, rows: Sequence[Row], ends: float) -> Any:
-    """What a handler answers, with `_Raised` for the rows that it raises for; what it raises, where that is for all."""
-    try:
-        return handler(rows)
-    except Exception as wrong:
-        return _by_halves(handler, rows, wrong, ends)
+    status: Status
+    reason: str
 
 
-def _by_halves(handler: Handler, rows: Sequence[Row], wrong: Exception, ends: float) -> list[Any]:
-    """The answers for rows that the handler has raised `wrong` for; raises it where it raises for both halves, too.
+def _spared(handler: Handler, rows: Sequence[Row], ends: float, reason: Callable[[Exception], str]) -> Any:
+    """What a handler answers, with `_Failed` for the rows that it raises for; what it raises, where that is for all.
 
-    So a source that is down is asked three times for a batch, and one that cannot take one key of a batch of n about
-    2 log2(n) times.
+    Where it raises it is asked by halves, and those by halves: a source that is down seven times for a batch, one that
+    cannot take one key of n about 2 log2(n) times, and never more than `MOST_CALLS`. Every call has rows of its own,
+    for a handler may do with them what it likes.
     """
-    is_of_the_way = isinstance(wrong, OSError)  # to the source, and no row's: nobody answers there for a half
-    if is_of_the_way or len(rows) == 1 or monotonic() > ends:
-        raise wrong
-    halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    found = [_tried(handler, half) for half in halves]
-    if all(isinstance(each, _Raised) for each in found):
-        raise wrong
-    return [answer for half, each in zip(halves, found, strict=True) for answer in _rest(handler, half, each, ends)]
-
-
-def _rest(handler: Handler, rows: Sequence[Row], found: list[Any] | _Raised, ends: float) -> list[Any]:
-    if not isinstance(found, _Raised):
-        return found
     try:
-        return _by_halves(handler, rows, found.wrong, ends)
+        return handler(_own(rows))
     except Exception as wrong:
-        return [_Raised(wrong)] * len(rows)
+        if isinstance(wrong, OF_THE_WAY) or len(rows) == 1:
+            raise
+        first = wrong
+    answers: list[Any] = [None] * len(rows)
+    pending: deque[tuple[int, int, Exception]] = deque([(0, len(rows), first)])
+    calls, answered = 1, 0
+    while pending:
+        start, stop, wrong = pending.popleft()
+        if calls >= _QUARTERS and not answered:
+            raise first
+        if stop - start == 1 or calls >= MOST_CALLS or monotonic() > ends or isinstance(wrong, OF_THE_WAY):
+            answers[start:stop] = [_Failed("unavailable", reason(wrong))] * (stop - start)
+            continue
+        middle = (start + stop) // 2
+        for low, high in ((start, middle), (middle, stop)):
+            calls += 1
+            try:
+                found = handler(_own(rows[low:high]))
+                whole = list(found) if _is_list(found) and len(found) == high - low else None
+            except Exception as wrong:
+                pending.append((low, high, wrong))
+                continue
+            answered += high - low
+            answers[low:high] = whole or [_Failed("error", _shapeless(high - low))] * (high - low)
+    if not answered:
+        raise first
+    return answers
 
 
-def _tried(handler: Handler, rows: Sequence[Row]) -> list[Any] | _Raised:
-    try:
-        answers = handler(rows)
-        if _is_list(answers) and len(answers) == len(rows):
-            return list(answers)
-        return _Raised(ValueError(f"the handler answered no list of {len(rows)} rows"))
-    except Exception as wrong:
-        return _Raised(wrong)
+def _own(rows: Sequence[Row]) -> list[Row]:
+    return [dict(row) for row in rows]
+
+
+def _shapeless(count: int) -> str:
+    return f"the handler answered no list of {count} rows"
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-
-
-def _reason(wrong: BaseException, timeout: str) -> str:
-    if isinstance(wrong, TimeoutError):
-        return f"no answer within {timeout}"
-    return f"{type(wrong).__name__}: {wrong}"
 
 
 class _Workers:
@@ -225,6 +238,7 @@ class _Workers:
             task, future = item
             if future.set_running_or_notify_cancel():
                 _settle(future, task)
+            del item, task, future  # they know the client, which is to go when nobody else has it
             with self._guard:
                 self._open -= 1
 

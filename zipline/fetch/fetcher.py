@@ -35,6 +35,8 @@ from zipline.tables.catalog import Catalog, open_catalog
 
 Instant: TypeAlias = dt.datetime | dt.date | str | int
 LOOK = 2.0
+LOOK_AGAIN = 60.0
+"""Seconds after which it is tried again to take up what could not be."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +60,6 @@ class Fetcher:
         self.store = store or open_store(self.project)
         self._definitions, self._catalog = definitions, catalog
         self._folder: Path | None = None
-        self._told: tuple[Path, str] | None = None
         self._looks = float("inf") if definitions is not None else 0.0
         self._cache = FetchCache() if cache is None else cache
         self._joins: dict[str, JoinFetch] = {}
@@ -92,22 +93,22 @@ class Fetcher:
 
     def _look(self) -> Definitions:
         """Takes up what was applied since: all joins that were asked for at once, but those that are no more."""
-        folder, definitions = served_folder(self.project, self.store), self._definitions
-        if definitions is None or folder != self._folder:
-            try:
-                found = load(folder)
-                names = {str(join.name) for join in found.joins} & self._joins.keys()
-                self._joins = {name: self._planned(name, found) for name in names}
-                definitions = self._definitions = found
-                self._folder = folder
-            except Exception as wrong:
-                if definitions is None:
-                    raise
-                if self._told != (folder, str(wrong)):
-                    _log.error("what was applied is not taken up: %s: %s", type(wrong).__name__, wrong)
-                self._told = folder, str(wrong)
-        self._looks = monotonic() + LOOK
-        return definitions
+        definitions = self._definitions
+        try:
+            folder = served_folder(self.project, self.store)
+            if definitions is None or folder != self._folder:
+                definitions = load(folder)
+                names = {str(join.name) for join in definitions.joins} & self._joins.keys()
+                self._joins = {name: self._planned(name, definitions) for name in names}
+                self._definitions, self._folder = definitions, folder
+            self._looks = monotonic() + LOOK
+            return definitions
+        except Exception as wrong:
+            if self._definitions is None:
+                raise
+            self._looks = monotonic() + LOOK_AGAIN
+            _log.error("what was applied is not taken up: %s: %s", type(wrong).__name__, wrong)
+            return self._definitions
 
     def _planned(self, name: str, definitions: Definitions) -> JoinFetch:
         catalog = self._catalog or open_catalog(project=self.project)

@@ -39,7 +39,7 @@ import lmdb
 
 from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
-from zipline.stores.lmdb_environments import DATA, given_back, taken
+from zipline.stores.lmdb_environments import DATA, given_back, is_of, taken
 from zipline.stores.tiles import behind, day_of
 from zipline.stores.uploads import batches, decoded, encoded, readable, succeeded
 
@@ -165,7 +165,8 @@ class LmdbStore:
         return listing
 
     def _forget(self, space: str, listed: Sequence[Generation]) -> None:
-        """Closes generations that are not listed any more, as soon as no thread has them.
+        """Closes generations that are not listed any more, as soon as no thread has them, and tiles of a space that was
+        removed, and may have been made anew.
 
         None is closed here: a thread may be reading it, or what it was given of it, whatever the clock says.
         """
@@ -175,7 +176,14 @@ class LmdbStore:
             for place in own:
                 if place.generation not in names:
                     del self._environments[place]
+            self._forget_tiles(space)
             self._forgotten += 1
+
+    def _forget_tiles(self, space: str) -> None:
+        """Those of a file that is not there any more: a version that comes back has the name that it had."""
+        tiles = self._environments.get(Place(space))
+        if tiles is not None and not is_of(tiles, self._of(space) / TILES):
+            del self._environments[Place(space)]
 
     def _let_go(self) -> None:
         """Ends what this thread has of forgotten generations: it asks again, so it has done with what it was given."""
@@ -233,9 +241,10 @@ class LmdbStore:
     def _tiles(self, space: str, *, is_written: bool) -> lmdb.Environment | None:
         place = Place(space)
         environment = self._environments.get(place)
-        if environment is not None:
+        if environment is not None and not is_written:
             return environment
         with self._lock:
+            self._forget_tiles(space)
             if not is_written and not os.path.exists(self._tile_file(space)):
                 return None
             folder = self._of(space) / TILES

@@ -20,6 +20,7 @@ DATA = "data.mdb"
 _File: TypeAlias = "tuple[int, int, int]"
 _open: WeakValueDictionary[_File, lmdb.Environment] = WeakValueDictionary()
 _holders: WeakKeyDictionary[lmdb.Environment, int] = WeakKeyDictionary()
+_files: WeakKeyDictionary[lmdb.Environment, tuple[int, int]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -32,9 +33,15 @@ def taken(folder: Path, opened: Callable[[], lmdb.Environment]) -> lmdb.Environm
             found = opened()
             file = _file(folder)
             if file is not None:
-                _open[file] = found
+                _open[file], _files[found] = found, file[1:]
         _holders[found] = _holders.get(found, 0) + 1
         return found
+
+
+def is_of(environment: lmdb.Environment, folder: Path) -> bool:
+    """Whether it is still that of the file that lies in a folder: this may be gone, or be another one by now."""
+    file = _file(folder)
+    return file is not None and _files.get(environment) == file[1:]
 
 
 def given_back(environment: lmdb.Environment) -> None:

@@ -18,6 +18,7 @@ from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import DAY, day_text, now, to_text
 from zipline.fetch.applied import applied, pack, publish, read
+from zipline.orchestration.events.posting import EventLog
 from zipline.project import load_project
 from zipline.registry.locks import Locks
 from zipline.stores.contract import PlaceError, StoreError
@@ -152,6 +153,56 @@ def test_a_fetcher_takes_up_what_is_applied(tmp_path: Path, caplog: pytest.LogCa
         until(lambda value=value: spent() == (value, "ok"))  # type: ignore[misc]
     publish_broken(folder)
     until(lambda: spent() == (10.0, "ok") and "what was applied is not taken up" in caplog.text)
+    assert caplog.text.count("not taken up") == 1
+    fetcher.close()
+
+
+def test_a_fetcher_goes_on_while_it_cannot_read_what_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = project(tmp_path)
+    run(folder)
+    fetcher = Fetcher(folder)
+    row = {"user": "u1", "item": "a", "amount": 1.0}
+    assert fetcher.fetch(JOIN, [row]).rows()[0][SUM] == 30.0
+    asked = []
+
+    def unreadable(*_: Any) -> Path:
+        asked.append(1)
+        raise PlaceError("the definitions that were applied cannot be read")
+
+    monkeypatch.setattr("zipline.fetch.fetcher.served_folder", unreadable)
+    until(lambda: fetcher.fetch(JOIN, [row]).rows()[0][SUM] == 30.0 and bool(asked))
+    for _ in range(5):
+        assert fetcher.fetch(JOIN, [row]).rows()[0][SUM] == 30.0
+    assert len(asked) == 1, "not at every fetch"
+    assert "cannot be read" in caplog.text
+    fetcher.close()
+
+
+def test_a_version_that_was_removed_and_comes_back_is_read_as_it_is_now(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    fetcher, log = Fetcher(folder), EventLog(load_project(folder))
+
+    def spent() -> Any:
+        found = fetcher.fetch(JOIN, [{"user": "u1", "item": "a", "amount": 1.0}])
+        return found.rows()[0][SUM], [name for name in found.features if "last_k" in name]
+
+    def buy(amount: float) -> None:
+        log.post("orders", [{"user": "u1", "amount": amount, "item": "a", "t": to_text(now())}])
+
+    buy(100.0)
+    run(folder)
+    until(lambda: spent() == (130.0, ["spent_item_last_k3_30d"]))
+    for number in (4, 5):
+        change(folder, f"k={number - 1}", f"k={number}")
+        run(folder)
+        until(lambda number=number: spent() == (130.0, [f"spent_item_last_k{number}_30d"]))  # type: ignore[misc]
+    buy(50.0)
+    change(folder, "k=5", "k=3")
+    run(folder)
+    until(lambda: spent()[1] == ["spent_item_last_k3_30d"])
+    until(lambda: spent()[0] == 180.0)
     fetcher.close()
 
 

@@ -1,5 +1,6 @@
 """External sources in a fetch: asked beside the store, each key once, and their failures are theirs alone."""
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -158,7 +159,67 @@ def test_a_source_that_raises_for_every_key_is_asked_by_halves_once() -> None:
     for _ in range(20):
         found = local.fetch("join", [{"user": user} for user in range(64)])
         assert {found.status(row, "limits_amount") for row in range(64)} == {"unavailable"}
-    assert calls == [64, 32, 32] * 5
+    assert calls == [64, 32, 32, 16, 16, 16, 16] * 5
+
+
+def test_keys_in_both_halves_that_a_handler_cannot_take_cost_no_other_key_its_answer() -> None:
+    bad = {3, 40, 63}
+
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        if bad & {row["user"] for row in rows}:
+            raise FileNotFoundError("no file of this key")
+        return [{"amount": float(row["user"])} for row in rows]
+
+    local = platform(JoinPart(limits(handler)))
+    for _ in range(8):
+        found = local.fetch("join", [{"user": user} for user in range(64)])
+        expected = [(None, "unavailable") if user in bad else (float(user), "ok") for user in range(64)]
+        assert [
+            (row["limits_amount"], found.status(n, "limits_amount")) for n, row in enumerate(found.rows())
+        ] == expected
+
+
+def test_a_handler_may_do_with_its_rows_what_it_likes() -> None:
+    def handler(rows: Any) -> list[Any]:
+        found = [{"amount": float(row["user"])} for row in rows]
+        rows.sort(key=lambda row: -row["user"])
+        for row in rows:
+            row["user"] += 1_000
+        if 1_005 in {row["user"] for row in rows}:
+            raise ValueError("not this one")
+        return found
+
+    local = platform(JoinPart(limits(handler)))
+    found = local.fetch("join", [{"user": user} for user in (9, 5, 1, 3)])
+    assert [row["limits_amount"] for row in found.rows()] == [9.0, None, 1.0, 3.0]
+
+
+def test_of_a_half_of_another_shape_the_values_are_in_error() -> None:
+    def handler(rows: Sequence[Any]) -> list[Any]:
+        if len(rows) == 4:
+            raise ValueError("too many")
+        return [{"amount": 1.0}] * (2 if rows[0]["user"] == 1 else 3)
+
+    local = platform(JoinPart(limits(handler)))
+    found = local.fetch("join", [{"user": user} for user in (1, 2, 3, 4)])
+    assert [found.status(row, "limits_amount") for row in range(4)] == ["ok", "ok", "error", "error"]
+
+
+def test_threads_of_sources_end_with_those_who_ask_them() -> None:
+    def named() -> int:
+        return sum(thread.name == "external limits" for thread in threading.enumerate())
+
+    before = named()
+    ANSWERS["first"] = lambda rows: [{"amount": 1.0} for _ in rows]
+    local = platform(JoinPart(limits(ANSWERS["first"])))
+    assert local.fetch("join", [{"user": 1}]).status(0, "limits_amount") == "ok"
+    assert named() == before + 1
+    del local
+    gc.collect()
+    ends = time.monotonic() + 10
+    while named() > before:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def test_keys_of_a_source_are_typed_as_all_keys_are() -> None:

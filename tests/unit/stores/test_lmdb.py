@@ -295,6 +295,28 @@ def test_an_upload_that_cannot_begin_holds_up_no_other(tmp_path: Path, monkeypat
     store.close()
 
 
+def test_tiles_of_a_space_that_was_removed_and_came_back_are_the_new_ones(tmp_path: Path) -> None:
+    """A definition that comes back has its space again; whoever had its former tiles open must not go on with them."""
+    writer, reader, other = (LmdbStore(tmp_path) for _ in range(3))
+    upload(writer, {b"a": b"1"})
+    for store in (reader, other):
+        store.put_tiles("carriers", [(b"a", b"old"), (b"b", b"old")])
+        assert read(store, None, b"a", b"b") == [b"old", b"old"]
+    writer.remove("carriers")
+    assert read(writer, None, b"a") == [None]
+    upload(writer, {b"a": b"2"})
+    writer.put_tiles("carriers", [(b"a", b"new")])
+    other.put_tiles("carriers", [(b"c", b"new")])
+    ends = time.monotonic() + 10
+    while read(reader, None, b"a", b"b", b"c") != [b"new", None, b"new"]:
+        reader.current("carriers")
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    assert read(other, None, b"a", b"b", b"c") == [b"new", None, b"new"]
+    for store in (writer, reader, other):
+        store.close()
+
+
 def test_stores_of_a_folder_in_one_process_share_what_is_open(tmp_path: Path) -> None:
     """LMDB has a file open once in a process: a stream beside a fetcher, or two fetchers, are two stores."""
     one, other = LmdbStore(tmp_path), LmdbStore(tmp_path)
