@@ -175,11 +175,11 @@ def _spared(handler: Handler, rows: Sequence[Row], ends: float, reason: Callable
     pending: deque[tuple[int, int, Exception]] = deque([(0, len(rows), first)])
     calls, answered = 1, 0
     while pending:
-        start, stop, wrong = pending.popleft()
+        start, stop, raised = pending.popleft()
         if calls >= _QUARTERS and not answered:
             raise first
-        if stop - start == 1 or calls >= MOST_CALLS or monotonic() > ends or isinstance(wrong, OF_THE_WAY):
-            answers[start:stop] = [_Failed("unavailable", reason(wrong))] * (stop - start)
+        if stop - start == 1 or calls >= MOST_CALLS or monotonic() > ends or isinstance(raised, OF_THE_WAY):
+            answers[start:stop] = [_Failed("unavailable", reason(raised))] * (stop - start)
             continue
         middle = (start + stop) // 2
         for low, high in ((start, middle), (middle, stop)):
@@ -187,11 +187,11 @@ def _spared(handler: Handler, rows: Sequence[Row], ends: float, reason: Callable
             try:
                 found = handler(_own(rows[low:high]))
                 whole = list(found) if _is_list(found) and len(found) == high - low else None
-            except Exception as wrong:
-                pending.append((low, high, wrong))
+            except Exception as again:
+                pending.append((low, high, again))
                 continue
             answered += high - low
-            answers[low:high] = whole or [_Failed("error", _shapeless(high - low))] * (high - low)
+            answers[low:high] = [_Failed("error", _shapeless(high - low))] * (high - low) if whole is None else whole
     if not answered:
         raise first
     return answers

@@ -184,15 +184,20 @@ def identified(source: Projection) -> Projection:
     dtype = id_type(source)
     if dtype is None or source.parent is None:
         return source
-    event_id = source.event_id or parse(ID_COLUMN, {ID_COLUMN: dtype}, subject=source.title)
-    is_in = [parse(f"{OUT_COLUMN} IS NULL", {OUT_COLUMN: BOOLEAN})] if _leaves_out(source.parent.left) else []
-    return replace(source, event_id=event_id, where=(*is_in, *source.where))
+    types = {**dict(source.parent.scoring_columns), ID_COLUMN: dtype, OUT_COLUMN: BOOLEAN}
+    own = ID_COLUMN if source.event_id is None else source.event_id.text
+    if not _leaves_out(source.parent.left):
+        return replace(source, event_id=source.event_id or parse(own, types, subject=source.title))
+    is_in = parse(f"{OUT_COLUMN} IS NULL", types)
+    if source.event_id is not None:  # of its own columns, which what is left out has not
+        own = f"CASE WHEN {OUT_COLUMN} IS NULL THEN {own} END"
+    return replace(source, event_id=parse(own, types, subject=source.title), where=(is_in, *source.where))
 
 
 def _leaves_out(left: Projection) -> bool:
-    """Whether there are rows of the left's table that have a time and are not among its rows, here or above."""
-    is_bounded = bool(left.where or left.start or left.end)
-    return is_bounded or (left.parent is not None and _leaves_out(left.parent.left))
+    """Whether a condition leaves out rows of the left's table, here or above. Its days do not: what is outside of them
+    is not read, and its id is nobody's."""
+    return bool(left.where) or (left.parent is not None and _leaves_out(left.parent.left))
 
 
 def id_type(source: Projection) -> DataType | None:

@@ -235,3 +235,35 @@ def test_what_is_no_batch_is_told_what_one_is(text: bytes, path: str) -> None:
         INTAKE.posted(text)
     assert wrong.value.path == path
     assert 'a batch is {"events": [{...}, ...]}' in str(wrong.value)
+
+
+KEYED = {
+    "at": TIMESTAMP,
+    "m": map_of(TIMESTAMP, BIGINT),
+    "l": array(struct(s=map_of(TIMESTAMP, map_of(TIMESTAMP, INT)))),
+}
+
+
+def test_texts_of_instants_as_keys_are_read_of_python_too() -> None:
+    intake = Intake("tab", KEYED, frozenset({"at"}))
+    finer, cut = "2024-05-05T10:00:00.1234567Z", dt.datetime(2024, 5, 5, 10, 0, 0, 123456, dt.timezone.utc)
+    row = {"at": AT, "m": {finer: 1}, "l": [{"s": {finer: {"1714903200000000": 2}, AT: None}}, None]}
+    events = intake.posted([row])
+    assert (
+        intake.arrow(events).to_pylist()
+        == intake.arrow(intake.posted(json.dumps({"events": [row]}).encode())).to_pylist()
+    )
+    assert intake.arrow(events).column("m").to_pylist() == [[(cut, 1)]]
+    (text,) = intake.encoded(events)
+    assert intake.arrow([intake.event(text)]).to_pylist() == intake.arrow(events).to_pylist()
+
+
+@pytest.mark.parametrize("key", ["2024-05-05", "20240505T10", "2024-W19-1", "junk", "", "1.5"])
+def test_a_key_that_is_no_instant_is_refused_with_its_row(key: str) -> None:
+    intake = Intake("tab", KEYED, frozenset({"at"}))
+    for column, value in (("m", {key: 1}), ("l", [{"s": {AT: {key: 1}}}])):
+        with pytest.raises(EventError) as refused:
+            intake.posted([{"at": AT}, {"at": AT, column: value}])
+        assert str(refused.value.path).startswith(f"$.events[1].{column}")
+        with pytest.raises(EventError):
+            intake.posted(json.dumps({"events": [{"at": AT, column: value}]}).encode())

@@ -244,6 +244,99 @@ def test_an_event_of_a_chain_that_comes_again_is_counted_once() -> None:
     assert local.fetch("board", [{"user": "u"}]).rows() == [{"counted_share_count": 1, "counted_share_sum": 5.0}]
 
 
+def counted_over(*sources: Any, left: EventSource | None = None) -> LocalPlatform:
+    """How many rows of sources over `orders` and `returns` there are of a user, and their sum."""
+    counted = GroupBy(
+        ["user"],
+        list(sources),
+        [Aggregation("price", Operation.COUNT), Aggregation("price", Operation.SUM)],
+        online=True,
+        name="counted",
+    )
+    board = Join(EventSource("asked", query=Query(["user"], time="t")), [JoinPart(counted)], online=True, name="board")
+    types = {"user": pa.string(), "price": pa.float64(), "t": T}
+    tables: dict[str, Any] = {
+        "orders": pa.schema({"id": pa.string(), **types, "ds": pa.string()}).empty_table(),
+        "returns": pa.schema({"id": pa.int64(), **types}).empty_table(),
+        "spent": SPENT.empty_table(),
+        "asked": [{"user": "u", "t": "2024-05-05T12:00:00Z"}],
+    }
+    local = LocalPlatform(board, tables=tables)
+    local.advance("2024-05-04T08:00:00Z")
+    local.upload("2024-05-03")
+    return local
+
+
+def over(table: str, name: str, **more: Any) -> JoinSource:
+    join = Join(stream(table, "user", "price", event_id="id", **more), [JoinPart(SPENDING)], online=True, name=name)
+    return JoinSource(join, Query(["user", "price"]))
+
+
+def plain(table: str, **more: Any) -> EventSource:
+    return EventSource(table, topic=Topic(table), query=Query(["user", "price"], time="t", event_id="id"), **more)
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ([over("orders", "one"), over("returns", "other")], (3, 64.0)),
+        ([over("orders", "one"), over("orders", "other")], (4, 114.0)),
+        ([plain("orders"), plain("returns")], (3, 64.0)),
+        ([over("orders", "one"), plain("orders")], (4, 114.0)),
+    ],
+    ids=["two joins of two tables", "two joins of a table", "two tables", "a join and its left"],
+)
+def test_ids_are_those_of_the_rows_of_one_source(sources: list[Any], expected: tuple[int, float]) -> None:
+    """Ids of different tables may be equal, and of different types; and a row may come by more ways than one."""
+    local = counted_over(*sources)
+    local.advance("2024-05-04T12:00:00Z")
+    for _ in range(2):
+        local.publish(
+            "orders", [{"id": n, "user": "u", "price": price, "t": START} for n, price in (("1", 50.0), ("2", 7.0))]
+        )
+        local.publish("returns", [{"id": 1, "user": "u", "price": 7.0, "t": START}])
+    local.advance("2024-05-05T12:00:00Z")
+    (found,) = local.fetch("board", [{"user": "u"}]).rows()
+    assert (found["counted_price_count"], found["counted_price_sum"]) == expected
+    assert local.backfill("board").to_pylist()[0] | found == local.backfill("board").to_pylist()[0]
+
+
+def bounded(table: str) -> EventSource:
+    query = Query(["user", "price"], time="t", event_id="id", start="2024-05-05")
+    return EventSource(table, topic=Topic(table), query=query)
+
+
+@pytest.mark.parametrize("is_chained", [False, True])
+def test_an_id_on_a_day_that_is_not_read_is_nobodys(is_chained: bool) -> None:
+    source: Any = bounded("orders")
+    if is_chained:
+        join = Join(source, [JoinPart(SPENDING)], online=True, name="one")
+        source = JoinSource(join, Query(["user", "price"]))
+    local = counted_over(source)
+    for day, price in (("2024-05-04", 1.0), ("2024-05-05", 2.0), ("2024-05-05", 4.0)):
+        local.advance(f"{day}T10:00:00Z")
+        local.publish("orders", [{"id": "o", "user": "u", "price": price, "t": f"{day}T09:00:00Z", "ds": day}])
+    local.advance("2024-05-05T12:00:00Z")
+    (found,) = local.fetch("board", [{"user": "u"}]).rows()
+    assert (found["counted_price_count"], found["counted_price_sum"]) == (1, 2.0)
+    (backfilled,) = local.backfill("board").to_pylist()
+    assert (backfilled["counted_price_count"], backfilled["counted_price_sum"]) == (1, 2.0)
+
+
+def test_what_is_left_out_has_no_id_of_a_join_sources_own() -> None:
+    """Two events of one instant, of which a condition leaves one out."""
+    left = stream("orders", "user", "price", event_id="id", where=["price > 5"])
+    join = Join(left, [JoinPart(SPENDING)], online=True, name="one")
+    own = {"event_id": "CAST(ts AS STRING)"}
+    local = counted_over(JoinSource(join, Query(["user", "price"], **own)))  # type: ignore[arg-type]
+    local.advance("2024-05-04T12:00:00Z")
+    local.publish("orders", [{"id": str(price), "user": "u", "price": price, "t": START} for price in (1.0, 9.0)])
+    local.advance("2024-05-05T12:00:00Z")
+    (found,) = local.fetch("board", [{"user": "u"}]).rows()
+    (backfilled,) = local.backfill("board").to_pylist()
+    assert found["counted_price_sum"] == backfilled["counted_price_sum"] == 9.0
+
+
 def test_rows_wait_until_the_joins_features_can_be_had() -> None:
     tables = {"spent": rows(SPENT), "visits": visit(1, "a", "north", 3, 8, START), "asked": rows(ASKED)}
     local = LocalPlatform(BOARD, tables=tables)

@@ -371,15 +371,16 @@ def _read(kept: Kept, source: Projection, tables: Mapping[str, StreamTable], col
     place = ", ".join([_big(kept.tile), t, available, *keys])
     items = [f"zipline_place({place}) AS place", f"{weight} AS weight", f"{t} AS t", f"{known} AS known"]
     items += [f"{column} AS c{number}" for number, column in enumerate(columns)]
-    conditions = [*_timed(source, table), *_bounded(source)]
+    conditions = [*_timed(source, table)]
     conditions += [f"({_all_of(source.where)})"] if source.where else []
     conditions += [_is_key(sql, dtype) for sql, (_, dtype) in zip(keys, kept.group_by.keys, strict=True)]
-    return f"SELECT {', '.join(items)}\nFROM {taken(table, source.event_id)}{_where(conditions)}"
+    return f"SELECT {', '.join(items)}\nFROM {taken(table, source.event_id, _bounded(source))}{_where(conditions)}"
 
 
-def taken(table: StreamTable, event_id: Expression | None) -> str:
-    """The events of a table that are no letters; of those with one id the first to come, as it is with no other."""
-    name, conditions = _name("in", table.name), [f"NOT {_IS_WRONG}", f"NOT {_IS_LATE}"]
+def taken(table: StreamTable, event_id: Expression | None, bounds: Sequence[str] = ()) -> str:
+    """The events of a table within bounds that are no letters; of those with one id the first to come, as it is with no
+    other."""
+    name, conditions = _name("in", table.name), [f"NOT {_IS_WRONG}", f"NOT {_IS_LATE}", *bounds]
     if event_id is None:
         return f"(SELECT * FROM {name}{_where(conditions)})"
     identity = _sql(event_id)

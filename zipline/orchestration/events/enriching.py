@@ -80,7 +80,7 @@ class Enricher:
                 found[place] = text
         if self._is_told_out and left.num_rows < len(found):
             is_left = np.array([text is None for text in found])
-            outside = self._read(_unbounded(self._left), rows.filter(pa.array(is_left)))
+            outside = self._read(_unconditional(self._left), rows.filter(pa.array(is_left)))
             for place, text in zip(outside.column(_PLACE).to_pylist(), self._told_out(outside), strict=True):
                 found[place] = text
         return found
@@ -207,11 +207,11 @@ def _numbered(left: Projection) -> Projection:
     )
 
 
-def _unbounded(left: Projection) -> Projection:
-    """All rows of its table: their places, ids and times."""
+def _unconditional(left: Projection) -> Projection:
+    """All rows of its days: their places, ids and times."""
     own = {name: left.column_types[name] for name in (_PLACE, ID_COLUMN)}
     select = tuple((name, left.columns[name]) for name in own)
-    return replace(left, select=select, types=tuple(own.values()), where=(), start=None, end=None)
+    return replace(left, select=select, types=tuple(own.values()), where=())
 
 
 def _values(column: pa.ChunkedArray, dtype: DataType) -> list[Any]:

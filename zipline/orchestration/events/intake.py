@@ -48,6 +48,7 @@ from zipline.types import (
     DecimalType,
     MapType,
     StructType,
+    every_type,
 )
 
 MOST_EVENTS = 10_000
@@ -93,6 +94,7 @@ class Intake:
         self.evaluation = Evaluation(table, self.columns, sources)
         self._fields = {name: f"c{number}" for number, name in enumerate(self.columns)}
         self._convert = {name: _converter(dtype) for name, dtype in self.columns.items()}
+        self._keyed = {name for name, dtype in self.columns.items() if any(map(_is_by_instants, every_type(dtype)))}
         try:
             self._batch = self._batch_of(_CUT_OFF)
             self._decode_batch = _decoder(self._batch_of)
@@ -128,9 +130,8 @@ class Intake:
             if isinstance(batch, bytes):
                 events: list[Event] = self._decode_batch(batch).events
             else:
-                events = msgspec.convert(
-                    {"events": [dict(row) for row in batch]}, self._batch, dec_hook=read_instant
-                ).events
+                rows = [self._row(number, row) for number, row in enumerate(batch)]
+                events = msgspec.convert({"events": rows}, self._batch, dec_hook=read_instant).events
         except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError, ValueError) as wrong:
             found = self._wrong(wrong)
             is_no_batch = isinstance(wrong, msgspec.ValidationError) and _OF_BATCH.fullmatch(found.path or "")
@@ -139,6 +140,16 @@ class Intake:
             raise UsageError(f"{len(events):,} events are too many", hint=f"post at most {MOST_EVENTS:,} at once")
         self.evaluation.check(self.arrow(events, "$.events"), "$.events")
         return events
+
+    def _row(self, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """With instants for what is text of them as keys of maps, for which msgspec asks nobody."""
+        row = dict(given)
+        for name in self._keyed & row.keys():
+            try:
+                row[name] = _with_instants(row[name], self.columns[name])
+            except ValueError as wrong:
+                raise EventError(f"{wrong} as a key", path=f"$.events[{number}].{name}", subject=self.table) from None
+        return row
 
     def event(self, text: Any) -> Event:
         """One event as JSON; EventError where it is none. What Arrow cannot hold is found by `arrow`."""
@@ -265,6 +276,26 @@ class _Instants(NamedTuple):
 
 _MICROS = Annotated[int, msgspec.Meta(ge=FIRST_INSTANT, le=LAST_INSTANT)]
 _AS_THEY_ARE, _CUT_OFF = _Instants(_MICROS | dt.datetime, _MICROS | dt.datetime), _Instants(Instant, InstantKey)
+
+
+def _is_by_instants(dtype: DataType) -> bool:
+    return isinstance(dtype, MapType) and dtype.key == TIMESTAMP
+
+
+def _with_instants(value: Any, dtype: DataType) -> Any:
+    """A value in which keys of maps that are text of instants are these; what it is besides is not looked at."""
+    if isinstance(dtype, ArrayType) and isinstance(value, (list, tuple)):
+        return [_with_instants(each, dtype.element) for each in value]
+    if isinstance(dtype, StructType) and isinstance(value, Mapping):
+        fields = dict(dtype.fields)
+        return {name: _with_instants(each, fields[name]) if name in fields else each for name, each in value.items()}
+    if isinstance(dtype, MapType) and isinstance(value, Mapping):
+        is_text = _is_by_instants(dtype)
+        return {
+            read_instant(InstantKey, key) if is_text and type(key) is str else key: _with_instants(each, dtype.value)
+            for key, each in value.items()
+        }
+    return value
 
 
 def _decoder(kind: Callable[[_Instants], Any]) -> Callable[[Any], Any]:

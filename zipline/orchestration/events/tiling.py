@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from zipline.orchestration.events.logs import Clock, Position
 from zipline.orchestration.events.seen import Seen
 from zipline.orchestration.events.standing import Tiles
 from zipline.plan.online import Kept
+from zipline.plan.steps import Projection
 from zipline.stores.contract import Item, Store
 from zipline.tables.catalog import open_catalog
 from zipline.types import TIMESTAMP
@@ -71,33 +72,31 @@ class Feed(Tiles):
 
     def _begin(self, own: set[bytes] | None, logs: Mapping[str, dict[str, int]]) -> None:
         super()._begin(own, logs)
-        self._seen = [
-            (identity, Seen(self._store, self.space, number, identity.type, own))
-            for number, identity in enumerate(
-                {s.event_id.text: s.event_id for s in self.kept.streams if s.event_id is not None}.values()
-            )
-        ]
+        self._seen: dict[_Ids, Seen] = {}
+        for ids in filter(None, map(_ids_of, self.kept.streams)):
+            if ids not in self._seen:
+                self._seen[ids] = Seen(self._store, self.space, len(self._seen), ids.expression.type, own)
 
     def _read(self, table: str, rows: pa.Table) -> tuple[Available, list[Item], int]:
         """The rows as the sources read them, what to write of their ids, and how many had an id that was known."""
-        masks: dict[str, NDArray[np.bool_]] = {}
+        masks: dict[_Ids | None, NDArray[np.bool_]] = {}
         items: list[Item] = []
-        for identity, seen in self._seen:
-            if identity.text in self._identities(table):
-                masks[identity.text], more = seen.first(self._ids(identity, rows, table), self._clock())
+        rows = self._with_day(table, rows)
+        for ids, seen in self._seen.items():
+            if ids.table == table:
+                masks[ids], more = seen.first(self._ids(ids, rows), self._clock())
                 items += more
         repeated = max((int((~mask).sum()) for mask in masks.values()), default=0)
         return self._available(table, rows, masks), items, repeated
 
-    def _available(self, table: str, rows: pa.Table, masks: Mapping[str, NDArray[np.bool_]]) -> Available:
+    def _available(self, table: str, rows: pa.Table, masks: Mapping[_Ids | None, NDArray[np.bool_]]) -> Available:
         """The rows of each source over the table: of one that declares an id, those whose id is new."""
-        sources, rows = self.kept.streams, self._with_day(table, rows)
-        texts = [source.event_id.text if source.event_id is not None else "" for source in sources]
-        readings: dict[str, Available] = {}
-        for text in dict.fromkeys(texts):
-            some = rows.filter(pa.array(masks[text])) if text in masks else rows
-            readings[text] = read_available(self.kept, open_catalog({table: some}), only=table)
-        found = tuple(readings[text].readings[n] for n, text in enumerate(texts))
+        sources, every = self.kept.streams, list(map(_ids_of, self.kept.streams))
+        readings: dict[_Ids | None, Available] = {}
+        for ids in dict.fromkeys(every):
+            some = rows.filter(pa.array(masks[ids])) if ids in masks else rows
+            readings[ids] = read_available(self.kept, open_catalog({table: some}), only=table)
+        found = tuple(readings[ids].readings[n] for n, ids in enumerate(every))
         return Available(self.kept.group_by, sources, found)
 
     def _with_day(self, table: str, rows: pa.Table) -> pa.Table:
@@ -112,16 +111,39 @@ class Feed(Tiles):
 
     def _evaluate(self, table: str, rows: pa.Table) -> None:
         """Whether the rows can be evaluated, ids and all."""
-        for identity, _ in self._seen:
-            if identity.text in self._identities(table):
-                self._ids(identity, rows, table)
+        rows = self._with_day(table, rows)
+        for ids in self._seen:
+            if ids.table == table:
+                self._ids(ids, rows)
         self._available(table, rows, {})
 
-    def _identities(self, table: str) -> set[str]:
-        return {s.event_id.text for s in self.kept.streams if s.table == table and s.event_id is not None}
+    def _ids(self, ids: _Ids, rows: pa.Table) -> list[Any]:
+        """The ids of rows; of those of other days, which a source never reads, none."""
+        found = [
+            to_algebra(each, ids.expression.type) for each in values_of(ids.expression, rows, ids.table).to_pylist()
+        ]
+        if ids.partition is None:
+            return found
+        days = rows.column(ids.partition).cast(pa.string()).to_pylist()
+        is_in = [(ids.start or day) <= day <= (ids.end or day) if day is not None else False for day in days]
+        return [each if inside else None for each, inside in zip(found, is_in, strict=True)]
 
-    def _ids(self, identity: Expression, rows: pa.Table, table: str) -> list[Any]:
-        return [to_algebra(each, identity.type) for each in values_of(identity, rows, table).to_pylist()]
+
+class _Ids(NamedTuple):
+    """Events of which each counts once: those of a table, of some days, by what makes an id of a row."""
+
+    table: str
+    expression: Expression
+    partition: str | None
+    start: str | None
+    end: str | None
+
+
+def _ids_of(source: Projection) -> _Ids | None:
+    if source.event_id is None:
+        return None
+    is_bounded = source.start is not None or source.end is not None
+    return _Ids(source.table, source.event_id, source.partition if is_bounded else None, source.start, source.end)
 
 
 __all__ = ["Feed", "Taken"]
