@@ -253,10 +253,9 @@ def _of_schema(table: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
             columns.append(column.cast(field.type))
         except pa.ArrowException as wrong:
             what = f"the column {field.name!r} of the table {table!r} is {field.type}: {wrong}"
-            if not pa.types.is_null(field.type):
-                raise UsageError(what) from None
-            what = f"the column {field.name!r} of the table {table!r} had no type when its features were planned"
-            raise UsageError(what, hint="give the first rows as an Arrow table: all of theirs were null") from None
+            is_unknown = "null" in str(field.type)
+            hint = "all of the first rows were null in it, or empty: give them as an Arrow table, with its type"
+            raise UsageError(what, hint=hint if is_unknown else None) from None
     return pa.table(columns, schema=schema)
 
 

@@ -106,7 +106,7 @@ class _Trace:
         if reading.waits or table not in self._queries:
             return
         made = self._made(table)
-        for label, outcome, _ in self._outcomes:
+        for label, outcome in self._outcomes:
             ways = {column: made.get(column, {}).get((label.table, outcome)) for column in sorted(reading.columns)}
             if paths := {column: way for column, way in ways.items() if way is not None}:
                 yield _Suspect(reading, label, outcome, tuple(paths), min(paths.values(), key=len))

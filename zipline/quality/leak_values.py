@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from zipline.engines.explanation import warm
 from zipline.engines.local.session import connect, query
+from zipline.engines.local.statements import all_of
 from zipline.plan.steps import Derived, Feature, JoinPlan, PartPlan, Projection
 from zipline.quality.leaks import Leak, Scene
 from zipline.tables.columns import quoted
@@ -47,7 +48,7 @@ def labels_as_features(scene: Scene) -> list[Leak]:
     known: dict[tuple[Projection, Projection, str], dict[str, float]] = {}
     for column, owner, readings in outputs(scene):
         for reading in readings:
-            for label, outcome, _ in outcomes:
+            for label, outcome in outcomes:
                 if reading.waits or reading.source.table != label.table or outcome not in reading.columns:
                     continue
                 key = (reading.source, label, outcome)
@@ -58,37 +59,55 @@ def labels_as_features(scene: Scene) -> list[Leak]:
     return [_leak(source, each) for (_, source), each in found.items()]
 
 
-def outcomes_of(scene: Scene) -> list[Outcome]:
-    """What the labels of a join are made of, ids and clocks apart."""
-    return [each for each in _label_values(scene.plan) if not each.is_counted or _has_nulls(scene, each)]
-
-
 class Outcome(NamedTuple):
-    """A column of a label's source that the label's value is made of. Of one that `is_counted` the label tells how many
-    are there, so nothing if none is null."""
+    """A column of a label's source that the label's value is made of."""
 
     source: Projection
     column: str
-    is_counted: bool
 
 
-def _label_values(plan: JoinPlan) -> Iterator[Outcome]:
-    """Those of values first: a column may be one of these and counted, too."""
-    seen = set()
-    for part in plan.labels:
-        for source in part.group_by.sources:
-            if source.parent is not None:
-                continue
-            named = frozenset[str]().union(*(source.columns[key].columns for key, _ in part.group_by.keys))
-            named |= source.time.columns if source.time is not None else frozenset()
-            valued = [f.input for f in part.needed if f.operation not in _SAYS_NOTHING]
-            valued += [name for name, _ in part.group_by.lookup if name in part.chosen]
-            counted = [f.input for f in part.needed if f.operation in _SAYS_NOTHING]
-            for inputs, is_counted in ((valued, False), (counted, True)):
-                for column in sorted(frozenset[str]().union(*(source.columns[i].columns for i in inputs)) - named):
-                    if (source.table, column) not in seen:
-                        seen.add((source.table, column))
-                        yield Outcome(source, column, is_counted)
+def outcomes_of(scene: Scene) -> list[Outcome]:
+    """What the labels of a join are made of, ids and clocks apart. A label that counts tells of what it counts where it
+    is null: nothing, if that is never so."""
+    sources = [
+        (part, source) for part in scene.plan.labels for source in part.group_by.sources if source.parent is None
+    ]
+    found: dict[tuple[str, str], Outcome] = {}
+    for part, source in sources:
+        told = [f.input for f in part.needed if f.operation not in _SAYS_NOTHING]
+        told += [f.bucket for f in part.needed if f.bucket]
+        told += [name for name, _ in part.group_by.lookup if name in part.chosen]
+        for column in _made_of(part, source, told):
+            found.setdefault((source.table, column), Outcome(source, column))
+    for part, source in sources:
+        counted = dict.fromkeys(f.input for f in part.needed if f.operation in _SAYS_NOTHING)
+        for column in _made_of(part, source, [name for name in counted if _has_nulls(scene, source, name)]):
+            found.setdefault((source.table, column), Outcome(source, column))
+    return list(found.values())
+
+
+def _made_of(part: PartPlan, source: Projection, names: Iterable[str]) -> list[str]:
+    """The table's columns that these of a source are computed of, but keys and the clock."""
+    named = frozenset[str]().union(*(source.columns[key].columns for key, _ in part.group_by.keys))
+    named |= source.time.columns if source.time is not None else frozenset()
+    return sorted(frozenset[str]().union(*(source.columns[name].columns for name in names)) - named)
+
+
+def _has_nulls(scene: Scene, source: Projection, name: str) -> bool:
+    """Whether a column of a source is null in any of its rows."""
+    table, counted = scene.catalog.table(source.table), source.columns[name]
+    read = counted.columns.union(*(condition.columns for condition in source.where))
+    if not read <= table.schema.keys():
+        return False
+    connection = connect()
+    try:
+        relation = warm.relation(connection, table, source, read)
+        asked = (
+            f"SELECT count(*) - count({counted.sql('duckdb')}) AS nulls FROM {relation} WHERE {all_of(source.where)}"
+        )
+        return bool(query(connection, asked, source.table).to_pylist()[0]["nulls"])
+    finally:
+        connection.close()
 
 
 def not_compared(plan: JoinPlan) -> Iterator[str]:
@@ -96,24 +115,12 @@ def not_compared(plan: JoinPlan) -> Iterator[str]:
     for part in plan.labels:
         for source in part.group_by.sources:
             columns = frozenset[str]().union(*(condition.columns for condition in source.where))
-            if columns and all(feature.operation in _SAYS_NOTHING for feature in part.needed):
+            is_count = all(feature.operation in _SAYS_NOTHING for feature in part.needed)
+            if columns and part.needed and is_count:
                 yield (
                     f"{', '.join(part.prefix + name for name in part.chosen)}: whether what it is counted by "
                     f"({', '.join(sorted(columns))}) is known to features before its time"
                 )
-
-
-def _has_nulls(scene: Scene, outcome: Outcome) -> bool:
-    table = scene.catalog.table(outcome.source.table)
-    if outcome.column not in table.schema:
-        return False
-    connection = connect()
-    try:
-        relation = warm.relation(connection, table, outcome.source, frozenset({outcome.column}))
-        asked = f"SELECT count(*) - count({quoted(outcome.column)}) AS nulls FROM {relation}"
-        return bool(query(connection, asked, outcome.source.table).to_pylist()[0]["nulls"])
-    finally:
-        connection.close()
 
 
 def outputs(scene: Scene) -> Iterator[tuple[str, str | None, list[Reading]]]:

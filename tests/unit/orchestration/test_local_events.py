@@ -95,7 +95,7 @@ def test_a_column_that_was_null_so_far_has_the_type_of_what_comes() -> None:
     assert local.assert_online_equals_offline("x.asked") == 1
     planned = LocalPlatform(join, tables=rows)
     planned.upload("2024-03-01")
-    with pytest.raises(UsageError, match="the column 'fare' of the table 'rides' had no type") as refused:
+    with pytest.raises(UsageError, match="the column 'fare' of the table 'rides' is null") as refused:
         planned.publish("rides", [RIDE])
     assert "Arrow" in str(refused.value.hint)
 

@@ -163,6 +163,29 @@ def test_a_label_that_counts_what_is_not_null(catalog: Catalog) -> None:
     assert found(never_null, catalog).leaks == (), "how many of them there are says nothing of what they are"
 
 
+def test_a_label_that_counts_tells_where_what_it_counts_is_null(catalog: Catalog) -> None:
+    left = EventSource("flights", Query(["flight_id", "carrier", "dest", "arr_delay"], time="sched_dep"))
+
+    def accused(*labels: LabelPart) -> list[str]:
+        parts = [part for each in labels for part in each.parts]
+        join = Join(left, [], labels=LabelPart(parts, offset="2d"), row_id=["flight_id"], name="departures")
+        return [leak.column for leak in found(join, catalog).leaks if leak.kind == "label as feature"]
+
+    assert accused(counted([], "CASE WHEN arr_delay > 15 THEN 1 END")) == ["arr_delay"]
+    assert accused(counted([], "COALESCE(arr_delay, 0)")) == []
+    assert accused(counted(["arr_delay IS NOT NULL"], "arr_delay")) == []
+
+
+def test_of_several_labels_each_is_looked_at_whatever_the_others_do(catalog: Catalog) -> None:
+    left = EventSource("flights", Query(["flight_id", "carrier", "dest"], time="sched_dep"))
+    rows = EventSource("flights", Query({"flight_id": "flight_id", "v": "dest"}, time="arr_time"))
+    last = GroupBy(["flight_id"], [rows], [Aggregation("v", Operation.LAST, windows=["2d"])], name="last")
+    parts = [*counted([], "dest").parts, JoinPart(last)]
+    for each in (parts, parts[::-1]):
+        join = Join(left, [], labels=LabelPart(each, offset="2d"), row_id=["flight_id"], name="departures")
+        assert only(found(join, catalog), "label as feature").column == "dest"
+
+
 def test_what_a_label_is_counted_by_may_be_the_outcome_and_is_said(catalog: Catalog) -> None:
     left = EventSource("flights", Query(["flight_id", "carrier"], time="sched_dep"))
     join = Join(left, [], labels=counted(["arr_delay > 15"], "flight_id"), row_id=["flight_id"], name="departures")
