@@ -40,7 +40,7 @@ import lmdb
 from zipline.clock import monotonic, now
 from zipline.stores.contract import GRACE, TILES_KEPT, Ask, Generation, Item, Place, PlaceError, StoreError
 from zipline.stores.lmdb_environments import DATA, given_back, is_of, taken
-from zipline.stores.tiles import behind, day_of
+from zipline.stores.tiles import POSITION, behind, day_of
 from zipline.stores.uploads import batches, decoded, encoded, readable, succeeded
 
 LISTING, TILES, LOCK, UNFINISHED = "generations.json", "tiles", ".lock", ".upload-"
@@ -88,6 +88,8 @@ class LmdbStore:
             try:
                 if place.generation is None:
                     if place not in fresh:
+                        if len(keys) == 1 and keys[0] == POSITION:  # who writes tiles asks, before he goes on
+                            self._forget_tiles(place.space)
                         fresh[place] = self._fresh_reader(place)
                     read = fresh[place]
                 else:
@@ -176,14 +178,18 @@ class LmdbStore:
             for place in own:
                 if place.generation not in names:
                     del self._environments[place]
-            self._forget_tiles(space)
             self._forgotten += 1
+        self._forget_tiles(space)
 
-    def _forget_tiles(self, space: str) -> None:
-        """Those of a file that is not there any more: a version that comes back has the name that it had."""
+    def _forget_tiles(self, space: str) -> bool:
+        """Those of a file that is not there any more, if so: a version that comes back has the name that it had."""
         tiles = self._environments.get(Place(space))
-        if tiles is not None and not is_of(tiles, self._of(space) / TILES):
-            del self._environments[Place(space)]
+        if tiles is None or is_of(tiles, self._of(space) / TILES):
+            return False
+        with self._lock:
+            if self._environments.get(Place(space)) is tiles:
+                del self._environments[Place(space)]
+        return True
 
     def _let_go(self) -> None:
         """Ends what this thread has of forgotten generations: it asks again, so it has done with what it was given."""
@@ -240,11 +246,12 @@ class LmdbStore:
 
     def _tiles(self, space: str, *, is_written: bool) -> lmdb.Environment | None:
         place = Place(space)
+        if is_written and self._forget_tiles(space):
+            raise StoreError(f"the tiles of {space} were removed while they were written")
         environment = self._environments.get(place)
-        if environment is not None and not is_written:
+        if environment is not None:
             return environment
         with self._lock:
-            self._forget_tiles(space)
             if not is_written and not os.path.exists(self._tile_file(space)):
                 return None
             folder = self._of(space) / TILES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,6 +216,24 @@ def publish_broken(folder: Path) -> None:
     change(folder, "online=True", "onlin=True")
     publish(opened, store, pack(folder / "configs"), read(opened, store, generation)[1])
     store.close()
+
+
+def test_a_version_comes_back_under_a_server_that_follows_events(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    with serving(folder) as server:
+        asking, expected = Asking(server), 30.0
+        for number in (3, 4, 5, 3, 4, 5, 3):
+            text = (folder / ORDERS).read_text()
+            (folder / ORDERS).write_text(re.sub(r"k=\d", f"k={number}", text))
+            post(server, "u1", 1.0)
+            run(folder)
+            post(server, "u1", 1.0)
+            expected += 2.0
+        until(lambda: asking.now() == expected)
+        fetcher = Fetcher(folder)
+        row = {"user": "u1", "item": "a", "amount": 1.0}
+        until(lambda: fetcher.fetch(JOIN, [row]).rows()[0][SUM] == expected)
+        fetcher.close()
 
 
 def test_an_apply_that_comes_after_another_does_what_there_is_to_do_by_then(

@@ -20,7 +20,7 @@ from zipline.clock import DAY
 from zipline.stores.contract import TILES_KEPT, Place, PlaceError, StoreError
 from zipline.stores.keys import key_writer
 from zipline.stores.lmdb import LmdbStore
-from zipline.stores.tiles import PROGRESS, coarse, fine
+from zipline.stores.tiles import POSITION, PROGRESS, coarse, fine
 from zipline.types import BIGINT, STRING
 
 
@@ -306,6 +306,8 @@ def test_tiles_of_a_space_that_was_removed_and_came_back_are_the_new_ones(tmp_pa
     assert read(writer, None, b"a") == [None]
     upload(writer, {b"a": b"2"})
     writer.put_tiles("carriers", [(b"a", b"new")])
+    with pytest.raises(StoreError, match="removed while they were written"):
+        other.put_tiles("carriers", [(b"c", b"new")])
     other.put_tiles("carriers", [(b"c", b"new")])
     ends = time.monotonic() + 10
     while read(reader, None, b"a", b"b", b"c") != [b"new", None, b"new"]:
@@ -314,6 +316,18 @@ def test_tiles_of_a_space_that_was_removed_and_came_back_are_the_new_ones(tmp_pa
         time.sleep(0.01)
     assert read(other, None, b"a", b"b", b"c") == [b"new", None, b"new"]
     for store in (writer, reader, other):
+        store.close()
+
+
+def test_who_writes_tiles_that_were_removed_begins_anew(tmp_path: Path) -> None:
+    """Whoever goes on where he was would make tiles that lack what came before, and say that they are complete."""
+    writer, other = LmdbStore(tmp_path), LmdbStore(tmp_path)
+    writer.put_tiles("carriers", [(POSITION, b"7"), (b"a", b"1")])
+    assert read(writer, None, POSITION) == [b"7"]
+    other.remove("carriers")
+    assert read(writer, None, POSITION) == [None]
+    assert not (tmp_path / "carriers").exists()
+    for store in (writer, other):
         store.close()
 
 
