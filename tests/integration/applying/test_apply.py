@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,12 @@ from zipline import Fetcher
 from zipline.cli.main import execute
 from zipline.clock import DAY, day_text, now, to_text
 from zipline.fetch.applied import applied, pack, publish, read
+from zipline.orchestration.applying import apply as applying
+from zipline.orchestration.applying.steps import Steps
+from zipline.orchestration.events.opening import tiles_lock
 from zipline.orchestration.events.posting import EventLog
 from zipline.project import load_project
+from zipline.registry import open_registry
 from zipline.registry.locks import Locks
 from zipline.stores.contract import PlaceError, StoreError
 from zipline.stores.lmdb import LmdbStore
@@ -58,9 +62,9 @@ class Asking:
         self.answers: list[tuple[int, Any, Any]] = []
         self.count = 0
 
-    def now(self) -> float:
+    def now(self) -> Any:
         with httpx.Client() as client:
-            return float(self._ask(client)["rows"][0]["values"][SUM])
+            return self._ask(client)["rows"][0]["values"][SUM]
 
     def _ask(self, client: httpx.Client) -> Any:
         row = {"user": "u1", "item": "a", "amount": 1.0}
@@ -234,6 +238,24 @@ def test_a_version_comes_back_under_a_server_that_follows_events(tmp_path: Path)
         row = {"user": "u1", "item": "a", "amount": 1.0}
         until(lambda: fetcher.fetch(JOIN, [row]).rows()[0][SUM] == expected)
         fetcher.close()
+
+
+def test_tiles_that_a_server_takes_up_while_an_apply_runs_are_left_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(tmp_path)
+    opened = load_project(folder)
+    check = applying._check_topics
+    with ExitStack() as held:
+
+        def taken_up(steps: Steps, *rest: Any) -> None:
+            check(steps, *rest)
+            (version,) = steps.fills
+            held.enter_context(tiles_lock(held.enter_context(open_registry(opened)), version.space))
+
+        monkeypatch.setattr(applying, "_check_topics", taken_up)
+        run(folder)
+    assert "shop.orders.spent: already followed" in capsys.readouterr().out
 
 
 def test_an_apply_that_comes_after_another_does_what_there_is_to_do_by_then(

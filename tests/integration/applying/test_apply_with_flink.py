@@ -85,7 +85,7 @@ def test_a_changed_job_takes_over_from_the_one_that_goes_on(tmp_path: Path, kafk
         with fetching(project) as fetch:
             assert [fetch("ann")[name] for name in ("sum_1h", "sum_3d", "counted_amount_max_1d")] == [30.0, 30.0, 10.0]
             produce(project, [bought(20, "ann", 3.0), bought(21, "ann", 11.0)])
-            until(lambda: fetch("ann")["sum_3d"] == 44.0 and fetch("ann")["counted_amount_max_1d"] == 11.0)
+            until(lambda: fetch("ann")["sum_3d"] == 44.0 and fetch("ann")["counted_amount_max_1d"] == 11.0, within=180)
             (status,) = alive(project).values()
             os.kill(status.process.pid, signal.SIGKILL)
             until(lambda: not alive(project))

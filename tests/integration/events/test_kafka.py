@@ -77,6 +77,7 @@ def test_a_part_that_a_position_lacks_is_read_from_its_beginning(kafka_servers: 
     assert len(read_all(log, {"0": 5})[0]) == 5
     admin = AdminClient({"bootstrap.servers": kafka_servers})
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result(30)
+    until(lambda: len(admin.list_topics(topic, timeout=5).topics[topic].partitions) == 3)
     log.close()
     log = KafkaLog("purchases", topic, Brokers(kafka_servers))
     records, position, _ = read_all(log, {"0": 5, "1": 5})

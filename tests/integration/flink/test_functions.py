@@ -123,7 +123,7 @@ CREATE TEMPORARY TABLE events (i BIGINT) WITH ('connector' = 'datagen', 'rows-pe
 ;
 CREATE TEMPORARY TABLE tiles (place BYTES, weight INT, t BIGINT, known BIGINT, n BIGINT) WITH (
     'connector' = 'zipline-tiles', 'servers' = '{kafka_servers}', 'topic' = '{topic}', 'feed' = '7',
-    'kept' = '5 s', 'tile' = '{Shared((counted,)).spec}')
+    'kept' = '10 s', 'tile' = '{Shared((counted,)).spec}')
 ;
 INSERT INTO tiles SELECT zipline_place({counted.tile}, CAST(0 AS BIGINT), CAST(0 AS BIGINT),
     CASE WHEN i IN (1, 2, 24) THEN CAST(0 AS BIGINT) ELSE CAST(1 AS BIGINT) END), 1, CAST(0 AS BIGINT),
@@ -137,7 +137,7 @@ INSERT INTO tiles SELECT zipline_place({counted.tile}, CAST(0 AS BIGINT), CAST(0
     for key in (0, 1):
         (content,) = (tile for place, tile in found.items() if place.startswith(write([key]) or b""))
         counts.append(int.from_bytes(content[EVENTS_AT * 8 : EVENTS_AT * 8 + 8], "little"))
-    assert counts == [1, 21], "the first two of one are ten seconds old, the others never more than one or two apart"
+    assert counts == [1, 21], "the first two of one are twenty seconds old, the others never more than one or two apart"
 
 
 def event(n: int) -> drawn.Row:

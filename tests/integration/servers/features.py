@@ -6,19 +6,22 @@ import datetime as dt
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 
 from zipline.cli.main import execute
-from zipline.clock import DAY, day_text, now
+from zipline.clock import DAY, MINUTE, SECOND, day_text, now
 from zipline.project import load_project
 from zipline.tables.delta import write_source
 
 JOIN = "shop.orders.checkout"
+PATIENT = 'deadline = "60s"'
 CONFIG = '''"""A shop: what a user has spent, and what an item costs."""
 
 from zipline import Accuracy, Aggregation, Contextual, Derivation, EventSource, GroupBy, Join, JoinPart, Operation
@@ -65,12 +68,17 @@ def today() -> int:
     return now() // DAY * DAY
 
 
-def project(folder: Path, settings: str = "") -> Path:
-    """The project, uploaded as of yesterday."""
+def project(folder: Path, settings: str = "", serve: str = "") -> Path:
+    """The project, uploaded as of yesterday. Not just before midnight, when that is soon the day before yesterday.
+
+    `serve` is what its servers are to do otherwise; by default they have more time than a busy machine takes.
+    """
+    if (left := DAY - now() % DAY) < 2 * MINUTE:
+        time.sleep(left / SECOND + 1)
     (folder / "configs" / "shop").mkdir(parents=True)
     (folder / "configs" / "shop" / "team.py").write_text('from zipline import Team\n\nteam = Team(owner="shop")\n')
     (folder / "configs" / "shop" / "orders.py").write_text(CONFIG)
-    (folder / "zipline.toml").write_text(f'name = "shop"\n{settings}')
+    (folder / "zipline.toml").write_text(f'name = "shop"\n{settings}\n[serve]\n{serve or PATIENT}\n')
     for table in ("orders", "visits"):
         write_source(table, orders(), None, project=load_project(folder))
     for name in ("spent", "sold"):
@@ -111,7 +119,9 @@ def serving(folder: Path, *options: str, env: dict[str, str] | None = None) -> I
         env=env,
     ) as process:
         try:
-            yield Server(process, _said(process)["url"])
+            server = Server(process, _said(process)["url"])
+            httpx.get(f"{server.url}/v2/health/live", timeout=60)  # it says its address before it has loaded anything
+            yield server
         finally:
             process.terminate()
             process.wait(timeout=60)

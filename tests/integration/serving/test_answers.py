@@ -18,7 +18,7 @@ def test_features_are_those_of_a_fetch(server: Server, shop) -> None:
     rows = rows_of(("u1", "a"), ("u2", "b"), ("nobody", "nothing"), (None, None))
     fetcher = Fetcher(shop)
     before = fetcher.fetch(JOIN, rows)
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         found = client.fetch(JOIN, rows)
     expected = fetcher.fetch(JOIN, rows)
     fetcher.close()
@@ -38,7 +38,7 @@ def test_features_are_those_of_a_fetch(server: Server, shop) -> None:
 
 
 def test_the_values_are_right(server: Server) -> None:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         (row,) = client.fetch(JOIN, [{"user": "u1", "item": "a", "amount": 3.0, "basket": 4}]).rows()
     assert row == {
         "spent_amount_sum_7d": 30.0,
@@ -51,7 +51,7 @@ def test_the_values_are_right(server: Server) -> None:
 
 
 def test_a_feature_of_a_column_that_is_not_given_is_an_error_and_the_others_are_not(server: Server) -> None:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         found = client.fetch(JOIN, [{"user": "u1", "item": "a"}])
     assert (found.rows()[0]["share"], found.status(0, "share")) == (None, "error")
     assert (found.rows()[0]["basket"], found.status(0, "basket")) == (None, "error")
@@ -59,7 +59,7 @@ def test_a_feature_of_a_column_that_is_not_given_is_an_error_and_the_others_are_
 
 
 def test_a_feature_whose_key_is_not_given_is_an_error_and_the_others_are_not(server: Server) -> None:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         found = client.fetch(JOIN, [{"item": "a", "amount": 3.0, "basket": 4}, {"user": "u1", "item": "a"}])
     lacking = {"spent_amount_sum_7d", "spent_amount_sum_30d", "spent_item_last_k3_30d", "share"}
     row = found.rows()[0]
@@ -70,7 +70,7 @@ def test_a_feature_whose_key_is_not_given_is_an_error_and_the_others_are_not(ser
 
 
 def test_rows_may_be_asked_as_of_a_time(server: Server) -> None:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         found = client.fetch(JOIN, rows_of(("u1", "a")), at=to_text(today() + 3_600_000_000))
     assert found.rows()[0]["spent_amount_sum_7d"] == 30.0
 
@@ -122,7 +122,7 @@ def test_awaited_calls_are_answered_together(server: Server) -> None:
     import asyncio
 
     async def all_of_them() -> list[dict[str, object]]:
-        async with Client(server.url, timeout=20) as client:
+        async with Client(server.url, timeout=60) as client:
             found = await asyncio.gather(*(client.afetch(JOIN, rows_of((f"u{n % 3 + 1}", "a"))) for n in range(60)))
         return [each.rows()[0] for each in found]
 
@@ -132,7 +132,7 @@ def test_awaited_calls_are_answered_together(server: Server) -> None:
 
 
 def test_the_joins_their_keys_and_features_are_listed(server: Server) -> None:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         (join,) = client.joins()
     assert join["name"] == JOIN
     assert {"name": "user", "type": "STRING", "required": True} in join["request"]
@@ -141,7 +141,7 @@ def test_the_joins_their_keys_and_features_are_listed(server: Server) -> None:
 
 
 def test_counters_tell_requests_features_and_reads(server: Server) -> None:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         client.fetch(JOIN, rows_of(("u1", "a")))
     page = httpx.get(f"{server.url}/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))

@@ -10,14 +10,14 @@ import httpx
 import pyarrow.dataset as ds
 import pytest
 
-from tests.integration.servers.features import JOIN, Server, command, project, rows_of, serving
+from tests.integration.servers.features import JOIN, PATIENT, Server, command, project, rows_of, serving
 from zipline import Client
 from zipline.client import Unauthorized
 
 ORDERS = Path("configs") / "shop" / "orders.py"
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "it did not come to that"
@@ -25,7 +25,7 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def features(server: Server) -> list[str]:
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         return [feature["name"] for join in client.joins() for feature in join["features"]]
 
 
@@ -49,7 +49,7 @@ def test_changed_definitions_are_taken_up_and_no_request_is_lost(tmp_path: Path)
         share = 'Derivation("share", "amount / spent_amount_sum_30d")'
         (folder / ORDERS).write_text(text.replace(share, f'{share}, Derivation("half", "amount / 2")'))
         until(lambda: "half" in features(server))
-        with Client(server.url, timeout=10) as client:
+        with Client(server.url, timeout=60) as client:
             assert client.fetch(JOIN, rows_of(("u1", "a"))).rows()[0]["half"] == 0.5
 
         (folder / ORDERS).write_text("this is no python")
@@ -63,7 +63,7 @@ def test_changed_definitions_are_taken_up_and_no_request_is_lost(tmp_path: Path)
 
 def test_a_changed_definition_without_an_upload_is_unavailable_and_gives_no_numbers(tmp_path: Path) -> None:
     folder = project(tmp_path)
-    with serving(folder) as server, Client(server.url, timeout=10) as client:
+    with serving(folder) as server, Client(server.url, timeout=60) as client:
         fingerprint = client.fetch(JOIN, rows_of(("u2", "a"))).fingerprint
         text = (folder / ORDERS).read_text()
         (folder / ORDERS).write_text(text.replace('time="t"', 'where=["amount > 6"], time="t"', 1))
@@ -77,13 +77,15 @@ def test_a_server_that_is_ended_answers_what_it_has_begun(tmp_path: Path) -> Non
     with serving(project(tmp_path)) as server:
         until(lambda: httpx.get(f"{server.url}/v2/health/ready").status_code == 200)
         results: list[int] = []
+        is_begun, is_ending = threading.Event(), threading.Event()
 
         def slowly() -> None:
             body = json.dumps({"rows": rows_of(("u1", "a"))}).encode()
 
             def parts() -> object:
                 yield body[:10]
-                time.sleep(1.0)
+                is_begun.set()
+                is_ending.wait(60)
                 yield body[10:]
 
             headers = {"content-type": "application/json"}
@@ -91,21 +93,25 @@ def test_a_server_that_is_ended_answers_what_it_has_begun(tmp_path: Path) -> Non
 
         asking = threading.Thread(target=slowly)
         asking.start()
-        time.sleep(0.4)
+        assert is_begun.wait(60)
+        assert httpx.get(f"{server.url}/v2/health/live", timeout=60).status_code == 200, "it has read what came before"
         server.process.terminate()
+        time.sleep(1)
+        assert server.process.poll() is None, "it waits for who has begun"
+        is_ending.set()
         asking.join()
         assert results == [200]
-        server.process.wait(timeout=30)
+        server.process.wait(timeout=60)
         assert server.process.returncode in (0, -15)
 
 
 def test_the_log_has_what_was_asked_and_answered(tmp_path: Path) -> None:
-    folder = project(tmp_path, "[serve]\nlog = 1\n")
-    with serving(folder) as server, Client(server.url, timeout=10) as client:
+    folder = project(tmp_path, serve=f"{PATIENT}\nlog = 1")
+    with serving(folder) as server, Client(server.url, timeout=60) as client:
         asked = [client.fetch(JOIN, rows_of(("u1", "a"), ("u2", "b"))), client.fetch(JOIN, rows_of(("u3", "c")))]
         client.fetch(JOIN, [{"item": "a"}])  # it lacks its key
         server.process.terminate()
-        server.process.wait(timeout=30)
+        server.process.wait(timeout=60)
     place = folder / ".zipline" / "requests" / JOIN
     logged = ds.dataset(place, format="parquet").to_table().to_pylist()
     assert len(logged) == 4
@@ -144,7 +150,7 @@ def test_tokens_say_who_may_ask(tmp_path: Path) -> None:
     with serving(folder, "--tokens", str(tokens), "--host", "0.0.0.0") as server:
         url = f"http://127.0.0.1:{server.port}"
         for scope, status in (("shop:read", None), ("*:read", None), ("flights:read", 403), ("shop:write", 403)):
-            with Client(url, token=made[scope], timeout=10) as client:
+            with Client(url, token=made[scope], timeout=60) as client:
                 if status is None:
                     assert client.fetch(JOIN, rows_of(("u1", "a"))).rows()[0]["spent_amount_sum_7d"] == 30.0
                     continue
@@ -152,12 +158,12 @@ def test_tokens_say_who_may_ask(tmp_path: Path) -> None:
                     client.fetch(JOIN, rows_of(("u1", "a")))
                 assert caught.value.status == status
         for token in (None, "wrong", made["shop:read"][:-1]):
-            with Client(url, token=token, timeout=10) as client, pytest.raises(Unauthorized) as caught:
+            with Client(url, token=token, timeout=60) as client, pytest.raises(Unauthorized) as caught:
                 client.fetch(JOIN, rows_of(("u1", "a")))
             assert caught.value.status == 401
         assert httpx.get(f"{url}/metrics").status_code == 401
         assert httpx.get(f"{url}/v2/health/live").status_code == 200
-        with Client(url, token=made["flights:read"], timeout=10) as client:
+        with Client(url, token=made["flights:read"], timeout=60) as client:
             assert client.joins() == []
         for scope, is_told in ((None, False), ("flights:read", False), ("shop:write", True), ("*:read", True)):
             headers = {} if scope is None else {"authorization": f"Bearer {made[scope]}"}
@@ -189,12 +195,12 @@ def test_other_machines_are_not_answered_without_tokens(tmp_path: Path) -> None:
 def test_too_many_rows_at_once_are_refused_with_a_time_to_come_back(tmp_path: Path) -> None:
     import asyncio
 
-    folder = project(tmp_path, "[serve]\nwaiting = 20\n")
+    folder = project(tmp_path, serve=f"{PATIENT}\nwaiting = 20")
     with serving(folder) as server:
 
         async def all_of_them() -> list[httpx.Response]:
             limits = httpx.Limits(max_connections=80)
-            async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+            async with httpx.AsyncClient(limits=limits, timeout=60) as client:
                 body = json.dumps({"rows": rows_of(*[("u1", "a")] * 15)})
                 headers = {"content-type": "application/json"}
                 asked = (
@@ -208,5 +214,5 @@ def test_too_many_rows_at_once_are_refused_with_a_time_to_come_back(tmp_path: Pa
         assert refused, "nothing was refused"
         assert all(answer.headers["retry-after"] == "1" for answer in refused)
         assert refused[0].json()["error"]["code"] == "overloaded"
-        with Client(server.url, timeout=10) as client:
+        with Client(server.url, timeout=60) as client:
             assert len(client.fetch(JOIN, rows_of(("u1", "a")))) == 1

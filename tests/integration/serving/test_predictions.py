@@ -25,14 +25,23 @@ INPUTS = [
     {"name": "sold_amount_max_30d"},
     {"name": "share"},
 ]
-AT = to_text(today() + HOUR)
+
+
+def at() -> str:
+    """An instant of today. Not a constant: this file may be imported long before it is run."""
+    return to_text(today() + HOUR)
 
 
 def visits(count: int) -> list[dict[str, Any]]:
     draw = random.Random(3)
     users, items = ["u1", "u2", "u3", "u4", None], ["a", "b", "c", "d", None]
     return [
-        {"user": draw.choice(users), "item": draw.choice(items), "amount": draw.choice([None, 1.0, 2.5, 40.0]), "t": AT}
+        {
+            "user": draw.choice(users),
+            "item": draw.choice(items),
+            "amount": draw.choice([None, 1.0, 2.5, 40.0]),
+            "t": at(),
+        }
         for _ in range(count)
     ]
 
@@ -88,16 +97,16 @@ def running(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def model(folder: Path, running: Server) -> SavedModel:
-    with Client(running.url, timeout=20) as client:
+    with Client(running.url, timeout=60) as client:
         return trained(folder, client.joins()[0]["fingerprint"])
 
 
 def test_scores_equal_those_of_a_batch_of_the_same_rows(folder: Path, running: Server, model: SavedModel) -> None:
     asked = visits(60)
     request = [{name: value for name, value in row.items() if name != "t"} for row in asked]
-    with Client(running.url, timeout=20) as client:
-        together = client.predict("buys", request, at=AT)
-        alone = [client.predict("buys", [row], at=AT)[0] for row in request[:10]]
+    with Client(running.url, timeout=60) as client:
+        together = client.predict("buys", request, at=at())
+        alone = [client.predict("buys", [row], at=at())[0] for row in request[:10]]
     matrix = model.matrix(rows_at(folder, asked))
     is_finite = [not infinite for infinite in model.infinite(matrix)]
     scores = iter(model.scores(matrix[is_finite]))
@@ -110,16 +119,16 @@ def test_scores_equal_those_of_a_batch_of_the_same_rows(folder: Path, running: S
 
 
 def test_a_row_that_lacks_what_the_model_takes_is_refused(running: Server, model: SavedModel) -> None:
-    with Client(running.url, timeout=20) as client:
-        (found,) = client.predict("buys", [{"user": "u1", "item": "a", "amount": 1.0}], at=AT)
+    with Client(running.url, timeout=60) as client:
+        (found,) = client.predict("buys", [{"user": "u1", "item": "a", "amount": 1.0}], at=at())
         assert found.score is not None
         with pytest.raises(Refused, match="the model takes 'amount'"):
-            client.predict("buys", [{"user": "u1", "item": "a"}], at=AT)
+            client.predict("buys", [{"user": "u1", "item": "a"}], at=at())
 
 
 def test_where_a_feature_cannot_be_had_there_is_no_score(running: Server, model: SavedModel) -> None:
     late = to_text(today() + 72 * HOUR)  # more than two days after the upload
-    with Client(running.url, timeout=20) as client:
+    with Client(running.url, timeout=60) as client:
         (found,) = client.predict("buys", [{"user": "u1", "item": "a", "amount": 1.0}], at=late)
     assert found.score is None
     assert found.status["spent_amount_sum_30d"] == "unavailable"
@@ -137,16 +146,16 @@ def test_other_models_and_paths_are_not_there(running: Server, model: SavedModel
 
 def test_a_model_is_refused_when_its_join_has_changed(tmp_path: Path) -> None:
     folder = project(tmp_path)
-    with serving(folder) as server, Client(server.url, timeout=20) as client:
+    with serving(folder) as server, Client(server.url, timeout=60) as client:
         trained(folder, client.joins()[0]["fingerprint"])
         row = {"user": "u1", "item": "a", "amount": 1.0}
-        assert client.predict("buys", [row], at=AT)[0].score is not None
+        assert client.predict("buys", [row], at=at())[0].score is not None
         config = folder / "configs" / "shop" / "orders.py"
-        config.write_text(config.read_text().replace("amount / spent", "2 * amount / spent"))
         before = client.joins()[0]["fingerprint"]
+        config.write_text(config.read_text().replace("amount / spent", "2 * amount / spent"))
         until(lambda: client.joins()[0]["fingerprint"] != before)
         with pytest.raises(Refused, match="another version") as caught:
-            client.predict("buys", [row], at=AT)
+            client.predict("buys", [row], at=at())
         assert (caught.value.status, caught.value.code) == (409, "model_mismatch")
 
 

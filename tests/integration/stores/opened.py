@@ -47,7 +47,7 @@ def _of_servers(kind: str, url: str, grace: float) -> Store:
     if kind == "redis":
         from zipline.stores.redis import RedisStore
 
-        return RedisStore(url, grace=grace)
+        return RedisStore(url, grace=grace, timeout=PATIENT)
     from zipline.stores.cassandra import CassandraStore
 
     return CassandraStore(url, **LOGIN, grace=grace, timeout=PATIENT)

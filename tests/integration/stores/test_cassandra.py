@@ -136,7 +136,7 @@ def test_a_node_that_stops_is_a_store_error_in_its_time_and_its_return_is_seen()
             begun = time.monotonic()
             with pytest.raises(StoreError, match="Cassandra: "):
                 ask()
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < PATIENT
         server.send_signal(signal.SIGCONT)
         until(lambda: read(quick, name, b"a") == [b"1"])
         server.kill()
@@ -150,14 +150,14 @@ def test_a_node_that_stops_is_a_store_error_in_its_time_and_its_return_is_seen()
 
 
 def until(is_true: Any) -> None:
-    for _ in range(100):
+    for _ in range(300):
         try:
             if is_true():
                 return
         except StoreError:
             pass
         time.sleep(0.2)
-    raise AssertionError("it is not seen in 20 seconds")
+    raise AssertionError("it is not seen in 60 seconds")
 
 
 def test_a_generation_that_is_dropped_leaves_nothing(empty_cassandra: str, cassandra_client: Any) -> None:

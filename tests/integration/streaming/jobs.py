@@ -69,7 +69,7 @@ def produce(project: Project, events: Sequence[Mapping[str, Any] | bytes | None]
         else:
             producer.produce(topic_of(project), each, partition=number % 2)
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(130) == 0
 
 
 def bought(number: int, user: str, amount: float, ago: int = SECOND) -> dict[str, Any]:
@@ -104,8 +104,16 @@ def status(project: Project) -> dict[str, Any]:
 
 def virtual_machines(keeper: int) -> list[int]:
     """The processes of Java that a process, any of its threads, has started."""
-    children = " ".join(file.read_text() for file in Path(f"/proc/{keeper}/task").glob("*/children")).split()
-    return [int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "java"]
+    children = " ".join(map(_read, Path(f"/proc/{keeper}/task").glob("*/children"))).split()
+    return [int(child) for child in children if _read(Path(f"/proc/{child}/comm")) == "java\n"]
+
+
+def _read(place: Path) -> str:
+    """What stands there, "" of a process or thread that has ended meanwhile."""
+    try:
+        return place.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _runs(project: Project, since: int) -> bool:

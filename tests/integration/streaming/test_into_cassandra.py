@@ -35,7 +35,7 @@ def test_events_are_in_the_next_fetch_once_though_job_and_writer_are_killed(
             (java,) = virtual_machines(process.pid)
             os.kill(java, signal.SIGKILL)
             produce(project, [bought(number, "ann", 1.0) for number in range(2, 8)])
-            until(lambda: fetch("ann")["count_7d"] == 8)
+            until(lambda: fetch("ann")["count_7d"] == 8, within=180)
             process.kill()
         with streaming(project):
             produce(project, [bought(9, "ann", 1.0), bought(10, "bobo", 2.0)])

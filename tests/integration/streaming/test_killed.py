@@ -144,7 +144,10 @@ def test_a_job_that_is_killed_before_it_runs_is_started_again(kafka_servers: str
 
 
 def _is_job(process: int) -> bool:
-    return b"zipline.flink.Main" in Path(f"/proc/{process}/cmdline").read_bytes()
+    try:
+        return b"zipline.flink.Main" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return False
 
 
 def _after(seconds: float, do: Callable[[], None]) -> None:

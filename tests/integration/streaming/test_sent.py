@@ -57,7 +57,7 @@ def test_an_outbox_goes_on_after_the_last_that_is_there(kafka_servers: str) -> N
     second = Outbox(brokers, topic)
     assert second.position() == {"part": 2}
     second.send([(b"c", 3_000_000)], {"part": 3})
-    assert read(kafka_servers, topic) == [(b"a", 1000), (b"b", 2000), (b"c", 3000)]
+    until(lambda: read(kafka_servers, topic) == [(b"a", 1000), (b"b", 2000), (b"c", 3000)])
     assert Outbox(brokers, topic).position() == {"part": 3}
 
 

@@ -95,21 +95,29 @@ def test_a_disk_that_refuses_accepts_nothing_and_leaves_nothing(
 
 def test_threads_that_wait_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal, synced = Journal(tmp_path / "j"), []
+    first_writes, all_wait = threading.Event(), threading.Event()
+    journal.append(b"60")  # what begins a journal is synced, too
     fsync = os.fsync
 
     def slow(file: int) -> None:
         synced.append(file)
-        time.sleep(0.01)
+        first_writes.set()
+        assert all_wait.wait(60)
         fsync(file)
 
     monkeypatch.setattr(module.os, "fsync", slow)
     threads = [threading.Thread(target=journal.append, args=(b"%d" % number,)) for number in range(60)]
-    for thread in threads:
+    threads[0].start()
+    assert first_writes.wait(60)
+    for thread in threads[1:]:
         thread.start()
+    while len(journal._waiting) < 59:
+        time.sleep(0.01)
+    all_wait.set()
     for thread in threads:
         thread.join()
-    assert sorted(map(int, lines_of(journal))) == list(range(60))
-    assert len(synced) < 40
+    assert sorted(map(int, lines_of(journal))) == list(range(61))
+    assert len(synced) == 2, "the first, and all that waited for it"
 
 
 def _append(folder: Path, name: int) -> None:

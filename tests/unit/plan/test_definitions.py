@@ -293,7 +293,7 @@ def test_a_thousand_group_bys_and_two_hundred_joins_load_in_seconds(write: Write
             second = Join(left=left, parts=[JoinPart(g) for g in groups.values()])
         """
     configs = write(files)
-    start = time.perf_counter()
+    start = time.process_time()
     definitions = load(configs)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert (len(definitions.group_bys), len(definitions.joins)) == (1000, 200)

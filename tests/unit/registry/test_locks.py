@@ -130,14 +130,14 @@ def test_a_process_number_given_away_again_is_not_its_former_owner(registry, mon
 
 
 def test_a_living_holder_keeps_its_lease_by_itself(contend, url):
-    holder = contend("hold", 2)
+    holder = contend("hold", 6)
     assert said(holder) == "held 1"
-    time.sleep(3)
+    time.sleep(7)
     with open_registry(url) as registry, pytest.raises(LockedError):
         registry.locks.acquire("table", "second")
     print(file=holder.stdin, flush=True)
     assert said(holder) == "still held"
-    assert holder.wait(10) == 0
+    assert holder.wait(60) == 0
 
 
 def test_the_lock_of_a_killed_holder_is_free_at_once(contend, url):

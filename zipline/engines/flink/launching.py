@@ -11,6 +11,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -109,8 +110,9 @@ def _local(flink: Flink, settings: Mapping[str, str], statements: Sequence[str],
         )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(_text(own | dict(settings), statements))
-    process.stdin.flush()
+    with suppress(BrokenPipeError):  # it has ended already: what it said is told below
+        process.stdin.write(_text(own | dict(settings), statements))
+        process.stdin.flush()
     line = b""
     for line in process.stdout:
         if line.startswith(b"JOB "):

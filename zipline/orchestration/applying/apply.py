@@ -17,17 +17,18 @@ from pathlib import Path
 
 from zipline.clock import SECOND, day_text, monotonic, now, to_text
 from zipline.engines.flink.rest import Jobs
-from zipline.errors import EngineError, ProjectError
+from zipline.errors import EngineError, LockedError, ProjectError
 from zipline.fetch.applied import publish
 from zipline.orchestration.applying.state import Version, divided, tables_of
 from zipline.orchestration.applying.steps import Steps, progress_of
-from zipline.orchestration.events.opening import Wanted, open_stream
+from zipline.orchestration.events.opening import Wanted, open_stream, tiles_lock_name
 from zipline.orchestration.events.standing import FLINK, engine_of
 from zipline.orchestration.streaming.brokers import Admin
 from zipline.orchestration.streaming.jobs import StreamJob, forget_jobs, state_of
 from zipline.orchestration.streaming.status import end_job, is_kept_by
 from zipline.orchestration.upload_runs import run_upload
 from zipline.project import Project
+from zipline.registry import open_registry
 from zipline.stores.contract import Store
 from zipline.stores.opening import space_of
 from zipline.tables.catalog import Catalog
@@ -117,7 +118,24 @@ def _check_topics(steps: Steps, project: Project, store: Store) -> None:
 def _fill(
     versions: Sequence[Version], steps: Steps, project: Project, catalog: Catalog, store: Store, tell: Tell
 ) -> None:
-    """Makes the tiles of versions of what came so far. Whoever follows events goes on with them."""
+    """Makes the tiles of versions of what came so far. Whoever follows events goes on with them; what a server has
+    begun to follow since the steps were planned is left to it, as what it followed before is."""
+    try:
+        _fill_all(versions, steps, project, catalog, store, tell)
+    except LockedError:
+        with open_registry(project) as registry:
+            held = {holder.name for holder in registry.locks.held() if holder.is_alive}
+        others = [version for version in versions if tiles_lock_name(version.space) not in held]
+        if len(others) == len(versions):
+            raise
+        followed = sorted({version.name for version in versions} - {version.name for version in others})
+        tell(f"{', '.join(followed)}: already followed")
+        _fill(others, steps, project, catalog, store, tell)
+
+
+def _fill_all(
+    versions: Sequence[Version], steps: Steps, project: Project, catalog: Catalog, store: Store, tell: Tell
+) -> None:
     names = {version.name for version in versions}
     wanted = tuple(kept for kept in steps.state.sources.group_bys if kept.group_by.name in names)
     for part in divided(replace(steps.state.sources, group_bys=wanted)):
